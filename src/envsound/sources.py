@@ -1,0 +1,70 @@
+"""Recordings for users who name no folder: ESC-50 from its publishers, or the synthetic stand-in."""
+
+import http.client
+import zipfile
+from pathlib import Path
+
+from envsound.errors import InputError
+
+ADVICE = "check the network, or set data_dir to a folder holding meta/ and audio/"
+
+
+def esc50_folder(raw_dir: str | Path) -> Path:
+    """Return `raw_dir/esc50` holding the whole of ESC-50, downloaded and checksum-validated through soundata.
+
+    A copy that is there already is validated again and not downloaded again.
+    Raises InputError when the download fails, or when files do not match soundata's checksums.
+    """
+    import soundata  # imports slowly and sets up logging: only those who download should pay for it
+
+    folder = Path(raw_dir) / "esc50"
+    dataset = soundata.initialize("esc50", data_home=str(folder))
+    problems = _problems(dataset)
+    if problems is None or (problems and not (folder / "audio").exists()):
+        _download(dataset, folder)
+        problems = _problems(dataset)
+    if problems is None:
+        raise InputError(f"dataset='esc50': soundata has no index to validate {folder} with; {ADVICE}")
+    if problems:
+        raise InputError(
+            f"dataset='esc50': {len(problems)} files in {folder} are missing or fail their checksum "
+            f"(first: {problems[0]}); delete that folder and try again, or {ADVICE}"
+        )
+    return folder
+
+
+def _download(dataset, folder: Path) -> None:
+    try:
+        dataset.download()
+    except (OSError, http.client.HTTPException, zipfile.BadZipFile) as error:
+        _drop_damaged_archive(dataset, folder)
+        raise InputError(f"dataset='esc50': download into {folder} failed ({error}); {ADVICE}") from error
+
+
+def _problems(dataset) -> list[str] | None:
+    """Return the names of missing or altered clips; None while soundata's index is not there."""
+    try:
+        missing, invalid = dataset.validate(verbose=False)
+    except FileNotFoundError:
+        return None
+    return sorted({name for found in (missing, invalid) for part in found.values() for name in part})
+
+
+def _drop_damaged_archive(dataset, folder: Path) -> None:
+    """Delete an archive with a wrong checksum, which soundata would refuse but never fetch again."""
+    from soundata.validate import md5
+
+    for remote in dataset.remotes.values():
+        archive = folder / remote.filename
+        if archive.is_file() and md5(archive) != remote.checksum:
+            archive.unlink()
+
+
+def synthetic_folder(raw_dir: str | Path, clips_per_class: int, seed: int) -> Path:
+    """Return a folder in ESC-50's layout with synthetic clips, made when it is not there yet.
+
+    Raises InputError when `clips_per_class` or `seed` is out of range.
+    """
+    from envsound.synthetic import write_dataset
+
+    return write_dataset(Path(raw_dir) / f"synthetic_{clips_per_class}_seed{seed}", clips_per_class, seed)
