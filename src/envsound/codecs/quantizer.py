@@ -1,0 +1,158 @@
+"""Residual vector quantization with codebooks that are moving averages (SoundStream, Zeghidour et al. 2021).
+
+The encodec 0.1.1 package has the same quantizer with two defects, which this one does not share: a replaced dead
+code was overwritten from statistics that were not reset, and the commitment loss had no gradient below level 0.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Return the index of the nearest code for each vector: [n, dim], [codebook_size, dim] -> int64 [n]."""
+    distance = codebook.square().sum(1) - 2 * vectors @ codebook.T  # + |vectors|^2, the same for every code
+    return distance.argmin(1)
+
+
+def kmeans(vectors: Tensor, n_codes: int, n_iterations: int = 10) -> tuple[Tensor, Tensor]:
+    """Lloyd's k-means: [n, dim] -> centres [n_codes, dim] and counts [n_codes]. An empty cluster is redrawn."""
+    centres = vectors[torch.randperm(len(vectors))[:n_codes]]
+    if len(centres) < n_codes:
+        centres = vectors[torch.randint(len(vectors), (n_codes,))]
+    counts = torch.zeros(n_codes)
+    for _ in range(n_iterations):
+        codes = nearest(vectors, centres)
+        counts = torch.bincount(codes, minlength=n_codes).to(vectors)
+        sums = torch.zeros_like(centres).index_add_(0, codes, vectors)
+        redrawn = vectors[torch.randint(len(vectors), (n_codes,))]
+        centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], redrawn)
+    return centres, counts
+
+
+class ResidualQuantizer(nn.Module):
+    """`n_levels` codebooks in a row, each coding what the ones before it left over.
+
+    Buffers (float32 whatever the rest of the model uses): `codebooks` [n_levels, codebook_size, dim], and the
+    moving averages behind them, `counts` [n_levels, codebook_size] and `sums` like the codebooks. A code whose
+    average count falls below `dead_share` of the mean is replaced by a vector of the current batch.
+    """
+
+    def __init__(
+        self,
+        n_levels: int = 8,
+        codebook_size: int = 1024,
+        dim: int = 64,
+        decay: float = 0.99,
+        dead_share: float = 0.05,
+    ):
+        super().__init__()
+        self.decay, self.dead_share = decay, dead_share
+        self.register_buffer("codebooks", torch.randn(n_levels, codebook_size, dim))
+        self.register_buffer("counts", torch.ones(n_levels, codebook_size), persistent=False)
+        self.register_buffer("sums", self.codebooks.clone(), persistent=False)
+
+    @property
+    def n_levels(self) -> int:
+        return self.codebooks.shape[0]
+
+    @property
+    def codebook_size(self) -> int:
+        return self.codebooks.shape[1]
+
+    def encode(self, latents: Tensor) -> Tensor:
+        """Quantize latents [batch, dim, n_frames] to codes int64 [batch, n_levels, n_frames]."""
+        batch, dim, n_frames = latents.shape
+        residual = latents.float().transpose(1, 2).reshape(-1, dim)
+        codes = []
+        for codebook in self.codebooks:
+            codes.append(nearest(residual, codebook))
+            residual = residual - codebook[codes[-1]]
+        return torch.stack(codes, 1).reshape(batch, n_frames, self.n_levels).transpose(1, 2)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Sum the code vectors of codes [batch, 1..n_levels, n_frames]: float32 [batch, dim, n_frames]."""
+        vectors = [codebook[level] for codebook, level in zip(self.codebooks, codes.unbind(1), strict=False)]
+        return torch.stack(vectors).sum(0).transpose(1, 2)
+
+    @torch.no_grad()
+    def initialise(self, latents: Tensor, max_vectors: int = 16_384) -> None:
+        """Place every codebook by k-means on the residuals of latents [n, dim], at most `max_vectors` of them."""
+        residual = latents.float()[torch.randperm(len(latents))[:max_vectors]]
+        mean_count = len(residual) / self.codebook_size
+        for level in range(self.n_levels):
+            centres, counts = kmeans(residual, self.codebook_size)
+            self.codebooks[level] = centres
+            self.counts[level] = counts.clamp(min=self.dead_share * mean_count) / mean_count
+            self.sums[level] = centres * self.counts[level][:, None]
+            residual = residual - centres[nearest(residual, centres)]
+
+    def forward(self, latents: Tensor, n_levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantize in training: straight-through gradient, commitment loss, and an update of the codebooks.
+
+        latents [batch, dim, n_frames]; n_levels int64 [batch], how many levels each item uses (quantizer dropout,
+        SoundStream sec. III-C). Returns quantized latents (same shape), codes int64 [batch, n_levels, n_frames] and
+        the scalar commitment loss, the mean over levels of |residual - sg(code)|^2. The residual itself is not
+        detached, so every level's loss reaches the encoder.
+        """
+        batch, dim, n_frames = latents.shape
+        flat = latents.float().transpose(1, 2).reshape(-1, dim)
+        used = n_levels.repeat_interleave(n_frames).to(flat.device)
+        residual, quantized = flat, torch.zeros_like(flat)
+        codes, losses = [], []
+        for level in range(self.n_levels):
+            active = used > level
+            level_codes = nearest(residual.detach(), self.codebooks[level])
+            vectors = self.codebooks[level][level_codes]  # a copy: the update below does not touch it
+            losses.append((residual - vectors).square().mean(1)[active].mean() if active.any() else flat.new_zeros(()))
+            if self.training:
+                self._update(level, residual.detach()[active], level_codes[active])
+            quantized = quantized + vectors * active[:, None]
+            residual = residual - vectors
+            codes.append(level_codes)
+        quantized = flat + (quantized - flat).detach()
+        return (
+            quantized.reshape(batch, n_frames, dim).transpose(1, 2),
+            torch.stack(codes, 1).reshape(batch, n_frames, self.n_levels).transpose(1, 2),
+            torch.stack(losses).mean(),
+        )
+
+    @torch.no_grad()
+    def _update(self, level: int, vectors: Tensor, codes: Tensor) -> None:
+        """Move a codebook towards the vectors it coded, and replace the codes that nothing uses."""
+        if len(vectors) == 0:
+            return
+        weight = self.codebook_size / len(vectors)  # counts are relative: 1 is an evenly used code
+        counts = torch.bincount(codes, minlength=self.codebook_size).to(vectors) * weight
+        sums = torch.zeros_like(self.sums[level]).index_add_(0, codes, vectors) * weight
+        self.counts[level].lerp_(counts, 1 - self.decay)
+        self.sums[level].lerp_(sums, 1 - self.decay)
+        dead = self.counts[level] < self.dead_share
+        if dead.any():
+            drawn = vectors[torch.randint(len(vectors), (int(dead.sum()),), device=vectors.device)]
+            self.sums[level][dead] = drawn  # both averages are reset, or the next step would undo it
+            self.counts[level][dead] = 1.0
+        self.codebooks[level] = self.sums[level] / self.counts[level][:, None]
+
+
+def level_gains(latents: Tensor, quantizer: ResidualQuantizer) -> Tensor:
+    """Return how many dB each level takes off the residual's energy: latents [batch, dim, n_frames] -> [n_levels].
+
+    A level whose gain is near 0 dB carries nothing, however many of its codes are in use.
+    """
+    residual = latents.float()
+    energies = [residual.square().mean()]
+    for level in range(quantizer.n_levels):
+        codes = nearest(residual.transpose(1, 2).reshape(-1, residual.shape[1]), quantizer.codebooks[level])
+        vectors = F.embedding(codes, quantizer.codebooks[level]).reshape(len(residual), -1, residual.shape[1])
+        residual = residual - vectors.transpose(1, 2)
+        energies.append(residual.square().mean())
+    return 10 * torch.log10(torch.stack(energies[:-1]) / torch.stack(energies[1:]).clamp(min=1e-12))
+
+
+def effective_rank(latents: Tensor) -> float:
+    """Return exp(entropy of the normalised covariance eigenvalues) of latents [batch, dim, n_frames], from 1 to dim."""
+    flat = latents.float().transpose(1, 2).reshape(-1, latents.shape[1])
+    values = torch.linalg.eigvalsh(torch.cov(flat.T)).clamp(min=0)
+    share = values / values.sum().clamp(min=1e-12)
+    return float(torch.exp(-(share * torch.log(share.clamp(min=1e-12))).sum()))

@@ -1,0 +1,70 @@
+"""Codecs trained by this study: a safetensors file of 16-bit weights that carries its own shape."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from envsound.codecs.base import check_codes, encode_by_length
+from envsound.codecs.fourier import FourierCodec, FourierConfig
+from envsound.errors import InputError
+from envsound.files import atomic_path, sha256_file
+
+
+class StoredCodec:
+    """A FourierCodec behind the study's codec interface (see `base.Codec`)."""
+
+    def __init__(self, model: FourierCodec, name: str, content_hash: str):
+        config = model.config
+        self.model = model.eval().requires_grad_(False)
+        self.name, self.content_hash = name, content_hash
+        self.sample_rate, self.frame_rate = config.sample_rate, config.sample_rate // config.hop
+        self.n_levels, self.codebook_size = config.n_levels, config.codebook_size
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return the number of frames that cover `n_samples` samples."""
+        return self.model.n_frames(n_samples)
+
+    @torch.no_grad()
+    def encode(self, clips: Tensor, n_samples: Tensor | None = None) -> Tensor:
+        """Encode clips [batch, n_samples] to codes [batch, n_levels, n_frames]; see `base.Codec.encode`."""
+        clips = clips.to(self.model.window.device)
+        return encode_by_length(self.model.encode, clips, n_samples, self.n_levels, self.codebook_size)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Decode codes [batch, 1..n_levels, n_frames] to clips [batch, n_frames * hop] in [-1, 1].
+
+        Raises InputError for the mask token or any other value that is not a code.
+        """
+        check_codes(codes, self.n_levels, self.codebook_size)
+        return self.model.decode(codes.long().to(self.model.window.device))
+
+
+def save_codec(path: str | Path, model: FourierCodec) -> None:
+    """Write a codec's weights as float16 safetensors, with its shape in the file's metadata."""
+    weights = {name: value.detach().cpu().half().contiguous() for name, value in model.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary, metadata={"fourier_config": json.dumps(asdict(model.config))})
+
+
+def load_stored(path: str | Path, name: str, device: torch.device) -> StoredCodec:
+    """Load a codec written by `save_codec`; computes in float32.
+
+    Raises InputError naming the file when it is missing, damaged or not such a codec.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            weights = {key: stream.get_tensor(key).float() for key in stream.keys()}  # noqa: SIM118
+        model = FourierCodec(FourierConfig(**json.loads(metadata["fourier_config"])))
+        model.load_state_dict(weights, strict=True)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"codec file {path}: cannot be read ({error}); expected a safetensors file") from None
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"codec file {path}: not a codec of this study ({error})") from None
+    return StoredCodec(model.to(device), name, sha256_file(path))
