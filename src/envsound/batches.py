@@ -1,0 +1,70 @@
+"""From a run's table of codes to padded batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from envsound.codes import load_codes
+from envsound.errors import InputError
+from envsound.masking import frame_mask
+
+
+@dataclass(frozen=True)
+class CodeSet:
+    """The codes of some clips, held in memory: a list of int16 [n_levels, n_frames], and a class for each."""
+
+    codes: list[np.ndarray]
+    classes: np.ndarray  # int64 [n_clips], an index into `categories`
+    categories: list[str]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def batch(self, rows: np.ndarray, mask_token: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return codes int64 [batch, n_levels, longest], valid frames bool [batch, longest] and classes [batch]."""
+        chosen = [torch.from_numpy(self.codes[row].astype(np.int64)) for row in rows]
+        lengths = torch.tensor([codes.shape[1] for codes in chosen])
+        valid = frame_mask(lengths)
+        padded = torch.full((len(chosen), chosen[0].shape[0], valid.shape[1]), mask_token)
+        for item, codes in zip(padded, chosen, strict=True):
+            item[:, : codes.shape[1]] = codes
+        return padded, valid, torch.from_numpy(self.classes[rows])
+
+
+def load_code_set(table: pd.DataFrame, categories: list[str], codec_hash: str | None = None) -> CodeSet:
+    """Load the codes of every row of a run's codes.csv.
+
+    Raises InputError when the table is empty, a cache file is damaged, or it was made by another codec than
+    `codec_hash`.
+    """
+    if table.empty:
+        raise InputError("codes: no clip left; expected at least one in the chosen folds")
+    codes = [load_codes(path, codec_hash) for path in table.codes_file]
+    index = {name: number for number, name in enumerate(categories)}
+    return CodeSet(codes, table.category.map(index).to_numpy(np.int64), categories)
+
+
+def split_folds(table: pd.DataFrame, fold: int, train_folds: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split codes.csv into training rows and held-out rows (those of `fold`).
+
+    train_folds: empty means every other fold. Raises InputError when a fold is not there or is on both sides.
+    """
+    there = sorted(table.fold.unique())
+    wanted = train_folds or [other for other in there if other != fold]
+    if fold in wanted:
+        raise InputError(f"train_folds={wanted}: holds the held-out fold {fold}")
+    missing = [f for f in [fold, *wanted] if f not in there]
+    if missing:
+        raise InputError(f"fold {missing}: not among the folds of the recordings, {there}")
+    return table[table.fold.isin(wanted)], table[table.fold == fold]
+
+
+def epoch_batches(n_clips: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
+    """Yield the rows of each batch of an epoch, shuffled by (seed, epoch) alone; the last may be smaller."""
+    order = np.random.default_rng([seed, epoch]).permutation(n_clips)
+    for start in range(0, n_clips, batch_size):
+        yield order[start : start + batch_size]
