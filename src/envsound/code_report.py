@@ -1,0 +1,142 @@
+"""What notebook 01 shows of a codec: its facts, how evenly its codes are used, what it makes of a clip."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Markdown
+
+from envsound.audio import RESAMPLER
+from envsound.codecs.base import Codec
+from envsound.codes import load_codes
+from envsound.errors import InputError
+from envsound.files import write_wav
+from envsound.players import player
+from envsound.recordings import Recordings
+
+
+def bitrate(codec: Codec) -> float:
+    """Return a codec's rate in bit/s: n_levels codes of log2(codebook_size) bits in each frame."""
+    return codec.frame_rate * codec.n_levels * float(np.log2(codec.codebook_size))
+
+
+def codec_facts(codec: Codec) -> str:
+    """Return what there is to know about a codec as a table in Markdown."""
+    state = codec.model.state_dict() if hasattr(codec, "model") else {}
+    n_values = sum(value.numel() for value in state.values())
+    facts = {
+        "name": codec.name,
+        "stored values (weights and codebooks)": f"{n_values:,}" if state else "unknown",
+        "sample rate (Hz)": f"{codec.sample_rate:,}",
+        "frame rate (frames/s)": f"{codec.frame_rate:g}",
+        "levels": str(codec.n_levels),
+        "codes per level": str(codec.codebook_size),
+        "bitrate (kbit/s)": f"{bitrate(codec) / 1000:.2f}",
+        "content hash": codec.content_hash,
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {fact} | {value} |" for fact, value in facts.items())])
+
+
+def code_counts(codes_table: pd.DataFrame, codebook_size: int) -> np.ndarray:
+    """Count how often each code occurs in all clips: int [n_levels, codebook_size].
+
+    codes_table: as `encode_recordings` returns it.
+    Raises InputError for an empty table or clips that differ in their number of levels.
+    """
+    clips = [load_codes(file) for file in codes_table["codes_file"]]
+    if len({len(codes) for codes in clips}) != 1:
+        raise InputError(f"codes table of {len(clips)} clips: expected at least one, all with as many levels")
+    codes = np.concatenate(clips, axis=1)  # [n_levels, n_frames of all clips]
+    return np.stack([np.bincount(level, minlength=codebook_size) for level in codes])
+
+
+def code_usage(counts: np.ndarray) -> pd.DataFrame:
+    """Return one row for each level: level, codes_used, share_used (0 to 1), entropy_bits.
+
+    counts: as `code_counts` returns them. entropy_bits is the entropy of the level's code frequencies,
+    log2(codebook_size) when all codes are equally frequent.
+    """
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
+    used = (counts > 0).sum(axis=1)
+    columns = {
+        "level": range(len(counts)),
+        "codes_used": used,
+        "share_used": used / counts.shape[1],
+        "entropy_bits": np.abs((shares * logs).sum(axis=1)),
+    }
+    return pd.DataFrame(columns)
+
+
+def write_reconstructions(
+    recordings: Recordings, codec: Codec, codes_table: pd.DataFrame, folder: str | Path, n_clips: int
+) -> pd.DataFrame:
+    """Write `n_clips` clips, of as many classes as there are, as original and as decoded from their codes.
+
+    Returns a table: clip_id, category, original, reconstruction (paths of 16-bit wav files in `folder`).
+    Raises InputError when n_clips is negative.
+    """
+    if n_clips < 0:
+        raise InputError(f"n_clips={n_clips}: expected 0 or more")
+    turn = codes_table.groupby("category").cumcount()  # the first clip of every class, then the second, ...
+    rows = []
+    for row in codes_table.loc[turn.sort_values(kind="stable").index[:n_clips]].itertuples():
+        original = recordings.load(row.clip_id)
+        codes = torch.from_numpy(load_codes(row.codes_file, codec.content_hash).astype(np.int64))
+        decoded = codec.decode(codes[None])[0].cpu().numpy()[: len(original)]
+        name = row.clip_id.replace("/", "_")
+        paths = [Path(folder) / f"{name}_{kind}.wav" for kind in ("original", "reconstruction")]
+        for path, clip in zip(paths, (original, decoded), strict=True):
+            write_wav(path, clip, codec.sample_rate)
+        rows.append((row.clip_id, row.category, *(path.as_posix() for path in paths)))
+    return pd.DataFrame(rows, columns=["clip_id", "category", "original", "reconstruction"])
+
+
+def reconstruction_players(pairs: pd.DataFrame, relative_to: str | Path = "notebooks") -> str:
+    """Return HTML with two audio players a row for the table that `write_reconstructions` returns.
+
+    The files are linked from a page in the folder `relative_to`.
+    """
+    lines = []
+    for row in pairs.itertuples():
+        cells = (
+            player(row.original, f"{row.category}, {row.clip_id}: original", relative_to),
+            player(row.reconstruction, "through the codec", relative_to),
+        )
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return "<table>" + "".join(lines) + "</table>"
+
+
+def bad_clips_shown(recordings: Recordings) -> pd.DataFrame | Markdown:
+    """Return the table of bad clips (filename, fold, category, reason), or a sentence that there is none."""
+    bad = recordings.bad_clips[["filename", "fold", "category", "reason"]]
+    return Markdown(f"None: all {len(recordings.report)} clips can be used.") if bad.empty else bad
+
+
+def facts_of(recordings: Recordings, codec: Codec) -> dict[str, Any]:
+    """Return what the run's provenance should say of its recordings and its codec."""
+    return {
+        "data_cut": recordings.cut,
+        "n_clips": len(recordings.table),
+        "bad_clips": recordings.bad_clips["filename"].tolist(),
+        "resampler": RESAMPLER,
+        "codec": codec.name,
+        "codec_hash": codec.content_hash,
+        "codec_bits_per_second": bitrate(codec),
+    }
+
+
+def findings(recordings: Recordings, codec: Codec, usage: pd.DataFrame) -> str:
+    """Return two sentences, in Markdown, on how many clips were encoded and what their codes hold."""
+    n_clips, n_all = len(recordings.table), len(recordings.report)
+    entropy = usage["entropy_bits"].sum() * codec.frame_rate / 1000
+    fullest, emptiest = usage.loc[usage["share_used"].idxmax()], usage.loc[usage["share_used"].idxmin()]
+    return (
+        f"**{n_clips} of {n_all} clips were encoded** with the codec `{codec.name}` ({recordings.cut}); "
+        f"{n_all - n_clips} could not be used. "
+        f"The codes take {bitrate(codec) / 1000:.2f} kbit/s, {entropy:.2f} kbit/s by entropy; "
+        f"the share of a level's {codec.codebook_size} codes in use runs from {emptiest['share_used']:.0%} "
+        f"(level {emptiest['level']:.0f}) to {fullest['share_used']:.0%} (level {fullest['level']:.0f})."
+    )

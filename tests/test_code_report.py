@@ -1,0 +1,127 @@
+"""What notebook 01 shows: code usage against hand-made counts, reconstructions, and its finding in words."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from envsound.code_report import (
+    bad_clips_shown,
+    bitrate,
+    code_counts,
+    code_usage,
+    codec_facts,
+    facts_of,
+    findings,
+    reconstruction_players,
+    write_reconstructions,
+)
+from envsound.codes import encode_recordings, save_codes
+from envsound.errors import InputError
+from envsound.files import write_csv
+from envsound.recordings import load_recordings
+
+
+class SignCodec:
+    """One level of two codes, one for each 240 samples: whether their sum is positive."""
+
+    name, sample_rate, frame_rate, n_levels, codebook_size = "sign", 24_000, 100, 1, 2
+    content_hash = "c" * 64
+
+    def n_frames(self, n_samples: int) -> int:
+        return n_samples // 240
+
+    def encode(self, clips, n_samples=None):
+        return (clips.reshape(len(clips), 1, -1, 240).sum(-1) > 0).long()
+
+    def decode(self, codes):
+        return (codes[:, 0] - 0.5).repeat_interleave(240, dim=-1)
+
+
+@pytest.fixture
+def encoded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, level in (("rain/a", 0.25), ("rain/b", -0.25), ("dog", 0.25)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / f"{name}.wav", np.full(2400, level), 24_000)
+    rows = {
+        "filename": ["rain/a.wav", "rain/b.wav", "dog.wav", "gone.wav"],
+        "category": ["rain", "rain", "dog", "dog"],
+        "fold": [1, 2, 1, 2],
+    }
+    write_csv(tmp_path / "clips.csv", pd.DataFrame(rows))
+    recordings = load_recordings("folder", str(tmp_path), "clips.csv")
+    return recordings, encode_recordings(recordings, SignCodec())
+
+
+def test_counts_and_usage_by_hand(tmp_path):
+    save_codes(tmp_path / "a.safetensors", np.array([[0, 1, 2, 3], [5, 5, 5, 5]]), "x", 4)
+    save_codes(tmp_path / "b.safetensors", np.array([[0, 1, 2, 3], [5, 5, 5, 6]]), "x", 4)
+    files = pd.DataFrame({"codes_file": [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]})
+    counts = code_counts(files, 8)
+    assert counts.tolist() == [[2, 2, 2, 2, 0, 0, 0, 0], [0, 0, 0, 0, 0, 7, 1, 0]]
+    usage = code_usage(counts)
+    assert usage["codes_used"].tolist() == [4, 2] and usage["share_used"].tolist() == [0.5, 0.25]
+    assert usage["entropy_bits"].tolist() == pytest.approx([2.0, 0.5435644431995964])
+
+
+def test_clips_of_different_depth_are_refused(tmp_path):
+    save_codes(tmp_path / "a.safetensors", np.zeros((1, 4)), "x", 4)
+    save_codes(tmp_path / "b.safetensors", np.zeros((2, 4)), "x", 4)
+    files = pd.DataFrame({"codes_file": [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]})
+    for table in (files, files[:0]):
+        with pytest.raises(InputError, match="all with as many levels"):
+            code_counts(table, 8)
+
+
+def test_facts_name_rate_and_hash():
+    facts = codec_facts(SignCodec())
+    assert bitrate(SignCodec()) == 100 and "| bitrate (kbit/s) | 0.10 |" in facts
+    assert f"| content hash | {'c' * 64} |" in facts and "(weights and codebooks) | unknown |" in facts
+    with_model = SignCodec()
+    with_model.model = torch.nn.Linear(9, 1)
+    assert "(weights and codebooks) | 10 |" in codec_facts(with_model)
+
+
+def test_reconstructions_come_from_different_classes_first(encoded, tmp_path):
+    recordings, table = encoded
+    pairs = write_reconstructions(recordings, SignCodec(), table, "out", 2)
+    assert pairs["category"].tolist() == ["rain", "dog"] and pairs["clip_id"].tolist() == ["rain/a", "dog"]
+    original, rate = soundfile.read(pairs["original"][0])
+    decoded, _ = soundfile.read(pairs["reconstruction"][0])
+    assert rate == 24_000 and np.allclose(original, 0.25, atol=1e-4) and np.allclose(decoded, 0.5, atol=1e-4)
+    assert len(original) == len(decoded) == 2400
+    assert len(write_reconstructions(recordings, SignCodec(), table, "out", 99)) == 3
+    assert write_reconstructions(recordings, SignCodec(), table, "none", 0).empty
+    with pytest.raises(InputError, match="n_clips=-1"):
+        write_reconstructions(recordings, SignCodec(), table, "out", -1)
+
+
+def test_players_link_to_the_files(encoded):
+    recordings, table = encoded
+    page = reconstruction_players(write_reconstructions(recordings, SignCodec(), table, "run/out", 3))
+    assert page.count("<audio") == 6 and page.count("<tr>") == 3
+    assert 'src="../run/out/dog_original.wav"' in page and "base64" not in page
+
+
+def test_bad_clips_are_named_or_said_to_be_none(encoded):
+    recordings, _ = encoded
+    assert bad_clips_shown(recordings)["filename"].tolist() == ["gone.wav"]
+    whole = replace(recordings, report=recordings.report[:3])
+    assert bad_clips_shown(whole).data == "None: all 3 clips can be used."
+
+
+def test_provenance_names_cut_codec_and_bad_clips(encoded):
+    facts = facts_of(encoded[0], SignCodec())
+    assert facts["n_clips"] == 3 and facts["bad_clips"] == ["gone.wav"] and "soxr" in facts["resampler"]
+    assert facts["data_cut"] == encoded[0].cut and facts["codec_hash"] == "c" * 64
+
+
+def test_the_finding_is_computed(encoded):
+    recordings, table = encoded
+    text = findings(recordings, SignCodec(), code_usage(code_counts(table, 2)))
+    assert "3 of 4 clips were encoded" in text and "1 could not be used" in text and recordings.cut in text
+    assert "0.10 kbit/s" in text and "0.09 kbit/s by entropy" in text and "100% (level 0)" in text
