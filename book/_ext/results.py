@@ -1,0 +1,18 @@
+"""Makes the study's result files available to the prose as MyST substitutions, such as `{{ codec.n_parameters
+}}`.
+"""
+
+from pathlib import Path
+
+from envsound.book_facts import book_facts
+
+
+def load(app, config):
+    """Read the result files of the repository that holds the book."""
+    config.myst_substitutions = {**config.myst_substitutions, **book_facts(Path(app.srcdir).parent)}
+
+
+def setup(app):
+    """Load the facts once the configuration is known."""
+    app.connect("config-inited", load)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

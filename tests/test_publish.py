@@ -1,0 +1,66 @@
+"""Publishing a run: what is copied, and what is not."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from envsound.errors import InputError
+from envsound.files import write_csv, write_wav
+from envsound.publish import TABLES, main, publish, without_paths
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    folder = tmp_path / "runs" / "demo" / "fold1_seed0"
+    for name in TABLES:
+        write_csv(folder / name, pd.DataFrame({"value": [1.0]}))
+    samples = pd.DataFrame({"filename": ["0_dog.wav", "1_dog.wav", "2_rain.wav"], "category": ["dog", "dog", "rain"]})
+    write_csv(folder / "samples.csv", samples)
+    for name in samples["filename"]:
+        write_wav(folder / "samples" / name, np.full(100, 0.5), 24_000)
+    (folder / "figures").mkdir()
+    (folder / "figures" / "ks.png").write_bytes(b"png")
+    write_wav(folder / "reconstructions" / "real.wav", np.zeros(10), 24_000)
+    steps = {"01": {"parameters": {"data_dir": "/home/me/ESC-50", "n": 3}}}
+    (folder / "provenance.json").write_text(json.dumps({"run": str(folder), "steps": steps}))
+    return folder
+
+
+def test_copies_tables_figures_and_some_clips_without_loss(run_dir, tmp_path):
+    folder = publish(run_dir, tmp_path / "published" / "demo", clips_per_category=1)
+    clips = sorted(path.name for path in (folder / "clips").iterdir())
+    assert clips == ["0_dog.flac", "2_rain.flac"]
+    heard, _ = soundfile.read(folder / "clips" / "0_dog.flac", dtype="int16")
+    made, _ = soundfile.read(run_dir / "samples" / "0_dog.wav", dtype="int16")
+    assert np.array_equal(heard, made)
+    assert (folder / "figures" / "ks.png").exists() and all((folder / name).exists() for name in TABLES)
+
+
+def test_no_recording_and_no_path_of_this_machine_is_published(run_dir, tmp_path):
+    folder = publish(run_dir, tmp_path / "published")
+    assert not list(folder.rglob("real*"))
+    text = (folder / "provenance.json").read_text()
+    assert "/home/me" not in text and str(tmp_path) not in text and "ESC-50" in text
+
+
+def test_publishing_again_replaces_the_older_copy(run_dir, tmp_path):
+    target = tmp_path / "published"
+    publish(run_dir, target)
+    (target / "stale.csv").write_text("old")
+    publish(run_dir, target)
+    assert not (target / "stale.csv").exists()
+
+
+def test_an_unfinished_run_is_refused_and_leaves_nothing(run_dir, tmp_path):
+    (run_dir / "ks.csv").unlink()
+    with pytest.raises(InputError, match=r"ks\.csv"):
+        publish(run_dir, tmp_path / "published")
+    assert not (tmp_path / "published").exists()
+    assert main([str(run_dir), "--to", str(tmp_path / "published")]) == 1
+
+
+def test_without_paths_keeps_everything_else():
+    assert without_paths({"a": ["/x/y", 3, "data/z"], "b": None}) == {"a": ["y", 3, "data/z"], "b": None}
