@@ -53,7 +53,7 @@ def encode_by_length(
     [batch, n_levels, max n_frames] with `mask_token` after each clip's own last frame.
     Raises InputError when the shapes do not fit or a length is not in 1..clips.shape[1].
     """
-    if clips.ndim != 2 or clips.shape[1] == 0:
+    if clips.ndim != 2 or clips.numel() == 0:
         raise InputError(f"clips: shape {tuple(clips.shape)}; expected [batch, n_samples] with samples in it")
     if n_samples is None:
         return encode(clips)
@@ -75,7 +75,7 @@ def encode_by_length(
 
 def check_codes(codes: Tensor, n_levels: int, codebook_size: int) -> None:
     """Raise InputError unless `codes` are integers [batch, 1..n_levels, n_frames] in 0..codebook_size - 1."""
-    if codes.ndim != 3 or not 1 <= codes.shape[1] <= n_levels or codes.shape[2] == 0:
+    if codes.ndim != 3 or not 1 <= codes.shape[1] <= n_levels or codes.numel() == 0:
         raise InputError(
             f"codes: shape {tuple(codes.shape)}; expected [batch, 1 to {n_levels} levels, n_frames] with frames in it"
         )

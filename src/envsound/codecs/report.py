@@ -34,10 +34,11 @@ def noise_like(clip: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def systems(codec: Codec) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Return what is measured: the codec at 8, 4, 2, 1 levels, Opus at 6 and 12 kbit/s where installed, and noise."""
+    """Return what is measured: the codec at 8, 4, 2, 1 levels (those it has), Opus where installed, and noise."""
     table = {
         f"{codec.name}, {n} level{'s' if n > 1 else ''}": lambda clip, n=n: through_codec(clip, codec, n)
         for n in (8, 4, 2, 1)
+        if n <= codec.n_levels
     }
     if opus_available():
         for kbps in (6, 12):
@@ -69,9 +70,9 @@ def _judged(clips, heard, acoustics: pd.DataFrame, categories, sample_rate: int,
     guessed = recogniser.predict(np.stack([mfcc_features(clip, sample_rate) for clip in heard]))
     others = _acoustics(heard, sample_rate)
     distances = {f"ks_{name}": ks_2samp(acoustics[name].dropna(), others[name].dropna()).statistic for name in METRICS}
-    share = np.mean([comb_share(clip, sample_rate) for clip in heard])
+    shares = np.array([comb_share(clip, sample_rate) for clip in heard])
     return {
-        "comb_share": float(share),
+        "comb_share": float(np.mean(shares[~np.isnan(shares)])) if not np.isnan(shares).all() else float("nan"),
         "recognised": float(np.mean(guessed == np.array(categories))),
     } | distances
 

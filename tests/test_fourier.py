@@ -1,0 +1,199 @@
+"""The Fourier codec and its file: transforms, shapes, padded batches, and what a file must hold."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from envsound.codecs import load_codec
+from envsound.codecs.fourier import FourierCodec, FourierConfig
+from envsound.codecs.stored import StoredCodec, load_stored, save_codec
+from envsound.errors import InputError
+
+TINY = FourierConfig(
+    dim=16, hidden=24, n_encoder_blocks=1, n_decoder_blocks=1, latent_dim=8, n_levels=4, codebook_size=32
+)
+HOP = TINY.hop
+CPU = torch.device("cpu")
+
+
+def tiny_model(seed: int = 0) -> FourierCodec:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return FourierCodec(TINY).eval()
+
+
+def noise(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 0.2
+
+
+@pytest.fixture(scope="module")
+def model() -> FourierCodec:
+    return tiny_model()
+
+
+@pytest.fixture
+def path(tmp_path, model):
+    save_codec(tmp_path / "tiny.safetensors", model)
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture
+def codec(path) -> StoredCodec:
+    return load_stored(path, "tiny", CPU)
+
+
+@settings(max_examples=20, deadline=None)
+@given(n_samples=st.integers(1, 3000))
+def test_the_transform_is_inverted(model, n_samples):
+    clips = noise(2, n_samples)
+    back = model._istft(model._stft(clips))
+    assert back.shape == (2, model.n_frames(n_samples) * HOP)
+    assert (back[:, :n_samples] - clips).abs().max() < 1e-4
+    assert torch.nn.functional.pad(back[:, n_samples:], (0, 1)).abs().max() < 1e-4  # silence fills the last frame
+
+
+@pytest.mark.parametrize(("n_samples", "n_frames"), [(1, 1), (319, 1), (320, 1), (321, 2), (24_000, 75)])
+@torch.no_grad()
+def test_shapes(model, n_samples, n_frames):
+    clips = noise(2, n_samples)
+    assert model.n_frames(n_samples) == n_frames
+    assert model._stft(clips).shape == (2, n_frames, TINY.n_fft // 2 + 1)
+    assert model.latents(clips).shape == (2, TINY.latent_dim, n_frames)
+    codes = model.encode(clips)
+    assert codes.shape == (2, TINY.n_levels, n_frames)
+    assert model.decode(codes).shape == (2, n_frames * HOP)
+
+
+def test_a_frame_is_centred_on_its_hop(model):
+    clips = torch.zeros(1, 10 * HOP)
+    clips[0, 4 * HOP + HOP // 2] = 1.0  # the middle of frame 4
+    assert model._stft(clips)[0].abs().mean(1).argmax() == 4
+    torch.testing.assert_close(model._stft(clips)[0, 4].abs(), torch.ones(TINY.n_fft // 2 + 1), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_silence_and_loud_input_stay_finite(model):
+    for clips in (torch.zeros(1, 1000), torch.ones(1, 1000)):
+        heard = model.decode(model.encode(clips))
+        assert torch.isfinite(heard).all()
+        assert heard.abs().max() <= 1
+
+
+def test_n_parameters_counts_the_codebooks(model):
+    trained = sum(value.numel() for value in model.parameters())
+    assert model.n_parameters() == trained + TINY.n_levels * TINY.codebook_size * TINY.latent_dim
+
+
+def test_the_default_shape_has_75_frames_a_second():
+    assert FourierConfig().sample_rate / FourierConfig().hop == 75
+
+
+def test_the_study_s_interface(codec):
+    assert (codec.name, codec.sample_rate, codec.frame_rate) == ("tiny", 24_000, 75)
+    assert (codec.n_levels, codec.codebook_size) == (4, 32)
+    assert codec.n_frames(24_001) == 76
+    assert len(codec.content_hash) == 64
+    assert not any(value.requires_grad for value in codec.model.parameters())
+
+
+def test_codes_do_not_depend_on_the_padding(codec):
+    lengths = [5 * HOP, 700, 321, 700]
+    clips = noise(4, 6 * HOP)  # beyond its length each clip goes on with noise that must not count
+    codes = codec.encode(clips, torch.tensor(lengths))
+    assert codes.shape == (4, 4, 5)
+    assert codes.dtype == torch.int64
+    for clip, length, own in zip(clips, lengths, codes, strict=True):
+        n_frames = codec.n_frames(length)
+        assert torch.equal(own[:, :n_frames], codec.encode(clip[None, :length])[0])
+        assert (own[:, n_frames:] == codec.codebook_size).all()
+        assert (own[:, :n_frames] < codec.codebook_size).all()
+
+
+def test_different_sounds_get_different_codes(codec):
+    codes = codec.encode(torch.cat([noise(1, 2000), 0.3 * torch.sin(torch.arange(2000) * 0.1)[None]]))
+    assert not torch.equal(codes[0], codes[1])
+
+
+def test_the_mask_token_cannot_be_decoded(codec):
+    codes = codec.encode(noise(2, 700), torch.tensor([700, 300]))
+    with pytest.raises(InputError, match="32 is the mask token"):
+        codec.decode(codes)
+    assert codec.decode(codes[:, :, :1]).shape == (2, HOP)
+
+
+@pytest.mark.parametrize("n_levels", [1, 2, 4])
+def test_fewer_levels_and_small_integers_can_be_decoded(codec, n_levels):
+    codes = codec.encode(noise(1, 700))[:, :n_levels]
+    heard = codec.decode(codes.to(torch.int16))
+    assert heard.dtype == torch.float32
+    assert torch.equal(heard, codec.decode(codes))
+
+
+def test_a_codec_comes_back_from_its_file(path, model, codec):
+    clips = noise(2, 700)
+    halved = tiny_model()
+    halved.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
+    assert codec.model.config == TINY
+    with torch.no_grad():
+        assert torch.equal(codec.encode(clips), halved.encode(clips))
+        codes = halved.encode(clips)
+        assert torch.equal(codec.decode(codes), halved.decode(codes))
+    assert {value.dtype for value in load_file(path).values()} == {torch.float16}
+    assert {value.dtype for value in codec.model.state_dict().values()} == {torch.float32}
+
+
+def test_a_path_is_a_codec_s_name(path, codec):
+    loaded = load_codec(str(path), device="cpu")
+    assert (loaded.name, loaded.content_hash) == ("tiny", codec.content_hash)
+
+
+def test_the_content_hash_follows_the_weights(tmp_path, codec, model):
+    save_codec(tmp_path / "same.safetensors", tiny_model())
+    assert load_stored(tmp_path / "same.safetensors", "same", CPU).content_hash == codec.content_hash
+    other = tiny_model()
+    other.quantizer.codebooks[3, 5, 2] += 1
+    save_codec(tmp_path / "other.safetensors", other)
+    assert load_stored(tmp_path / "other.safetensors", "tiny", CPU).content_hash != codec.content_hash
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.safetensors: cannot be read"):
+        load_stored(tmp_path / "absent.safetensors", "tiny", CPU)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 1000, -1])
+def test_a_damaged_file_is_named(path, keep):
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"tiny\.safetensors: cannot be read"):
+        load_stored(path, "tiny", CPU)
+
+
+def metadata(**changes) -> dict[str, str]:
+    return {"fourier_config": json.dumps(vars(TINY) | changes)}
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        None,
+        {"fourier_config": "not json"},
+        {"fourier_config": "[1, 2]"},
+        metadata(n_layers=3),
+        metadata(latent_dim=9),
+        metadata(n_levels=5),
+    ],
+)
+def test_a_foreign_file_is_named(path, foreign):
+    save_file(load_file(path), path, metadata=foreign)
+    with pytest.raises(InputError, match=r"tiny\.safetensors: not a codec of this study"):
+        load_stored(path, "tiny", CPU)
+
+
+def test_a_file_with_other_tensors_is_named(path):
+    save_file({"weight": torch.zeros(3)}, path, metadata=metadata())
+    with pytest.raises(InputError, match=r"tiny\.safetensors: not a codec of this study"):
+        load_stored(path, "tiny", CPU)

@@ -1,0 +1,54 @@
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def make(*arguments: str, **environment: str) -> str:
+    """Return what make would run, without running it."""
+    clean = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "DATA")}
+    result = subprocess.run(
+        ["make", "--dry-run", *arguments], cwd=ROOT, env=clean | environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.replace("\\\n", " ")
+
+
+def test_study_is_the_demo_by_default():
+    command = make("study")
+    assert "preset=demo" in command
+    assert "fold=1 seed=0" in command
+    assert "data_dir" not in command
+
+
+def test_study_passes_what_it_is_given():
+    command = make("study", "PRESET=esc10", "DATA=/my data/ESC-50", "FOLD=2", "SEED=3", "CORES=4")
+    assert "--cores 4 " in command
+    assert "preset=esc10" in command
+    assert "fold=2 seed=3" in command
+    assert '"data_dir=/my data/ESC-50"' in command
+
+
+def test_book_is_forced_with_the_same_configuration():
+    assert "--forcerun book -- book" in make("book", "PRESET=tiny")
+
+
+def test_help_lists_every_command():
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for command in ("setup", "study", "plan", "book", "test", "lint", "lab", "lock", "unlock", "clean"):
+        assert f"make {command} " in shown
+
+
+def test_set_up_says_which_python_is_needed_when_there_is_none(tmp_path):
+    (tmp_path / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / "set_up.sh", tmp_path / "tools")
+    command = ["sh", str(tmp_path / "tools" / "set_up.sh")]
+    result = subprocess.run(command, env=os.environ | {"PYTHON": "false"}, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "No suitable Python found: Python 3.11, 3.12 or 3.13" in result.stderr
+    assert not (tmp_path / ".venv").exists()
