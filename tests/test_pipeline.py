@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from envsound import pipeline
+from envsound import code_identity, pipeline
 from envsound.errors import InputError
 from envsound.presets import load_preset
 
@@ -134,14 +134,14 @@ def package(tmp_path) -> Path:
 
 
 def test_import_closure_follows_absolute_relative_and_late_imports(package):
-    found = pipeline.import_closure(["import os\nfrom envsound import a\n"], package)
+    found = code_identity.import_closure(["import os\nfrom envsound import a\n"], package)
     expected = ["a", "b", "other2", "sub", "sub.deep", "sub.near"]
     assert found == [f"envsound.{name}" for name in expected]
 
 
 def test_code_hash_changes_with_code_and_with_nothing_else(package, tmp_path):
     path = write_notebook(tmp_path / "x.ipynb", "%matplotlib inline\nfrom envsound.a import f", "f()")
-    first = pipeline.code_hash(path, package)
+    first = code_identity.code_hash(path, package)
 
     notebook = json.loads(path.read_text())
     notebook["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["1"]}]
@@ -150,25 +150,27 @@ def test_code_hash_changes_with_code_and_with_nothing_else(package, tmp_path):
     path.write_text(json.dumps(notebook))
     (package / "envsound/b.py").write_text((package / "envsound/b.py").read_text() + "\n# a remark\n")
     (package / "envsound/other.py").write_text("x = 2\n")
-    assert pipeline.code_hash(path, package) == first
+    assert code_identity.code_hash(path, package) == first
 
     (package / "envsound/sub/near.py").write_text("import scipy\n")
-    second = pipeline.code_hash(path, package)
+    second = code_identity.code_hash(path, package)
     write_notebook(path, "%matplotlib inline\nfrom envsound.a import f", "f()  # louder")
-    assert len({first, second, pipeline.code_hash(path, package)}) == 3
+    assert len({first, second, code_identity.code_hash(path, package)}) == 3
 
 
 def test_a_broken_notebook_is_named(package, tmp_path):
     with pytest.raises(InputError, match=r"x\.ipynb: a cell or a module it uses is not valid Python"):
-        pipeline.code_hash(write_notebook(tmp_path / "x.ipynb", "f("), package)
+        code_identity.code_hash(write_notebook(tmp_path / "x.ipynb", "f("), package)
     (tmp_path / "x.ipynb").write_text("{}")
     with pytest.raises(InputError, match=r"x\.ipynb: not a notebook"):
-        pipeline.code_hash(tmp_path / "x.ipynb", package)
+        code_identity.code_hash(tmp_path / "x.ipynb", package)
 
 
 def test_a_step_depends_on_the_modules_it_uses_only(at_root):
     closure = {
-        step: pipeline.import_closure(map(pipeline._python, pipeline.code_cells(f"notebooks/{step}.ipynb")))
+        step: code_identity.import_closure(
+            map(code_identity._python, code_identity.code_cells(f"notebooks/{step}.ipynb"))
+        )
         for step in ("02_train_model", "05_ks_tests")
     }
     assert "envsound.training" in closure["02_train_model"]

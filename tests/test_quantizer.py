@@ -147,7 +147,7 @@ def test_dead_codes_are_replaced_and_stay_so():
     quantizer.sums[0, :8] = far * quantizer.dead_share
     quantizer.train()(latents, all_levels(3))
     vectors = latents.transpose(1, 2).reshape(-1, DIM)
-    gaps = (quantizer.codebooks[0, :8, None] - vectors.T).abs().amax(1).min(1).values
+    gaps = (quantizer.codebooks[0, :8, None] - vectors).abs().amax(2).min(1).values
     assert gaps.max() < 1e-5  # each is now a vector of the batch
     for _ in range(3):
         quantizer(latents, all_levels(3))

@@ -102,6 +102,16 @@ def test_other_parameters_start_anew(tmp_path):
     assert trainer(tmp_path, num_epochs=1, class_dropout=0.5).epoch == 0
 
 
+def test_other_codes_or_other_code_start_anew(tmp_path, monkeypatch):
+    trainer(tmp_path, num_epochs=1).fit()
+    config = TrainingConfig(num_epochs=1, batch_size=4, lr=3e-3, precision="32-true")
+    state = (tmp_path / "checkpoints" / "training_state.pt").read_bytes()
+    assert Trainer(code_set(seed=5), code_set(4, seed=1), TINY, config, tmp_path, CPU, codec_hash="abc").epoch == 0
+    (tmp_path / "checkpoints" / "training_state.pt").write_bytes(state)
+    monkeypatch.setattr("envsound.training.module_hash", lambda name: "edited")
+    assert trainer(tmp_path, num_epochs=1).epoch == 0
+
+
 def test_history_has_every_level_and_both_splits(tmp_path):
     history = trainer(tmp_path, num_epochs=2).fit()
     assert set(history["level"]) == {"0", "1", "2", "all"} and set(history["split"]) == {

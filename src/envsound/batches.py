@@ -1,5 +1,7 @@
 """From a run's table of codes to padded batches."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,6 +25,13 @@ class CodeSet:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def digest(self) -> str:
+        """Return a hash of the codes and classes, 64 hexadecimal digits."""
+        content = hashlib.sha256(json.dumps(self.categories).encode())
+        for codes, label in zip(self.codes, self.classes, strict=True):
+            content.update(f"{codes.shape} {label} ".encode() + np.ascontiguousarray(codes).tobytes())
+        return content.hexdigest()
 
     def batch(self, rows: np.ndarray, mask_token: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes int64 [batch, n_levels, longest], valid frames bool [batch, longest] and classes [batch]."""

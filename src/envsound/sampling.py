@@ -9,6 +9,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from envsound.checkpoints import Checkpoint
+from envsound.code_identity import module_hash
 from envsound.codecs import Codec
 from envsound.decoding import DecodingConfig, decode
 from envsound.errors import InputError
@@ -67,8 +68,8 @@ def generate(
 ) -> pd.DataFrame:
     """Generate every requested clip into `folder` and return the rows of samples.csv.
 
-    Clips that an interrupted call with the same requests, decoding, model and codec left behind are kept; anything
-    else in the folder is removed first.
+    Clips that an interrupted call with the same requests, decoding, model, codec and code left behind are kept;
+    anything else in the folder is removed first.
     Raises InputError when the model's codes and the codec's do not fit.
     """
     _check_fit(checkpoint, codec)
@@ -77,6 +78,7 @@ def generate(
         "decoding": {key: str(value) for key, value in asdict(config).items()},
         "checkpoint_sha256": checkpoint_sha256,
         "codec_hash": codec.content_hash,
+        "code": module_hash("envsound.sampling"),
     }
     folder = _prepare_folder(Path(folder), identity)
     missing = [request for request in requests if not (folder / request.filename).exists()]

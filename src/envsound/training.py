@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from envsound.batches import CodeSet, epoch_batches
 from envsound.checkpoints import Checkpoint, save_checkpoint
+from envsound.code_identity import module_hash
 from envsound.conformer import MaskedConformer, ModelConfig
 from envsound.errors import InputError
 from envsound.files import atomic_path, write_csv
@@ -195,8 +196,9 @@ class Trainer:
             "training": asdict(self.config),
             "model": asdict(self.model.config),
             "codec_hash": self.codec_hash,
-            "n_train": len(self.train_set),
-            "n_validation": len(self.validation_set),
+            "train": self.train_set.digest(),
+            "validation": self.validation_set.digest(),
+            "code": module_hash("envsound.training"),
             "precision": self.precision,
         }
 
@@ -223,7 +225,7 @@ class Trainer:
             return
         state = torch.load(path, map_location=self.fabric.device, weights_only=True)
         if state["identity"] != self._identity():
-            path.unlink()  # made by other parameters, as when a preset was edited: start anew
+            path.unlink()  # made by other parameters, codes or code: start anew
             return
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
         self.model.load_state_dict(state["model"])

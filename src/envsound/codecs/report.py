@@ -70,9 +70,9 @@ def _judged(clips, heard, acoustics: pd.DataFrame, categories, sample_rate: int,
     guessed = recogniser.predict(np.stack([mfcc_features(clip, sample_rate) for clip in heard]))
     others = _acoustics(heard, sample_rate)
     distances = {f"ks_{name}": ks_2samp(acoustics[name].dropna(), others[name].dropna()).statistic for name in METRICS}
-    shares = np.array([comb_share(clip, sample_rate) for clip in heard])
+    shares = pd.Series([comb_share(clip, sample_rate) for clip in heard])
     return {
-        "comb_share": float(np.mean(shares[~np.isnan(shares)])) if not np.isnan(shares).all() else float("nan"),
+        "comb_share": float(shares.mean()),  # of the clips that are not silent
         "recognised": float(np.mean(guessed == np.array(categories))),
     } | distances
 

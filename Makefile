@@ -1,0 +1,70 @@
+# The study in two commands: `make study` and `make test`. `make help` lists the rest.
+
+PRESET ?= demo
+FOLD   ?= 1
+SEED   ?= 0
+CORES  ?= all
+DATA   ?=
+
+VENV := .venv
+RUN  := $(VENV)/bin/python
+# Named after the pins, so that a changed lock installs again and an unchanged one costs nothing.
+STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+
+SNAKEMAKE = $(RUN) -m snakemake --cores $(CORES) --rerun-incomplete --config preset=$(PRESET) \
+	fold=$(FOLD) seed=$(SEED) $(if $(DATA),"data_dir=$(DATA)")
+
+export PYTHONNOUSERSITE := 1
+unexport PYTHONPATH
+
+.DEFAULT_GOAL := help
+.PHONY: help setup study plan book test lint lab lock unlock clean distclean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  make study PRESET=demo|esc10|paper|ablate-steps|tiny  DATA=<folder with meta/ and audio/>"
+	@echo "             FOLD=<held-out fold>  SEED=<training seed>  CORES=<how many>"
+
+setup: $(STAMP) ## make .venv and install the pinned packages (the other commands do it too)
+
+$(STAMP):
+	@sh tools/set_up.sh
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+study: $(STAMP) ## run the whole study and build the book
+	@$(SNAKEMAKE)
+	@echo "The book: book/_build/html/index.html"
+
+plan: $(STAMP) ## list what `make study` would run now
+	@$(SNAKEMAKE) --dry-run
+
+book: $(STAMP) ## build the book again (and first whatever it lacks)
+	@$(SNAKEMAKE) --forcerun book -- book
+	@echo "The book: book/_build/html/index.html"
+
+test: $(STAMP) ## run the tests
+	@$(RUN) -m pytest
+
+lint: $(STAMP) ## check the code (ruff) and the notebooks
+	@$(RUN) -m ruff check .
+	@$(RUN) -m nbstripout --verify notebooks/*.ipynb
+	@$(RUN) -m envsound.notebook_checks
+
+lab: $(STAMP) ## open JupyterLab
+	@$(RUN) -m jupyterlab
+
+lock: ## pin the packages again (needs uv)
+	@sh tools/lock.sh
+
+unlock: $(STAMP) ## release the folder after a run that was killed
+	@$(SNAKEMAKE) --unlock
+
+clean: ## remove the built book and the tools' caches; keep runs, recordings and .venv
+	rm -rf _build book/_build book/executed book/_static/audio book/_static/generated build src/*.egg-info
+	rm -rf .pytest_cache .ruff_cache .hypothesis
+	find src tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+distclean: clean ## remove the runs, the cached codes and .venv too; keep recordings
+	rm -rf data/runs data/cache .snakemake $(VENV)
