@@ -63,19 +63,19 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, n_heads: int, dropout: float):
         super().__init__()
-        self.n_heads, self.dropout = n_heads, dropout
+        self.n_heads = n_heads
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)  # on the sum, not on the weights, as in Gulati et al., fig. 3
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:  # [batch, n_frames, dim], [batch, n_frames]
         batch, n_frames, dim = x.shape
         qkv = self.qkv(self.norm(x)).view(batch, n_frames, 3, self.n_heads, dim // self.n_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [batch, n_heads, n_frames, dim / n_heads]
         mask = None if valid is None else valid[:, None, None, :]
-        dropout = self.dropout if self.training else 0.0
-        h = F.scaled_dot_product_attention(rotate(q), rotate(k), v, attn_mask=mask, dropout_p=dropout)
-        return self.out(h.transpose(1, 2).reshape(batch, n_frames, dim))
+        h = F.scaled_dot_product_attention(rotate(q), rotate(k), v, attn_mask=mask)
+        return self.dropout(self.out(h.transpose(1, 2).reshape(batch, n_frames, dim)))
 
 
 class Convolution(nn.Module):
