@@ -156,6 +156,26 @@ def test_a_checkpoint_of_other_parameters_is_refused(uninterrupted, changes):
         trainer(uninterrupted.folder, replace(PLAN, **changes))
 
 
+def test_a_checkpoint_of_another_shape_is_refused(uninterrupted):
+    with pytest.raises(InputError, match="other parameters"):
+        CodecTrainer(
+            CLIPS, CATEGORIES, torch.zeros(1, 3000), uninterrupted.folder, PLAN, replace(SHAPE, hidden=SHAPE.hidden + 4)
+        )
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_a_damaged_checkpoint_is_named(tmp_path, content):
+    (tmp_path / "training_state.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"training_state\.pt: cannot be read"):
+        trainer(tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1])
+def test_crops_of_broken_frames_are_refused(tmp_path, seconds):
+    with pytest.raises(InputError, match="crop_seconds"):
+        trainer(tmp_path, replace(PLAN, crop_seconds=seconds))
+
+
 def test_the_seed_decides(uninterrupted, tmp_path):
     same, other = trainer(tmp_path / "a"), trainer(tmp_path / "b", replace(PLAN, seed=1))
     same.run(max_seconds=0)

@@ -66,6 +66,7 @@ def step(run_dir: str | Path, name: str, parameters: dict[str, Any]) -> Iterator
     """
     run_dir = Path(run_dir)
     current = Step(name, parameters)
+    code = commit()  # before the step, which may take hours
     started, clock = datetime.now(UTC), time.perf_counter()
     yield current
     current.seconds = round(time.perf_counter() - clock, 3)
@@ -75,7 +76,7 @@ def step(run_dir: str | Path, name: str, parameters: dict[str, Any]) -> Iterator
         "facts": current.facts,
         "seconds": current.seconds,
         "started": started.isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": code,
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "device": describe_device(current.device or choose_device("cpu")),

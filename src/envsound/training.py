@@ -103,6 +103,7 @@ class Trainer:
             optimizer, config.lr, total_steps=self.n_steps + 1, pct_start=config.warmup_fraction
         )
         self.epoch, self.step, self.history = 0, 0, []
+        self.identity = self._identity()
         self._resume()
 
     @property
@@ -204,7 +205,7 @@ class Trainer:
 
     def _save(self) -> None:
         state = {
-            "identity": self._identity(),
+            "identity": self.identity,
             "epoch": self.epoch,
             "step": self.step,
             "history": self.history,
@@ -224,7 +225,7 @@ class Trainer:
         if not path.exists():
             return
         state = torch.load(path, map_location=self.fabric.device, weights_only=True)
-        if state["identity"] != self._identity():
+        if state["identity"] != self.identity:
             path.unlink()  # made by other parameters, codes or code: start anew
             return
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]

@@ -53,7 +53,7 @@ def _log(x: Tensor) -> Tensor:
 def log_mel_distance(real: Tensor, other: Tensor, sample_rate: int) -> float:
     """Return the mean absolute difference in dB between log-mel spectra of clips [batch, n_samples].
 
-    1024-sample Hann windows, hop 256, 80 bands; levels below -80 dB (white noise of rms 1e-4) count as -80 dB.
+    1024-sample Hann windows, hop 256, 80 bands; band magnitudes below 1e-4 (-80 dB) count as 1e-4.
     """
     filters = mel_filters(sample_rate, 1024, 80).to(real.device)
     levels = [20 * torch.log10((filters @ magnitude(clips, 1024)).clamp(min=1e-4)) for clips in (real, other)]

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,8 +67,11 @@ class CodecTrainer:
         self.codec = FourierCodec(config).to(self.device)
         self.adversary = MultiScaleDiscriminator().to(self.device)
         self.held_out = held_out.to(self.device)
-        sample_rate = self.codec.config.sample_rate
-        self.crops = CropSampler(clips, categories, int(training.crop_seconds * sample_rate), training.seed)
+        sample_rate, hop = self.codec.config.sample_rate, self.codec.config.hop
+        crop_samples = round(training.crop_seconds * sample_rate)
+        if crop_samples <= 0 or crop_samples % hop:
+            raise InputError(f"crop_seconds={training.crop_seconds}: expected whole frames of {hop} samples")
+        self.crops = CropSampler(clips, categories, crop_samples, training.seed)
         self.optimizers = [
             torch.optim.AdamW(module.parameters(), lr=training.lr, betas=(0.8, 0.99), weight_decay=1e-3)
             for module in (self.codec, self.adversary)
@@ -189,6 +193,7 @@ class CodecTrainer:
     def _checkpoint(self) -> None:
         state = {
             "training": asdict(self.training),
+            "config": asdict(self.codec.config),
             "step": self.step,
             "history": copy.deepcopy(self.history),
             "quantizing": self.quantizing,
@@ -207,8 +212,11 @@ class CodecTrainer:
         path = self.folder / "training_state.pt"
         if not path.exists():
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["training"] != asdict(self.training):
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); delete it to train from the start") from None
+        if (state["training"], state["config"]) != (asdict(self.training), asdict(self.codec.config)):
             raise InputError(f"{path}: was trained with other parameters; choose another folder or delete it")
         self.step, self.history = state["step"], state["history"]
         self.quantizing = state["quantizing"]
