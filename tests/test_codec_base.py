@@ -65,7 +65,7 @@ def test_clips_of_another_shape_are_refused(shape, with_lengths):
 
 @pytest.mark.parametrize("n_levels", [1, 2, 3])
 def test_codes_with_fewer_levels_are_allowed(n_levels):
-    check_codes(torch.full((2, n_levels, 4), MASK - 1), N_LEVELS, MASK)
+    assert check_codes(torch.full((2, n_levels, 4), MASK - 1), N_LEVELS, MASK) is None
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 0, 4), (2, N_LEVELS + 1, 4), (2, 3, 0), (0, 3, 4)])

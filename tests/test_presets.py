@@ -61,10 +61,9 @@ def test_notebook_parameters_finds_what_papermill_finds(path, inspected):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("name", NAMES)
 def test_preset_values_have_the_types_of_the_notebooks(name, path):
-    values = load_preset(name, FOLDER)
-    for key, default in notebook_parameters(path).items():
-        if key in values:
-            checked(values[key], default, f"{path.name}: {key}")
+    values, defaults = load_preset(name, FOLDER), notebook_parameters(path)
+    for key in values.keys() & defaults.keys():
+        assert checked(values[key], defaults[key], f"{path.name}: {key}") == values[key]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != BASE])

@@ -175,6 +175,7 @@ def crying_baby(rng: Rng, n_samples: int, sample_rate: int) -> np.ndarray:
     bright = rng.uniform(-4, 4)
 
     def cry() -> np.ndarray:
+        """One cry and the gasp after it."""
         n = int(length * rng.uniform(0.6, 1.3) * sample_rate)
         arc = pitch * np.array([0.8, 1.1, rng.uniform(0.95, 1.25), 1.0, 0.75])
         vibrato = np.exp(shake * np.sin(2.0 * np.pi * tremor * np.arange(n) / sample_rate))
@@ -196,6 +197,7 @@ def sneezing(rng: Rng, n_samples: int, sample_rate: int) -> np.ndarray:
     pitch, body = rng.uniform(140, 380), rng.uniform(0.9, 1.25)
 
     def gasp() -> np.ndarray:
+        """Air drawn in, half voiced."""
         n = int(rng.uniform(0.2, 0.5) * sample_rate)
         breath = shaped_noise(rng, n, sample_rate, [(300, -15), (1200, -3), (2500, 0), (8000, -12)])
         curve = voice_pitch(rng, pitch * np.array([1.0, 1.3, 1.5]), n, sample_rate, 0.03)
@@ -210,6 +212,7 @@ def sneezing(rng: Rng, n_samples: int, sample_rate: int) -> np.ndarray:
         return amplitude(rng.uniform(-34, -18)) * voiced * rise_and_fall(n, sample_rate, 0.7 * n / sample_rate, 0.04)
 
     def burst() -> np.ndarray:
+        """The blast of air and the voice it ends in."""
         hiss_seconds, n = rng.uniform(0.08, 0.22), int(rng.uniform(0.3, 0.6) * sample_rate)
         centre = rng.uniform(2500, 4500)
         bands = [(150, -30), (centre / 3, -10), (centre, 0), (2.0 * centre, -2), (11500, -10)]
