@@ -1,5 +1,6 @@
 """The numbers the book's prose uses, read from result files, never typed."""
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 from envsound.errors import InputError
 from envsound.files import read_csv, read_json
 from envsound.published import SOURCES, read_published
+from envsound.tables import systems_table
 
 NOT_MEASURED = "not measured"
 
@@ -125,13 +127,21 @@ def card_table(card: Any, prefix: str = "") -> str:
     def leaves(tree: Facts, name: str) -> list[str]:
         rows = []
         for key, value in tree.items():
+            if key == "last":  # the last line of a training history is for the notebook's curves
+                continue
             path = f"{name}: {key}" if name else key
-            text = str(value).replace("|", "\\|")
+            text = html.escape(str(value), quote=False).replace("|", "\\|")
             rows += leaves(value, path) if isinstance(value, Facts) else [f"| {path.replace('_', ' ')} | {text} |"]
         return rows
 
     rows = leaves(card, prefix) if isinstance(card, Facts) else []
     return "\n".join(["| fact | value |", "| :-- | :-- |", *rows]) if rows else f"*{NOT_MEASURED}*"
+
+
+def _codec_systems(path: Path) -> str:
+    """Return the table of a codec's card, codec and yardsticks; "not measured" where there is no such card."""
+    rows = read_json(path).get("held_out", {}).get("systems", []) if path.is_file() else []
+    return systems_table(pd.DataFrame(rows)) if rows else f"*{NOT_MEASURED}*"
 
 
 def notebook_links(book_dir: str | Path) -> Facts:
@@ -151,7 +161,7 @@ def notebook_links(book_dir: str | Path) -> Facts:
 def book_facts(root: str | Path) -> dict[str, Any]:
     """Return the substitutions of the book.
 
-    codec (its card), codec_training and codec_held_out (tables of it), published (the published study),
+    codec (its card), codec_training and codec_systems (tables of it), published (the published study),
     paper, demo, esc10 (presets), results (preset -> result_facts), steps (links to executed notebooks).
     `root` is the repository root. A file that is not there leaves its facts "not measured".
     """
@@ -161,7 +171,7 @@ def book_facts(root: str | Path) -> dict[str, Any]:
     if (root / "data" / "codec" / "card.json").is_file():
         found["codec"] = facts(read_json(root / "data" / "codec" / "card.json"))
     found["codec_training"] = card_table(found["codec"]["training"])
-    found["codec_held_out"] = card_table(found["codec"]["held_out"])
+    found["codec_systems"] = _codec_systems(root / "data" / "codec" / "card.json")
     if (root / "data" / "published" / "published_study.csv").is_file():
         found["published"] = published_facts(root / "data" / "published" / "published_study.csv")
     for preset in ("paper", "demo", "esc10"):

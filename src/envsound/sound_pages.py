@@ -76,7 +76,7 @@ class SoundPage:
             of_class = samples[samples["category"] == category].head(self.per_class)
             beside = real[real["category"] == category] if len(real) else real
             lines += [f"### {category.replace('_', ' ')}", ""]
-            lines += self.grid(self.generated(run, of_class), self.real(run, beside.head(self.per_class)))
+            lines += self.grid(self.generated(run, of_class), self.real(run, beside.head(self.per_class)), run)
         return lines
 
     def unconditional(self, run: Run, samples: pd.DataFrame, real: pd.DataFrame) -> list[str]:
@@ -90,7 +90,7 @@ class SoundPage:
             names = [partner.get(name, "") for name in shown["filename"]]
             beside = real.set_index("filename").reindex(names).reset_index()
         text = f"{len(shown)} of {len(samples)} clips, the first by number; none was picked by ear."
-        return [text, "", *self.grid(self.generated(run, shown), self.real(run, beside))]
+        return [text, "", *self.grid(self.generated(run, shown), self.real(run, beside), run)]
 
     def note(self, run: Run, real: pd.DataFrame) -> str:
         """Return what the reader must know of the real side: what it is, and whether it is here."""
@@ -132,12 +132,13 @@ class SoundPage:
             cells.append(play or (absent(str(row["filename"])) if row["filename"] else ""))
         return cells
 
-    def grid(self, left: list[str], right: list[str]) -> list[str]:
-        """Return an HTML table, generated beside real, one pair a row."""
+    def grid(self, left: list[str], right: list[str], run: Run) -> list[str]:
+        """Return an HTML table, generated beside real (or synthetic), one pair a row."""
         rows = max(len(left), len(right))
         left, right = (cells + [""] * (rows - len(cells)) for cells in (left, right))
         body = [f"<tr><td>{a}</td><td>{b}</td></tr>" for a, b in zip(left, right, strict=True)]
-        head = "<thead><tr><th>Generated</th><th>Real</th></tr></thead>"
+        beside = "Synthetic" if run.synthetic else "Real"
+        head = f"<thead><tr><th>Generated</th><th>{beside}</th></tr></thead>"
         return [f'<table class="sounds">{head}<tbody>', *body, "</tbody></table>", ""]
 
 

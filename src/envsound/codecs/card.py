@@ -8,6 +8,7 @@ import pandas as pd
 from envsound.codecs.base import Codec
 from envsound.files import write_csv, write_json, write_text
 from envsound.provenance import commit, versions
+from envsound.tables import systems_table
 
 
 def make_card(
@@ -65,7 +66,7 @@ def readme(card: dict[str, Any], n_clips: int) -> str:
 {card["codebook_size"]} codes at {card["frame_rate"]} frames/s ({bits / 1000:g} kbit/s), {card["sample_rate"]} Hz mono.
 A first, small codec: the spectrum of a frame goes in, ConvNeXt blocks at the frame rate work on it, magnitude and phase
 come out (`src/envsound/codecs/fourier.py`). It lets the whole study run offline; it is not EnCodec and does not sound
-as good.
+as good, and it buzzes: see the column *comb*.
 
 - Content hash (SHA-256): `{card["content_hash"]}`
 - Trained on: {training["material"]} ({n_clips} clips; licence, author and source of each in `attribution.csv`).
@@ -76,7 +77,7 @@ as good.
 
 ## Measured on the held-out clips
 
-{_table(rows)}
+{systems_table(rows)}
 
 - *log-mel*: mean absolute difference of log-mel levels in dB, floor -80 dB; lower is closer.
 - *recognised*: share of clips whose class an SVM on MFCC statistics, trained on the real clips of the other folds, gets
@@ -91,12 +92,3 @@ Codes used of each level, of {card["codebook_size"]}: {", ".join(str(n) for n in
 The weights are released under CC BY 4.0. The recordings they were trained on are CC BY or CC0; please keep
 `attribution.csv` with them.
 """
-
-
-def _table(rows: pd.DataFrame) -> str:
-    ks = rows[[name for name in rows if name.startswith("ks_")]].max(axis=1)
-    lines = ["| system | log-mel (dB) | recognised | comb | KS |", "|---|---|---|---|---|"]
-    for row, largest in zip(rows.itertuples(), ks, strict=True):
-        judged = f"{row.recognised:.0%} | {row.comb_share:.1%} | {largest:.2f}"
-        lines.append(f"| {row.system} | {row.log_mel_distance:.2f} | {judged} |")
-    return "\n".join(lines)
