@@ -50,7 +50,7 @@ class HalvingCodec:
 @pytest.fixture
 def run(tmp_path, monkeypatch) -> Path:
     """A run: three folds of six clips of two classes at 48 kHz; eight samples at 24 kHz, the first silent."""
-    monkeypatch.setattr(evaluation, "load_codec", lambda name, weights, device: HalvingCodec())
+    monkeypatch.setattr(evaluation, "load_codec", lambda *_: HalvingCodec())
     folder, rows = tmp_path / "run", []
     for number in range(18):
         path, codes_file = (
@@ -185,7 +185,7 @@ def test_what_the_codec_makes_is_what_is_measured(run):
 def test_another_codec_is_refused(run, monkeypatch):
     codec = HalvingCodec()
     codec.content_hash = "b" * 64
-    monkeypatch.setattr(evaluation, "load_codec", lambda name, weights, device: codec)
+    monkeypatch.setattr(evaluation, "load_codec", lambda *_: codec)
     with pytest.raises(InputError, match="codec"):
         evaluate_run(run)
 
