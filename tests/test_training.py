@@ -151,7 +151,8 @@ def test_loss_counts_only_targets_of_the_own_level():
     with torch.no_grad():
         sums, states = masked_loss(model, mask, codes, valid, None), model(codes, valid)
     for level, item, frame in ((0, 0, 2), (2, 1, 4)):
-        log_p = torch.log_softmax(model.logits(states[item, frame], level), -1)[codes[item, level, frame]]
+        scores = model.logits(states[item, frame], level).detach()
+        log_p = torch.log_softmax(scores, -1)[codes[item, level, frame]]
         assert float(sums[level]) == pytest.approx(-float(log_p), rel=1e-5)
     assert float(sums[1]) == 0.0
 
@@ -166,19 +167,21 @@ def test_untrained_loss_is_near_a_uniform_guess():
 
 
 def test_overfits_eight_clips_and_decodes_them_by_class(tmp_path):
+    """The kernel is wider than the clip: among all masks, only the distance to an edge tells frames apart."""
     rng = np.random.default_rng(0)
     codes = [rng.integers(16, size=(2, 16)).astype(np.int16) for _ in range(8)]
     data = CodeSet(codes, np.arange(8), [str(i) for i in range(8)])
     shape = ModelConfig(
-        n_levels=2, codebook_size=16, dim=64, n_layers=1, n_heads=2, conv_kernel=5, dropout=0.0, n_classes=8
+        n_levels=2, codebook_size=16, dim=64, n_layers=1, n_heads=2, conv_kernel=31, dropout=0.0, n_classes=8
     )
     config = TrainingConfig(
-        num_epochs=800, batch_size=8, lr=5e-3, class_dropout=0.0, prompt_chance=0.5, precision="32-true"
+        num_epochs=400, batch_size=8, lr=5e-3, class_dropout=0.0, prompt_chance=0.5, precision="32-true"
     )
     model = Trainer(data, data, shape, config, tmp_path, CPU)
-    model._save = lambda: None  # no need to keep 800 checkpoints
+    model._save = lambda: None  # no need to keep 400 checkpoints
     history = model.fit()
-    assert history[(history["level"] == "all") & (history["split"] == "train")]["loss"].iloc[-1] < 0.1
+    last = history[(history["level"] == "all") & (history["split"] == "train")]["loss"].iloc[-1]
+    assert last < 0.1, f"{last:.4f} nat"
     greedy = DecodingConfig((4, 1), temperature=0.0, order_noise=0.0)
     made = decode(model.model.module, [16] * 8, range(8), greedy, classes=range(8))
     assert (made == torch.from_numpy(np.stack(codes).astype(np.int64))).float().mean() > 0.95
