@@ -100,6 +100,6 @@ def test_soundata_still_offers_what_is_used_here(tmp_path):
 def test_synthetic_folders_of_different_requests_are_kept_apart(tmp_path, monkeypatch):
     import envsound.synthetic
 
-    monkeypatch.setattr(envsound.synthetic, "write_dataset", lambda folder, n, seed: folder)
+    monkeypatch.setattr(envsound.synthetic, "write_dataset", lambda folder, n, seed, rate: folder)
     folders = {synthetic_folder(tmp_path, n, seed) for n, seed in [(2, 0), (2, 1), (3, 0)]}
     assert len(folders) == 3 and all(folder.parent == tmp_path for folder in folders)

@@ -41,8 +41,8 @@ class Look:
 LOOKS = {
     "real": Look("real", "#0072B2", "-", ""),
     "generated": Look("generated", "#D98200", (0, (5, 1.5)), "//////"),
-    "codec": Look("real through the codec", "#009E73", (0, (4, 1.2, 1, 1.2)), "......"),
-    "real_other": Look("real, other folds", "#7A7A7A", (0, (1, 1.2)), ""),
+    "codec": Look("through the codec", "#009E73", (0, (4, 1.2, 1, 1.2)), "......"),
+    "real_other": Look("other folds", "#7A7A7A", (0, (1, 1.2)), ""),
 }
 
 

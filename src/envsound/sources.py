@@ -7,6 +7,7 @@ from pathlib import Path
 from envsound.errors import InputError
 
 ADVICE = "check the network, or set data_dir to a folder holding meta/ and audio/"
+SYNTHETIC_RATE = 32_000  # Hz
 
 
 def esc50_folder(raw_dir: str | Path) -> Path:
@@ -63,8 +64,11 @@ def _drop_damaged_archive(dataset, folder: Path) -> None:
 def synthetic_folder(raw_dir: str | Path, clips_per_class: int, seed: int) -> Path:
     """Return a folder in ESC-50's layout with synthetic clips, made when it is not there yet.
 
+    They are made at SYNTHETIC_RATE and brought down to the codec's rate like a recording: sound made at 24 kHz has
+    energy up to 12 kHz, where the filter of a resampled recording leaves none and the bundled codec has heard none.
     Raises InputError when `clips_per_class` or `seed` is out of range.
     """
     from envsound.synthetic import write_dataset
 
-    return write_dataset(Path(raw_dir) / f"synthetic_{clips_per_class}_seed{seed}", clips_per_class, seed)
+    folder = Path(raw_dir) / f"synthetic_{clips_per_class}_seed{seed}"
+    return write_dataset(folder, clips_per_class, seed, SYNTHETIC_RATE)

@@ -66,7 +66,8 @@ def readme(card: dict[str, Any], n_clips: int) -> str:
 {card["codebook_size"]} codes at {card["frame_rate"]} frames/s ({bits / 1000:g} kbit/s), {card["sample_rate"]} Hz mono.
 A first, small codec: the spectrum of a frame goes in, ConvNeXt blocks at the frame rate work on it, magnitude and phase
 come out (`src/envsound/codecs/fourier.py`). It lets the whole study run offline; it is not EnCodec and does not sound
-as good, and it buzzes: see the column *comb*.
+as good, and it buzzes: see the column *comb*. It has only heard recordings brought down from a higher rate, which have
+no energy right below 12 kHz; sound made at 24 kHz that has some there comes back far too loud.
 
 - Content hash (SHA-256): `{card["content_hash"]}`
 - Trained on: {training["material"]} ({n_clips} clips; licence, author and source of each in `attribution.csv`).
