@@ -76,7 +76,9 @@ def visited(browser, address) -> dict[str, dict]:
     """
     page = browser.new_page()
     failed: list[str] = []
-    page.on("requestfailed", lambda request: failed.append(request.url))
+    # A page left while its icon is still on the way aborts that request: no fault of the book.
+    page.on("requestfailed", lambda request: request.failure == "net::ERR_ABORTED" or failed.append(request.url))
+    page.on("response", lambda response: response.status < 400 or failed.append(response.url))
     page.on("request", lambda request: request.url.startswith((address, "data:")) or failed.append(request.url))
     page.goto(address + "index.html")
     page.wait_for_url("**/intro.html")  # the index only redirects
