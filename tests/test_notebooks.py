@@ -33,7 +33,9 @@ def test_notebook_is_as_nbstripout_leaves_it(path):
 
 
 def test_there_is_one_notebook_per_step():
-    assert [path.name[:2] for path in NOTEBOOKS] == ["00", "01", "02", "03", "04", "05", "06"]
+    numbers = [path.name[:2] for path in NOTEBOOKS]
+    assert len(set(numbers)) == len(numbers)
+    assert {"00", "01", "02", "03", "04", "05", "06", "08"} <= set(numbers)
 
 
 def cell(kind: str, source: str, **more) -> dict:

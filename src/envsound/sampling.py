@@ -3,9 +3,11 @@
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm.auto import tqdm
 
 from envsound.checkpoints import Checkpoint
@@ -55,6 +57,23 @@ def plan_requests(
         stem = f"{index:04d}_{name}" if name else f"{index:04d}"
         requests.append(Request(f"{stem}.wav", name, int(lengths[index]), int(seeds[index])))
     return requests
+
+
+def decoding_config(
+    steps_per_level: list[int], precision: str, device: torch.device, guidance_end: float = 0.0, **others: Any
+) -> DecodingConfig:
+    """Return a DecodingConfig from a notebook's parameters.
+
+    precision: "auto" (bfloat16 on CUDA, else float32), "float32" or "bfloat16"; guidance_end: 0 keeps guidance_scale
+    throughout; others: further fields. Raises InputError for values that cannot be.
+    """
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    types["auto"] = torch.bfloat16 if device.type == "cuda" else torch.float32
+    if precision not in types:
+        raise InputError(f"sample_precision={precision!r}: expected auto, float32 or bfloat16")
+    return DecodingConfig(
+        tuple(steps_per_level), precision=types[precision], guidance_end=guidance_end or None, **others
+    )
 
 
 def generate(
@@ -133,10 +152,16 @@ def _row(request: Request, config: DecodingConfig, codec: Codec, checkpoint_sha2
         "n_frames": request.n_frames,
         "seconds": request.n_frames / codec.frame_rate,
         "steps_per_level": " ".join(str(steps) for steps in config.steps_per_level),
+        "entropy_budget": config.entropy_budget,
         "temperature": config.temperature,
         "fine_temperature": config.fine_temperature,
+        "top_k": config.top_k,
+        "top_p": config.top_p,
         "order": config.order,
+        "order_noise": config.order_noise,
         "guidance_scale": config.guidance_scale,
+        "guidance_end": config.guidance_scale if config.guidance_end is None else config.guidance_end,
+        "precision": str(config.precision).removeprefix("torch."),
         "codec_hash": codec.content_hash,
         "checkpoint_sha256": checkpoint_sha256,
     }

@@ -45,10 +45,18 @@ def facts_of(samples: pd.DataFrame, codec: Codec, checkpoint_sha256: str) -> dic
 def findings_sampling(samples: pd.DataFrame, seconds: float) -> str:
     """Return a Markdown sentence on what was generated; `seconds` is the wall time it took."""
     audio = float(samples["seconds"].sum())
-    passes = sum(int(steps) for steps in samples["steps_per_level"].iloc[0].split())
     classes = samples.loc[samples["category"] != "", "category"].nunique()
     asked = f"{classes} classes" if classes else "no class"
     return (
         f"{len(samples)} clips ({audio:.0f} s of audio, asked for by {asked}) took {seconds:.0f} s, "
-        f"{passes} passes of the model for each clip at each guidance branch."
+        f"{_passes(samples.iloc[0])}."
     )
+
+
+def _passes(row: pd.Series) -> str:
+    steps = [int(number) for number in row["steps_per_level"].split()]
+    if row.get("entropy_budget", 0) > 0:
+        return f"with as many passes as an entropy of {row['entropy_budget']:g} nats a pass asks for"
+    if 0 in steps:
+        return f"with one pass for each code at {steps.count(0)} of {len(steps)} levels"
+    return f"{sum(steps)} passes of the model for each clip at each guidance branch"
