@@ -18,7 +18,7 @@ export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study plan book test lint lab lock unlock clean distclean
+.PHONY: help setup study plan book test lint lab bench lock unlock clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,10 @@ lint: $(STAMP) ## check the code (ruff) and the notebooks
 lab: $(STAMP) ## open JupyterLab
 	@$(RUN) -m jupyterlab
 
+bench: $(STAMP) ## time the model beside soundstorm-pytorch (installed into .bench for this alone)
+	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .bench --requirement tools/bench_requirements.txt
+	@$(RUN) -m envsound.benchmark
+
 lock: ## pin the packages again (needs uv)
 	@sh tools/lock.sh
 
@@ -67,4 +71,4 @@ clean: ## remove the built book and the tools' caches; keep runs, recordings and
 	find src tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 distclean: clean ## remove the runs, the cached codes and .venv too; keep recordings
-	rm -rf data/runs data/cache .snakemake $(VENV)
+	rm -rf data/runs data/cache .snakemake .bench $(VENV)
