@@ -46,6 +46,7 @@ def test_without_runs_every_page_of_the_toc_exists(root):
     pages = book.stage([])
     for name in (
         "sounds.md",
+        "codec_clips.md",
         "runs.md",
         "published_nothing.md",
         "runs/none/nothing_yet.md",

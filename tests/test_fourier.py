@@ -1,6 +1,7 @@
 """The Fourier codec and its file: transforms, shapes, padded batches, and what a file must hold."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,14 @@ from envsound.codecs.stored import StoredCodec, load_stored, save_codec
 from envsound.errors import InputError
 
 TINY = FourierConfig(
-    dim=16, hidden=24, n_encoder_blocks=1, n_decoder_blocks=1, latent_dim=8, n_levels=4, codebook_size=32
+    max_hz=12_000.0,
+    dim=16,
+    hidden=24,
+    n_encoder_blocks=1,
+    n_decoder_blocks=1,
+    latent_dim=8,
+    n_levels=4,
+    codebook_size=32,
 )
 HOP = TINY.hop
 CPU = torch.device("cpu")
@@ -50,7 +58,7 @@ def codec(path) -> StoredCodec:
 @given(n_samples=st.integers(1, 3000))
 def test_the_transform_is_inverted(model, n_samples):
     clips = noise(2, n_samples)
-    back = model._istft(model._stft(clips))
+    back = model._istft(model.spectrum(clips))
     assert back.shape == (2, model.n_frames(n_samples) * HOP)
     assert (back[:, :n_samples] - clips).abs().max() < 1e-4
     assert torch.nn.functional.pad(back[:, n_samples:], (0, 1)).abs().max() < 1e-4  # silence fills the last frame
@@ -61,7 +69,7 @@ def test_the_transform_is_inverted(model, n_samples):
 def test_shapes(model, n_samples, n_frames):
     clips = noise(2, n_samples)
     assert model.n_frames(n_samples) == n_frames
-    assert model._stft(clips).shape == (2, n_frames, TINY.n_fft // 2 + 1)
+    assert model.spectrum(clips).shape == (2, n_frames, TINY.n_fft // 2 + 1)
     assert model.latents(clips).shape == (2, TINY.latent_dim, n_frames)
     codes = model.encode(clips)
     assert codes.shape == (2, TINY.n_levels, n_frames)
@@ -71,8 +79,75 @@ def test_shapes(model, n_samples, n_frames):
 def test_a_frame_is_centred_on_its_hop(model):
     clips = torch.zeros(1, 10 * HOP)
     clips[0, 4 * HOP + HOP // 2] = 1.0  # the middle of frame 4
-    assert model._stft(clips)[0].abs().mean(1).argmax() == 4
-    torch.testing.assert_close(model._stft(clips)[0, 4].abs(), torch.ones(TINY.n_fft // 2 + 1), atol=1e-4, rtol=0)
+    assert model.spectrum(clips)[0].abs().mean(1).argmax() == 4
+    torch.testing.assert_close(model.spectrum(clips)[0, 4].abs(), torch.ones(TINY.n_fft // 2 + 1), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_nothing_above_the_coded_band_is_heard_or_put_out():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        limited = FourierCodec(replace(TINY, max_hz=9000.0)).eval()
+    time = torch.arange(24_000) / 24_000
+    high = 0.5 * torch.sin(2 * torch.pi * 11_000 * time)[None]
+    low = 0.5 * torch.sin(2 * torch.pi * 1000 * time)[None]
+    difference = (limited.spectrum(low + high) - limited.spectrum(low)).abs()
+    assert difference[:, 3:-3].max() < 1e-3 * limited.spectrum(low).abs().max()  # at the ends a tone is cut
+    power = torch.fft.rfft(limited.synthesise(limited.latents(low)))[0].abs().square()
+    assert power[9300:].sum() < 1e-3 * power.sum()
+
+
+@torch.no_grad()
+def test_noise_is_part_of_the_sound_and_the_same_every_time(model):
+    latents = model.latents(noise(2, 1600))
+    assert torch.equal(model.synthesise(latents), model.synthesise(latents))
+    decoded = model.decode_latents(latents)
+    one, other = (model.render(decoded, noise(2, 1600, seed=seed)) for seed in (1, 2))
+    assert one.shape == (2, 1600) and (one - other).abs().max() > 1e-3
+    assert torch.equal(model.fixed_noise(9)[:, : 5 * HOP], model.fixed_noise(5))
+
+
+@torch.no_grad()
+def test_a_noise_filter_of_one_gives_the_noise_back(model):
+    white = noise(1, 3200, seed=3)
+    nothing, n_bins = -30.0, TINY.n_bins
+    decoded = torch.full((1, 10, 3 * n_bins), nothing)
+    decoded[..., 2 * n_bins :] = float(model.window.square().sum().sqrt().log())
+    torch.testing.assert_close(model.render(decoded, white), white, atol=1e-4, rtol=0)
+
+
+def expecting(model: FourierCodec, power: torch.Tensor, tonal_share: float) -> torch.Tensor:
+    """Return what the decoder would have to put out to expect `power` [batch, n_frames, n_bins]."""
+    tonal, noisy = (0.5 * torch.log(power * share) for share in (tonal_share, 1 - tonal_share))
+    return torch.cat([tonal, torch.zeros_like(power), noisy], dim=-1)
+
+
+def test_the_likelihood_is_best_where_the_power_is_right_however_it_is_made_up(model):
+    clips = noise(1, 3200)
+    power = model.spectrum(clips).abs().square() + 1e-3
+    for share in (0.1, 0.9):
+        losses = [float(model.likelihood_loss(expecting(model, gain * power, share), clips)) for gain in (0.5, 1, 2)]
+        assert losses[1] == pytest.approx(0, abs=1e-2) and min(losses[0], losses[2]) > 0.1
+
+
+def test_the_likelihood_wants_the_mean_power_of_noise_and_not_its_median():
+    wide = FourierCodec(replace(TINY, n_levels=1))
+    clips = noise(1, 96_000)
+    mean = float(wide.spectrum(clips).abs().square().mean())
+    gains = torch.linspace(0.5, 1.6, 12)
+    flat = torch.full((1, 300, TINY.n_bins), mean)
+    losses = [float(wide.likelihood_loss(expecting(wide, gain * flat, 0.5), clips)) for gain in gains]
+    assert gains[int(torch.tensor(losses).argmin())] == pytest.approx(1.0, abs=0.1)  # the median is at 0.69
+
+
+def test_the_likelihood_bears_silence_and_clicks(model):
+    clips = torch.zeros(1, 3200)
+    clips[0, 1600] = 1.0
+    decoded = torch.full((1, 10, 3 * TINY.n_bins), -10.0, requires_grad=True)
+    loss = model.likelihood_loss(decoded, clips)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(decoded.grad).all()
+    assert decoded.grad.abs().max() * decoded[..., : TINY.n_bins].numel() <= 2 * (2.718282**2 - 1) + 0.01
 
 
 @torch.no_grad()
@@ -173,15 +248,16 @@ def test_a_damaged_file_is_named(path, keep):
 
 
 def metadata(**changes) -> dict[str, str]:
-    return {"fourier_config": json.dumps(vars(TINY) | changes)}
+    return {"generator": "fourier", "config": json.dumps(vars(TINY) | changes)}
 
 
 @pytest.mark.parametrize(
     "foreign",
     [
         None,
-        {"fourier_config": "not json"},
-        {"fourier_config": "[1, 2]"},
+        {"generator": "fourier", "config": "not json"},
+        {"generator": "fourier", "config": "[1, 2]"},
+        metadata() | {"generator": "other"},
         metadata(n_layers=3),
         metadata(latent_dim=9),
         metadata(n_levels=5),

@@ -6,10 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from fake_codec_reports import make_report
 
 from envsound.errors import InputError
 from envsound.files import write_csv, write_wav
-from envsound.publish import TABLES, main, publish, without_paths
+from envsound.publish import (
+    LARGEST_CLIPS_TABLE,
+    REPORT_TABLES,
+    TABLES,
+    is_codec_report,
+    main,
+    publish,
+    publish_codec_report,
+    without_paths,
+)
 
 
 @pytest.fixture
@@ -64,3 +74,44 @@ def test_an_unfinished_run_is_refused_and_leaves_nothing(run_dir, tmp_path):
 
 def test_without_paths_keeps_everything_else():
     assert without_paths({"a": ["/x/y", 3, "data/z"], "b": None}) == {"a": ["y", 3, "data/z"], "b": None}
+    assert without_paths(["../../other/ESC-50", "~/ESC-50", ""]) == ["ESC-50", "ESC-50", ""]
+
+
+# A codec's report
+
+
+@pytest.fixture
+def report(tmp_path):
+    return make_report(tmp_path / "runs" / "codec" / "bundled")
+
+
+def test_a_codec_report_is_published_without_a_single_sound(report, run_dir, tmp_path):
+    assert is_codec_report(report) and not is_codec_report(run_dir)
+    folder = publish_codec_report(report, tmp_path / "published" / "codec")
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    figures = {
+        f"figures/{name}.{kind}" for name in ("levels", "classes", "bands", "class_bands") for kind in ("pdf", "png")
+    }
+    assert names == {*REPORT_TABLES, "clips.csv", "provenance.json"} | figures
+    text = (folder / "provenance.json").read_text()
+    assert "/home/me" not in text and str(tmp_path) not in text and "ESC-50-test" in text
+
+
+def test_a_large_table_of_clips_and_stray_files_stay_behind(report, tmp_path):
+    (report / "clips.csv").write_text("x" * (LARGEST_CLIPS_TABLE + 1))
+    (report / "figures" / "original.wav").write_bytes(b"sound")
+    (report / "figures" / ".half.png").write_bytes(b"")
+    folder = publish_codec_report(report, tmp_path / "published")
+    assert not (folder / "clips.csv").exists()
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".pdf", ".png"}
+    assert not (folder / "figures" / ".half.png").exists()
+
+
+def test_the_command_line_knows_a_codec_report(report, tmp_path, capsys):
+    target = tmp_path / "published" / "codec"
+    assert main([str(report), "--to", str(target)]) == 0
+    assert (target / "ceiling.csv").is_file() and str(target) in capsys.readouterr().out
+    (report / "goals.csv").unlink()
+    assert main([str(report), "--to", str(target)]) == 1
+    assert "lacks goals.csv; expected a finished codec report" in capsys.readouterr().err
+    assert (target / "goals.csv").is_file()  # the older copy is untouched

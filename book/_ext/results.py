@@ -4,12 +4,15 @@
 
 from pathlib import Path
 
+from envsound.book_codec import CODEC_REPORT, codec_report_facts
 from envsound.book_facts import book_facts
 
 
 def load(app, config):
     """Read the result files of the repository that holds the book."""
-    config.myst_substitutions = {**config.myst_substitutions, **book_facts(Path(app.srcdir).parent)}
+    root = Path(app.srcdir).parent
+    ceiling = codec_report_facts(root / "data" / "published" / CODEC_REPORT)
+    config.myst_substitutions = {**config.myst_substitutions, **book_facts(root), "ceiling": ceiling}
 
 
 def setup(app):

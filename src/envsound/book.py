@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envsound.book_assets import Assets
+from envsound.book_codec import CODEC_REPORT, CodecClipsPage, stage_figures
 from envsound.book_notebooks import NotebookStager, read_notebook
 from envsound.drawings import write_drawings
 from envsound.errors import InputError
@@ -20,6 +21,7 @@ from envsound.published_pages import PublishedPage, nothing_published, pick_own,
 from envsound.sound_pages import Run, SoundPage
 
 PUBLISHED = Path("data") / "published"
+RUNS = Path("data") / "runs"
 TAIL = 40  # lines of the build's log shown when it fails
 JUPYTER_BOOK = (sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build")
 
@@ -46,6 +48,9 @@ def stage(run_dirs: Sequence[str | Path], book_dir: str | Path = "book") -> Path
     _stage_notebooks(runs, assets, pages)
     _stage_published(runs, assets, pages)
     write_text(pages / "sounds.md", SoundPage(assets, pages / "sounds.md").write(runs))
+    stage_figures(PUBLISHED / CODEC_REPORT, assets, book_dir)
+    clips = pages / "codec_clips.md"
+    write_text(clips, CodecClipsPage(assets, clips).write(RUNS / CODEC_REPORT))
     return pages
 
 
@@ -90,7 +95,7 @@ def _stage_notebooks(runs: list[Run], assets: Assets, pages: Path) -> None:
 
 
 def _stage_published(runs: list[Run], assets: Assets, pages: Path) -> None:
-    folders = sorted(path for path in PUBLISHED.glob("*") if path.is_dir())
+    folders = sorted(path for path in PUBLISHED.glob("*") if path.is_dir() and path.name != CODEC_REPORT)
     for folder in folders:
         page = pages / f"published_{folder.name}.md"
         write_text(page, PublishedPage(folder, assets, page, pick_own(runs, folder.name)).write())

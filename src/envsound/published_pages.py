@@ -12,6 +12,7 @@ from envsound.files import read_csv
 from envsound.metrics import METRICS
 from envsound.published import read_published
 from envsound.sound_pages import Run
+from envsound.tables import markdown_table, wide
 
 COMPARISONS = {
     "generated_vs_real": "generated against real",
@@ -33,19 +34,6 @@ SYNTHETIC_NOTE = (
     "Your run used synthetic stand-ins. It shows that the machinery works; its numbers say nothing about "
     "recorded sound."
 )
-
-
-def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Return a Markdown table, the first column left, the others right; a bar inside a cell is escaped."""
-    rule = [":--", *["--:"] * (len(header) - 1)]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [header, rule, *rows]]
-
-
-def wide(table: list[str], kind: str = "") -> list[str]:
-    """Return a table that may be scrolled sideways on a narrow screen; `kind` is a further class of the
-    stylesheet.
-    """
-    return [f"::::{{div}} wide-table {kind}".rstrip(), *table, "::::", ""]
 
 
 def mean_sd(row: pd.Series | None, side: str) -> str:

@@ -10,6 +10,16 @@ from envsound.files import write_csv, write_json, write_text
 from envsound.provenance import commit, versions
 from envsound.tables import systems_table
 
+GENERATORS = {
+    "fourier": (
+        "The spectrum of a frame goes in, ConvNeXt blocks at the frame rate work on it, and out come magnitude, phase\n"
+        "and a filter for noise (`src/envsound/codecs/fourier.py`)."
+    ),
+    "seanet": (
+        "EnCodec's generator: strided convolutions and an LSTM in the time domain\n(`src/envsound/codecs/seanet.py`)."
+    ),
+}
+
 
 def make_card(
     codec: Codec, n_parameters: int, training: dict[str, Any], table: pd.DataFrame, used: list[int], cut: str
@@ -64,10 +74,8 @@ def readme(card: dict[str, Any], n_clips: int) -> str:
 
 `bundled.safetensors`: {card["n_parameters"] / 1e6:.1f} million weights in 16 bit, {card["n_levels"]} levels of
 {card["codebook_size"]} codes at {card["frame_rate"]} frames/s ({bits / 1000:g} kbit/s), {card["sample_rate"]} Hz mono.
-A first, small codec: the spectrum of a frame goes in, ConvNeXt blocks at the frame rate work on it, magnitude and phase
-come out (`src/envsound/codecs/fourier.py`). It lets the whole study run offline; it is not EnCodec and does not sound
-as good, and it buzzes: see the column *comb*. It has only heard recordings brought down from a higher rate, which have
-no energy right below 12 kHz; sound made at 24 kHz that has some there comes back far too loud.
+{GENERATORS[training["generator"]]} It lets the whole study run offline. It is not EnCodec: a small network
+that has heard {n_clips} clips.
 
 - Content hash (SHA-256): `{card["content_hash"]}`
 - Trained on: {training["material"]} ({n_clips} clips; licence, author and source of each in `attribution.csv`).

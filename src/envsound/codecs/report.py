@@ -1,112 +1,220 @@
-"""Measuring a codec on clips it has never heard, beside Opus, fewer levels and plain noise."""
+"""Measuring a codec on clips it has never heard, beside fewer levels, other codecs, Opus and plain noise."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-import librosa
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import ks_2samp
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
+from statsmodels.stats.proportion import proportion_confint
 from tqdm.auto import tqdm
 
 from envsound.codecs.base import Codec
-from envsound.codecs.opus import opus_available, through_opus
-from envsound.codecs.spectral_losses import log_mel_distance
-from envsound.metrics import acoustic
+from envsound.codecs.distances import comb_share, log_mel, si_sdr_db, stft_distance
+from envsound.codecs.recognising import Listener, mfcc_features, train_recogniser
+from envsound.codecs.systems import (
+    ORIGINAL,
+    Clips,
+    Family,
+    System,
+    equal_batches,
+    families,
+    noise_like,
+    through_codec,
+)
+from envsound.errors import InputError
+from envsound.metrics import ACOUSTIC, acoustic
+from envsound.statistics import ks_test, ks_threshold
+from envsound.tables import listeners_in
 
-METRICS = ("snr_db", "zcr", "rms", "spectral_entropy", "spectral_centroid_hz", "spectral_rolloff_hz")
-Clips = Sequence[np.ndarray]
-
-
-def through_codec(clip: np.ndarray, codec: Codec, n_levels: int | None = None) -> np.ndarray:
-    """Return a clip, float32 [n_samples], encoded and decoded with its first `n_levels` levels, same length."""
-    codes = codec.encode(torch.from_numpy(clip)[None])[:, :n_levels]
-    return codec.decode(codes)[0, : len(clip)].cpu().numpy()
-
-
-def noise_like(clip: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return white noise with a clip's length and rms: what any codec must beat."""
-    noise = np.random.default_rng([seed, len(clip)]).standard_normal(len(clip))
-    return (noise * np.sqrt(np.mean(clip**2))).astype(np.float32)
-
-
-def systems(codec: Codec) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Return what is measured: the codec at 8, 4, 2, 1 levels (those it has), Opus where installed, and noise."""
-    table = {
-        f"{codec.name}, {n} level{'s' if n > 1 else ''}": lambda clip, n=n: through_codec(clip, codec, n)
-        for n in (8, 4, 2, 1)
-        if n <= codec.n_levels
-    }
-    if opus_available():
-        for kbps in (6, 12):
-            table[f"Opus, {kbps} kbit/s"] = lambda clip, kbps=kbps: through_opus(clip, codec.sample_rate, kbps)
-    return table | {"white noise": noise_like}
+METRICS = ACOUSTIC[:6]  # without the duration, which a codec keeps
+DISTANCES = ("log_mel_distance", "stft_distance", "si_sdr_db", "comb_share")
 
 
-def measure_systems(codec: Codec, clips: Clips, categories: Sequence[str], recogniser: Pipeline) -> pd.DataFrame:
-    """Measure every system on held-out clips, float32 [n_samples] each; one row a system, the originals first.
+def measure_clips(
+    measured: Sequence[Family],
+    clips: Clips,
+    names: Sequence[str],
+    categories: Sequence[str],
+    sample_rate: int,
+    listeners: Mapping[str, Listener] | None = None,
+    frame_rate: float = 75.0,
+) -> pd.DataFrame:
+    """Send every clip, float32 [n_samples], through every system: one row for each clip and system (clips.csv).
 
-    Columns: system, log_mel_distance (dB, mean over clips), comb_share, recognised (share of clips whose class the
-    recogniser, trained on real clips, gets right), and ks_<metric> for the six acoustic metrics.
+    Columns: system, clip (its name), category, log_mel_distance (dB), stft_distance (nepers), si_sdr_db, comb_share (at
+    multiples of `frame_rate`, Hz), the six acoustic metrics of what comes out, and for each listener
+    heard_as_<listener> (a class) and recognised_<listener> (whether that is the clip's own). Clips go through in
+    batches of at most eight.
     """
-    acoustics = _acoustics(clips, codec.sample_rate)
-    original = {"system": "original", "log_mel_distance": 0.0}
-    rows = [original | _judged(clips, clips, acoustics, categories, codec.sample_rate, recogniser)]
-    for name, system in tqdm(systems(codec).items(), desc="systems", unit="system"):
-        heard = [system(clip) for clip in clips]
-        distances = [
-            log_mel_distance(torch.from_numpy(real)[None], torch.from_numpy(fake)[None], codec.sample_rate)
-            for real, fake in zip(clips, heard, strict=True)
-        ]
-        row = {"system": name, "log_mel_distance": float(np.mean(distances))}
-        rows.append(row | _judged(clips, heard, acoustics, categories, codec.sample_rate, recogniser))
-    return pd.DataFrame(rows)
+    heard_by = listeners or {}
+    found: dict[str, list[dict]] = {system.name: [] for family in measured for system in family.systems}
+    with tqdm(total=len(clips), desc="measuring systems", unit="clip") as bar:
+        for places, batch in equal_batches(clips):
+            known = [{"clip": names[place], "category": categories[place]} for place in places]
+            for system, heard in _through_all(measured, batch):
+                guesses = {name: listener.predict(list(heard), sample_rate) for name, listener in heard_by.items()}
+                for row, (clip, other) in enumerate(zip(batch, heard, strict=True)):
+                    judged = _judged({name: guess[row] for name, guess in guesses.items()}, known[row]["category"])
+                    values = _distances(clip, other, sample_rate, frame_rate)
+                    found[system.name].append({"system": system.name} | known[row] | values | judged)
+            bar.update(len(places))
+    return pd.DataFrame([row for rows in found.values() for row in rows])
 
 
-def _judged(clips, heard, acoustics: pd.DataFrame, categories, sample_rate: int, recogniser: Pipeline) -> dict:
-    guessed = recogniser.predict(np.stack([mfcc_features(clip, sample_rate) for clip in heard]))
-    others = _acoustics(heard, sample_rate)
-    distances = {f"ks_{name}": ks_2samp(acoustics[name].dropna(), others[name].dropna()).statistic for name in METRICS}
-    shares = pd.Series([comb_share(clip, sample_rate) for clip in heard])
+def _through_all(measured: Sequence[Family], batch: np.ndarray) -> Iterator[tuple[System, np.ndarray]]:
+    for family in measured:
+        yield from zip(family.systems, family.run(batch), strict=True)
+
+
+def _distances(real: np.ndarray, heard: np.ndarray, sample_rate: int, frame_rate: float) -> dict[str, float]:
+    metrics = acoustic(heard, sample_rate)
     return {
-        "comb_share": float(shares.mean()),  # of the clips that are not silent
-        "recognised": float(np.mean(guessed == np.array(categories))),
-    } | distances
+        "log_mel_distance": log_mel(real, heard, sample_rate),
+        "stft_distance": stft_distance(real, heard),
+        "si_sdr_db": si_sdr_db(real, heard),
+        "comb_share": comb_share(heard, sample_rate, frame_rate),
+    } | {name: metrics[name] for name in METRICS}
 
 
-def _acoustics(clips: Clips, sample_rate: int) -> pd.DataFrame:
-    return pd.DataFrame([acoustic(clip, sample_rate) for clip in clips])
+def _judged(guesses: dict[str, str], category: str) -> dict[str, str | bool]:
+    heard = {f"heard_as_{name}": guess for name, guess in guesses.items()}
+    return heard | {f"recognised_{name}": guess == category for name, guess in guesses.items()}
 
 
-def comb_share(clip: np.ndarray, sample_rate: int, frame_rate: float = 75.0) -> float:
-    """Return the share of a clip's energy within 1 Hz of a multiple of the codec's frame rate (Hz).
+def by_system(clip_rows: pd.DataFrame, systems: Sequence[System]) -> pd.DataFrame:
+    """Return systems.csv from the rows of `measure_clips`: one row for each system, in the order of `systems`.
 
-    Evenly spread energy gives 2 / 75 = 0.027, and a little more in short clips (0.029 in 5 s); a codec that buzzes
-    at its frame rate gives far more. NaN for silence.
+    Columns: system, codec, n_levels, kbps (nominal), n_clips; means of log_mel_distance and stft_distance over all
+    clips, of si_sdr_db and comb_share over the n_<name> clips where they are finite, and si_sdr_db_median; for each
+    acoustic metric ks_<metric>, the Kolmogorov-Smirnov distance to the originals, and n_<metric>, the clips where it is
+    defined; threshold_5_percent of one such test; and for each listener recognised_<listener>, the share of clips it
+    names rightly, with the ends of its Wilson 95% interval in ..._low and ..._high. Raises InputError without the
+    originals.
     """
-    power = np.abs(np.fft.rfft(clip.astype(np.float64))) ** 2
-    frequency = np.fft.rfftfreq(len(clip), 1 / sample_rate)
-    near = (np.abs(frequency - frame_rate * np.round(frequency / frame_rate)) <= 1.0) & (frequency > frame_rate / 2)
-    return float(power[near].sum() / power.sum()) if power.any() else float("nan")
+    originals = clip_rows[clip_rows["system"] == ORIGINAL]
+    if originals.empty:
+        raise InputError(f"clips: no rows of the system {ORIGINAL!r}; expected it among the systems measured")
+    table = []
+    for system in systems:
+        rows = clip_rows[clip_rows["system"] == system.name]
+        known = {"system": system.name, "codec": system.codec, "n_levels": system.n_levels, "kbps": system.kbps}
+        means = {"n_clips": len(rows), **{name: rows[name].mean() for name in DISTANCES[:2]}}
+        for name in DISTANCES[2:]:
+            finite = rows[name][np.isfinite(rows[name])]
+            means |= {name: finite.mean(), f"n_{name}": len(finite)}
+        means["si_sdr_db_median"] = rows["si_sdr_db"].median()
+        table.append(known | means | ks_columns(originals, rows) | _recognised(rows))
+    return pd.DataFrame(table)
+
+
+def ks_columns(originals: pd.DataFrame, rows: pd.DataFrame) -> dict[str, float]:
+    """Compare the six acoustic metrics of two sets of clips: ks_<metric>, n_<metric>, threshold_5_percent.
+
+    n counts the clips of `rows` whose metric is defined; the threshold is that of the metric with the fewest clips. It
+    is for two samples drawn apart: the same clips before and after a codec reject less often than 5%.
+    """
+    tests = {name: ks_test(originals[name].to_numpy(), rows[name].to_numpy()) for name in METRICS}
+    found = {f"ks_{name}": test["statistic"] for name, test in tests.items()}
+    found |= {f"n_{name}": test["n_b"] for name, test in tests.items()}
+    fewest = (min(test[side] for test in tests.values()) for side in ("n_a", "n_b"))
+    return found | {"threshold_5_percent": ks_threshold(*fewest)}
+
+
+def _recognised(rows: pd.DataFrame) -> dict[str, float]:
+    found = {}
+    for listener in listeners_in(rows):
+        right = int(rows[f"recognised_{listener}"].sum())
+        low, high = wilson(right, len(rows))
+        name = f"recognised_{listener}"
+        found |= {name: right / len(rows), f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
+def wilson(count: int, n: int) -> tuple[float, float]:
+    """Return the Wilson 95% interval of a share of `count` in `n` (Wilson 1927), both ends in 0 to 1."""
+    low, high = proportion_confint(count, n, alpha=0.05, method="wilson")
+    return float(low), float(high)
+
+
+def by_class(clip_rows: pd.DataFrame) -> pd.DataFrame:
+    """Return by_class.csv: one row for each system and category, systems in order, categories sorted.
+
+    Columns: system, category, n_clips, means of log_mel_distance and stft_distance, the median of si_sdr_db,
+    recognised_<listener>, and the largest of the six Kolmogorov-Smirnov distances to the originals of the class,
+    ks_max, with its metric in ks_max_metric and threshold_5_percent of one such test.
+    """
+    table = []
+    originals = clip_rows[clip_rows["system"] == ORIGINAL]
+    for (system, category), rows in clip_rows.groupby(["system", "category"], sort=False):
+        ks = ks_columns(originals[originals["category"] == category], rows)
+        largest = max(METRICS, key=lambda name, ks=ks: np.nan_to_num(ks[f"ks_{name}"], nan=-1.0))
+        row = {"system": system, "category": category, "n_clips": len(rows)}
+        row |= {name: rows[name].mean() for name in DISTANCES[:2]} | {"si_sdr_db": rows["si_sdr_db"].median()}
+        row |= {f"recognised_{name}": rows[f"recognised_{name}"].mean() for name in listeners_in(rows)}
+        row |= {"ks_max": ks[f"ks_{largest}"], "ks_max_metric": largest}
+        table.append(row | {"threshold_5_percent": ks["threshold_5_percent"]})
+    order = {name: place for place, name in enumerate(clip_rows["system"].unique())}
+    places = {"system": order.get, "category": lambda name: name}
+    table = pd.DataFrame(table)
+    return table.sort_values(["system", "category"], key=lambda c: c.map(places[c.name])).reset_index(drop=True)
+
+
+def codebook_use(codecs: Mapping[str, Codec], clips: Clips) -> pd.DataFrame:
+    """Return codebook.csv: how much of every codebook the clips, float32 [n_samples], use.
+
+    Columns: codec, level (0 is coarse), codebook_size, n_frames, codes_used, used_share (0 to 1) and perplexity, as
+    many equally frequent codes as would carry the same information. Few clips cannot use many codes: read it with
+    n_frames.
+    """
+    table = []
+    for name, codec in codecs.items():
+        counts = np.zeros((codec.n_levels, codec.codebook_size), dtype=np.int64)
+        for _, batch in tqdm(equal_batches(clips), desc=f"codes of {name}", unit="batch"):
+            codes = codec.encode(torch.from_numpy(batch)).cpu().numpy()  # [batch, n_levels, n_frames]
+            for level in range(codec.n_levels):
+                counts[level] += np.bincount(codes[:, level].ravel(), minlength=codec.codebook_size)
+        table += [_use(name, level, row) for level, row in enumerate(counts)]
+    return pd.DataFrame(table)
+
+
+def _use(codec: str, level: int, counts: np.ndarray) -> dict[str, str | float]:
+    shares = counts[counts > 0] / counts.sum()
+    used = {"codes_used": shares.size, "used_share": shares.size / counts.size}
+    row = {"codec": codec, "level": level, "codebook_size": counts.size, "n_frames": int(counts.sum())}
+    return row | used | {"perplexity": float(np.exp(-(shares * np.log(shares)).sum()))}
 
 
 def codes_used(codec: Codec, clips: Clips) -> list[int]:
     """Return how many different codes of each level the clips use."""
-    codes = [codec.encode(torch.from_numpy(clip)[None])[0] for clip in clips]
-    return [int(level.unique().numel()) for level in torch.cat(codes, dim=1)]
+    return codebook_use({codec.name: codec}, clips)["codes_used"].tolist()
 
 
-def mfcc_features(clip: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Return mean and sd over time of 20 MFCCs and their differences, float [80]."""
-    mfcc = librosa.feature.mfcc(y=clip, sr=sample_rate, n_mfcc=20)
-    both = np.concatenate([mfcc, librosa.feature.delta(mfcc, mode="nearest")])
-    return np.concatenate([both.mean(1), both.std(1)])
+def measure_systems(codec: Codec, clips: Clips, categories: Sequence[str], recogniser: Listener) -> pd.DataFrame:
+    """Measure a codec and its yardsticks on held-out clips: `by_system` with one listener, the originals first.
+
+    `recognised`, with its interval, is the share of clips whose class the recogniser, trained on real clips, names.
+    """
+    measured = families({codec.name: codec})
+    names = [str(place) for place in range(len(clips))]
+    rate, heard_by = codec.sample_rate, {"listener": recogniser}
+    rows = measure_clips(measured, clips, names, categories, rate, heard_by, codec.frame_rate)
+    table = by_system(rows, [system for family in measured for system in family.systems])
+    return table.rename(columns=lambda name: name.replace("recognised_listener", "recognised"))
 
 
-def train_recogniser(clips: Clips, categories: Sequence[str], sample_rate: int) -> Pipeline:
-    """Train an SVM on the MFCC statistics of real clips: a modest listener that says what a sound is."""
-    features = np.stack([mfcc_features(clip, sample_rate) for clip in clips])
-    return make_pipeline(StandardScaler(), SVC(C=10.0)).fit(features, np.array(categories))
+__all__ = [
+    "METRICS",
+    "by_class",
+    "by_system",
+    "codebook_use",
+    "codes_used",
+    "comb_share",
+    "listeners_in",
+    "measure_clips",
+    "measure_systems",
+    "mfcc_features",
+    "noise_like",
+    "through_codec",
+    "train_recogniser",
+    "wilson",
+]

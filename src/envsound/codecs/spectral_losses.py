@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LOG_FLOOR = 5e-4  # relative losses explode on silent crops without it
+LOG_FLOOR = 1e-4  # -80 dB; relative losses explode on silent crops without a floor
 SCALES = ((256, 20), (512, 40), (1024, 80), (2048, 128))  # window in samples, mel bands
 
 
@@ -33,17 +33,54 @@ def magnitude(clips: Tensor, n_fft: int) -> Tensor:
     return spectrum.real.square().add(spectrum.imag.square()).add(1e-12).sqrt()
 
 
-def spectral_loss(real: Tensor, fake: Tensor, sample_rate: int) -> Tensor:
-    """Mean over SCALES of L1 between log-mel, log-STFT (half weight) and linear mel magnitudes of clips [batch, n]."""
-    total = real.new_zeros(())
+def spectral_views(clips: Tensor, sample_rate: int) -> list[dict[str, Tensor]]:
+    """Return what the losses compare of clips [batch, n_samples]: log-mel, log-STFT, mel and log-energy of frames."""
+    views = []
     for n_fft, n_mels in SCALES:
-        filters = mel_filters(sample_rate, n_fft, n_mels).to(real.device)
-        spectra = [magnitude(clips, n_fft) for clips in (real, fake)]
-        mels = [filters @ spectrum for spectrum in spectra]
-        total = total + F.l1_loss(_log(mels[1]), _log(mels[0]))
-        total = total + 0.5 * F.l1_loss(_log(spectra[1]), _log(spectra[0]))
-        total = total + F.l1_loss(mels[1], mels[0]) / mels[0].abs().mean().clamp(min=1e-3)
+        spectrum = magnitude(clips, n_fft)
+        mel = mel_filters(sample_rate, n_fft, n_mels).to(clips.device) @ spectrum
+        energy = _log(spectrum.square().mean(1).sqrt())  # what the loudest bins decide, and with them the level
+        views.append({"log_mel": _log(mel), "log_stft": _log(spectrum), "mel": mel, "log_energy": energy})
+    return views
+
+
+def spectral_distance(one: list[dict[str, Tensor]], other: list[dict[str, Tensor]], levels: list[Tensor]) -> Tensor:
+    """Mean over SCALES of L1 between log-mel, log-STFT and log-energy (half weight each), and mel divided by `levels`.
+
+    EnCodec (sec. 3.4) adds L1 and L2 of log-mel spectrograms; on a small, quiet corpus these terms were
+    stabler. one, other: what `spectral_views` returns; levels: a scalar for each scale.
+    """
+    total = torch.zeros((), device=one[0]["mel"].device)
+    for a, b, level in zip(one, other, levels, strict=True):
+        total = total + F.l1_loss(a["log_mel"], b["log_mel"]) + F.l1_loss(a["mel"], b["mel"]) / level
+        for name in ("log_stft", "log_energy"):
+            total = total + 0.5 * F.l1_loss(a[name], b[name])
     return total / len(SCALES)
+
+
+def energy_losses(real: Tensor, fake: Tensor, twin: Tensor | None, sample_rate: int) -> dict[str, Tensor]:
+    """Return the energy distances of decoded clips from real ones [batch, n_samples], and the plain spectral one.
+
+    spectral: 2 d(real, fake) - d(fake, twin) (Gritsenko et al. 2020, arXiv:2008.01160), where `twin` was decoded from
+    the same latents with other noise and d is `spectral_distance`. The second term pays for noise as much as the first
+    one punishes it, so that the best decoder is the one whose noise is distributed like the recording's; without it a
+    decoder does best by the median magnitude, which is too quiet and too even. waveform: the same with L1 between
+    samples; without its second term it pulls whatever cannot be coded towards silence. The twin is a constant here:
+    with half of both terms the gradient is the same in expectation. distance: d(real, fake), for the record.
+
+    Without a twin (a decoder that has no noise) the second terms are left out.
+    """
+    views = spectral_views(fake, sample_rate)
+    with torch.no_grad():
+        real_views = spectral_views(real, sample_rate)
+        levels = [view["mel"].mean().clamp(min=1e-3) for view in real_views]
+        twin_views = None if twin is None else spectral_views(twin, sample_rate)
+    distance, waveform = spectral_distance(views, real_views, levels), F.l1_loss(fake, real)
+    losses = {"spectral": distance, "waveform": waveform, "distance": distance.detach()}
+    if twin_views is not None:
+        losses["spectral"] = distance - spectral_distance(views, twin_views, levels)
+        losses["waveform"] = waveform - F.l1_loss(fake, twin)
+    return losses
 
 
 def _log(x: Tensor) -> Tensor:

@@ -9,16 +9,27 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from envsound.codecs.autoencoder import Autoencoder
 from envsound.codecs.base import check_codes, encode_by_length
 from envsound.codecs.fourier import FourierCodec, FourierConfig
+from envsound.codecs.seanet import SeanetCodec, SeanetConfig
 from envsound.errors import InputError
 from envsound.files import atomic_path, sha256_file
 
+GENERATORS = {"fourier": (FourierCodec, FourierConfig), "seanet": (SeanetCodec, SeanetConfig)}
+
+
+def generator_class(name: str) -> type[Autoencoder]:
+    """Return the generator called `name`. Raises InputError for any other name."""
+    if name not in GENERATORS:
+        raise InputError(f"generator={name!r}: expected {' or '.join(GENERATORS)}")
+    return GENERATORS[name][0]
+
 
 class StoredCodec:
-    """A FourierCodec behind the study's codec interface (see `base.Codec`)."""
+    """A trained generator behind the study's codec interface (see `base.Codec`)."""
 
-    def __init__(self, model: FourierCodec, name: str, content_hash: str):
+    def __init__(self, model: Autoencoder, name: str, content_hash: str):
         config = model.config
         self.model = model.eval().requires_grad_(False)
         self.name, self.content_hash = name, content_hash
@@ -32,7 +43,7 @@ class StoredCodec:
     @torch.no_grad()
     def encode(self, clips: Tensor, n_samples: Tensor | None = None) -> Tensor:
         """Encode clips [batch, n_samples] to codes [batch, n_levels, n_frames]; see `base.Codec.encode`."""
-        clips = clips.to(self.model.window.device)
+        clips = clips.to(self.model.device)
         return encode_by_length(self.model.encode, clips, n_samples, self.n_levels, self.codebook_size)
 
     @torch.no_grad()
@@ -42,14 +53,16 @@ class StoredCodec:
         Raises InputError for the mask token or any other value that is not a code.
         """
         check_codes(codes, self.n_levels, self.codebook_size)
-        return self.model.decode(codes.long().to(self.model.window.device))
+        return self.model.decode(codes.long().to(self.model.device))
 
 
-def save_codec(path: str | Path, model: FourierCodec) -> None:
-    """Write a codec's weights as float16 safetensors, with its shape in the file's metadata."""
+def save_codec(path: str | Path, model: Autoencoder) -> None:
+    """Write a codec's weights as float16 safetensors, with its generator and shape in the file's metadata."""
     weights = {name: value.detach().cpu().half().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(weights, temporary, metadata={"fourier_config": json.dumps(asdict(model.config))})
+        save_file(
+            weights, temporary, metadata={"generator": model.generator, "config": json.dumps(asdict(model.config))}
+        )
 
 
 def load_stored(path: str | Path, name: str, device: torch.device) -> StoredCodec:
@@ -61,7 +74,8 @@ def load_stored(path: str | Path, name: str, device: torch.device) -> StoredCode
         with safe_open(path, framework="pt") as stream:
             metadata = stream.metadata() or {}
             weights = {key: stream.get_tensor(key).float() for key in stream.keys()}  # noqa: SIM118
-        model = FourierCodec(FourierConfig(**json.loads(metadata["fourier_config"])))
+        codec, config = GENERATORS[metadata["generator"]]
+        model = codec(config(**json.loads(metadata["config"])))
         model.load_state_dict(weights, strict=True)
     except (OSError, SafetensorError) as error:
         raise InputError(f"codec file {path}: cannot be read ({error}); expected a safetensors file") from None

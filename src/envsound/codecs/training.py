@@ -1,4 +1,4 @@
-"""Training a FourierCodec: losses, schedule, checkpoints, and what to watch while it learns."""
+"""Training a codec: losses, schedule, checkpoints, and what to watch while it learns."""
 
 import copy
 import math
@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from envsound.codecs.autoencoder import Autoencoder
+from envsound.codecs.balancer import Balancer
 from envsound.codecs.crops import CropSampler
 from envsound.codecs.discriminator import (
     MultiScaleDiscriminator,
@@ -20,28 +23,32 @@ from envsound.codecs.discriminator import (
     discriminator_loss,
     feature_loss,
 )
-from envsound.codecs.fourier import FourierCodec, FourierConfig
-from envsound.codecs.quantizer import effective_rank, level_gains
-from envsound.codecs.spectral_losses import log_mel_distance, spectral_loss
+from envsound.codecs.spectral_losses import energy_losses
+from envsound.codecs.vital_signs import vital_signs
 from envsound.errors import InputError
 from envsound.files import atomic_path, write_csv
 
 
 @dataclass(frozen=True)
 class CodecTraining:
-    """How a codec is trained. Shares are of `n_steps`."""
+    """How a codec is trained. Shares are of `n_steps`; the four weights share out the gradient (see `balancer`)."""
 
-    n_steps: int = 2400
+    n_steps: int = 3400
     batch_size: int = 12
-    judged_items: int = 8  # of each batch; the discriminators cost more than the codec
+    judged_items: int = 6  # of each batch; the discriminators cost more than the codec
     crop_seconds: float = 1.0  # s
-    lr: float = 5e-4
-    quantize_from: float = 0.12  # share of the steps trained before the quantizer is switched on
-    adversary_from: float = 0.45  # share of the steps trained without discriminators
+    lr: float = 5e-4  # highest, of the codec
+    judge_lr: float = 1e-3  # of the discriminators, which have few steps to learn in
+    quantize_from: float = 0.06  # share of the steps trained before the quantizer is switched on
+    adversary_from: float = 0.8  # share of the steps trained without discriminators
+    heard_from: float = 0.85  # share after which the codec listens to them
     level_dropout: float = 0.25  # chance that an item uses only its first levels
-    commitment_weight: float = 0.5
-    adversary_weight: float = 0.15
-    feature_weight: float = 0.3
+    commitment_weight: float = 0.5  # outside the balancer: this loss does not pass through the output
+    likelihood_weight: float = 2.0  # outside the balancer as well, of a decoder that has noise
+    spectral_weight: float = 1.0
+    waveform_weight: float = 0.1
+    adversarial_weight: float = 0.1  # EnCodec has 3 and 3 here; its discriminators are large and know what to say,
+    feature_weight: float = 0.3  # these are small and short of time: with 0.5 and 1 they undid what was learnt
     grad_clip: float = 1.0
     seed: int = 0
     checkpoint_every: int = 100  # steps
@@ -52,19 +59,20 @@ class CodecTrainer:
 
     def __init__(
         self,
+        codec: type[Autoencoder],
         clips: list[np.ndarray],
         categories: list[str],
         held_out: Tensor,
         folder: str | Path,
         training: CodecTraining,
-        config: FourierConfig | None = None,
+        config: object | None = None,
         device: torch.device | None = None,
     ):
-        """clips: float32 [n_samples] each; held_out: clips [n, n_samples] watched but never trained on."""
+        """codec: the generator's class; clips: float32 [n_samples] each; held_out: clips [n, n_samples] to watch."""
         torch.manual_seed(training.seed)
         self.training, self.folder = training, Path(folder)
         self.device = device or torch.device("cpu")
-        self.codec = FourierCodec(config).to(self.device)
+        self.codec = codec(config).to(self.device)
         self.adversary = MultiScaleDiscriminator().to(self.device)
         self.held_out = held_out.to(self.device)
         sample_rate, hop = self.codec.config.sample_rate, self.codec.config.hop
@@ -72,11 +80,13 @@ class CodecTrainer:
         if crop_samples <= 0 or crop_samples % hop:
             raise InputError(f"crop_seconds={training.crop_seconds}: expected whole frames of {hop} samples")
         self.crops = CropSampler(clips, categories, crop_samples, training.seed)
+        names = ("spectral", "waveform", "adversarial", "feature")
+        self.balancer = Balancer({name: getattr(training, f"{name}_weight") for name in names}, reference="spectral")
         self.optimizers = [
-            torch.optim.AdamW(module.parameters(), lr=training.lr, betas=(0.8, 0.99), weight_decay=1e-3)
-            for module in (self.codec, self.adversary)
+            torch.optim.AdamW(module.parameters(), lr=lr, betas=(0.8, 0.99), weight_decay=1e-3)
+            for module, lr in ((self.codec, training.lr), (self.adversary, training.judge_lr))
         ]
-        self.step, self.history = 0, []
+        self.step, self.history, self.seconds = 0, [], 0.0
         self.quantizing = False
         self._resume()
 
@@ -88,18 +98,26 @@ class CodecTrainer:
     def adversary_step(self) -> int:
         return round(self.training.adversary_from * self.training.n_steps)
 
-    def run(self, max_seconds: float = float("inf")) -> FourierCodec:
+    @property
+    def heard_step(self) -> int:
+        return round(self.training.heard_from * self.training.n_steps)
+
+    def run(self, max_seconds: float = float("inf")) -> Autoencoder:
         """Train to `n_steps`, or for `max_seconds`; return the codec. The history is written to training.csv."""
         started = time.perf_counter()
+        before = self.seconds
         with tqdm(total=self.training.n_steps, initial=self.step, desc="codec", unit="step") as bar:
             while self.step < self.training.n_steps and time.perf_counter() - started < max_seconds:
                 values = self._train_step()
                 self.step += 1
+                self.seconds = before + time.perf_counter() - started
                 bar.update()
-                bar.set_postfix({key: f"{values[key]:.2f}" for key in ("spectral", "commitment")})
+                bar.set_postfix({key: f"{values[key]:.2f}" for key in ("distance", "commitment")})
                 if self.step % self.training.checkpoint_every == 0 or self.step == self.training.n_steps:
-                    self.history.append({"step": self.step, **values, **self.watch()})
+                    held_out = vital_signs(self.codec, self.held_out, self.quantizing)
+                    self.history.append({"step": self.step, "seconds": self.seconds, **values, **held_out})
                     self._checkpoint()
+            self._checkpoint()
         return self.codec
 
     def _train_step(self) -> dict[str, float]:
@@ -108,53 +126,89 @@ class CodecTrainer:
             self._start_quantizing()
         real = self.crops.batch(self.training.batch_size).to(self.device)
         self.codec.train()
-        with torch.autocast(self.device.type, torch.bfloat16):
-            latents = self.codec.latents(real).float()
-            quantized, commitment = latents, latents.new_zeros(())
-            if self.quantizing:
-                quantized, _, commitment = self.codec.quantizer(latents, self._draw_levels(len(real)))
-            fake = self.codec.synthesise(quantized)
-        spectral = spectral_loss(real, fake, self.codec.config.sample_rate)
-        loss = spectral + self.training.commitment_weight * commitment
-        values = {"spectral": spectral.item(), "commitment": commitment.item()}
+        fake, twin, commitment, likelihood = self._decode(real)
+        losses = energy_losses(real, fake, twin, self.codec.config.sample_rate)
+        gradients = {
+            name: torch.autograd.grad(losses[name], fake, retain_graph=True)[0] for name in ("spectral", "waveform")
+        }
+        values = {name: loss.item() for name, loss in losses.items()} | {"commitment": commitment.item()}
+        values["likelihood"] = likelihood.item()
         if self.step >= self.adversary_step:
-            judged = self.training.judged_items
-            values["discriminator"], judged_real = self._train_adversary(real[:judged], fake[:judged].detach())
-            self.adversary.requires_grad_(False)
-            judged_fake = self._judge(fake[:judged])
-            self.adversary.requires_grad_(True)
-            adversarial, feature = adversarial_loss(judged_fake), feature_loss(judged_real, judged_fake)
-            loss = loss + self.training.adversary_weight * adversarial + self.training.feature_weight * feature
-            values |= {"adversarial": adversarial.item(), "feature": feature.item()}
-        self._optimize(0, self.codec, loss)
+            judged, more = self._judge(real, fake.detach())
+            gradients |= judged if self.step >= self.heard_step else {}
+            values |= more
+        self._check_finite(values)
+        self.codec.zero_grad(set_to_none=True)
+        inner = self.training.commitment_weight * commitment + self.training.likelihood_weight * likelihood
+        outputs, seeds = [fake], [self.balancer.combine(gradients)]
+        if inner.requires_grad:
+            outputs.append(inner)
+            seeds.append(torch.ones_like(inner))
+        torch.autograd.backward(outputs, seeds)
+        self._optimize(0, self.codec)
         return values
 
-    def _judge(self, clips: Tensor) -> list:
-        with torch.autocast(self.device.type, torch.bfloat16):
-            return self.adversary(clips)
+    def _decode(self, real: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Return decoded clips, the same with other noise (None if there is none), commitment and likelihood loss.
 
-    def _train_adversary(self, real: Tensor, fake: Tensor) -> tuple[float, list]:
-        """Return the loss, and the judgement of the real clips for feature matching to use again."""
-        judged_real = self._judge(real)
-        loss = discriminator_loss(judged_real, self._judge(fake))
-        self._optimize(1, self.adversary, loss)
-        return loss.item(), judged_real
+        The networks run in bfloat16. The quantizer does not: its search is a difference of large numbers, and in
+        bfloat16 it misses the nearest code about once in ten times.
+        """
+        with self._half():
+            latents = self.codec.latents(real)
+        latents = latents.float()
+        quantized, commitment = latents, latents.new_zeros(())
+        if self.quantizing:
+            quantized, _, commitment = self.codec.quantizer(latents, self._draw_levels(len(real)))
+        with self._half():
+            decoded = self.codec.decode_latents(quantized)
+        fake = self.codec.render(decoded, self._noise(real))
+        if not self.codec.stochastic:
+            return fake, None, commitment, latents.new_zeros(())
+        with torch.no_grad():
+            twin = self.codec.render(decoded, self._noise(real))
+        return fake, twin, commitment, self.codec.likelihood_loss(decoded, real)
 
-    def _optimize(self, which: int, module: torch.nn.Module, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise InputError(f"codec training: the loss is {loss.item()} at step {self.step}; try a lower lr")
-        module.zero_grad(set_to_none=True)
-        loss.backward()
+    def _half(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _noise(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape).to(self.device)  # drawn on the CPU: a checkpoint holds that generator's state
+
+    def _judge(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Update the discriminators, and return the gradients [batch, n_samples] that they send back, and the losses.
+
+        One pass over real and decoded clips serves both sides; each is moved by what the other was before the step.
+        """
+        n = self.training.judged_items
+        heard = fake[:n].clone().requires_grad_(True)
+        with self._half():
+            of_real, of_fake = self.adversary(real[:n]), self.adversary(heard)
+        losses = {"adversarial": adversarial_loss(of_fake), "feature": feature_loss(of_real, of_fake)}
+        gradients = {name: torch.autograd.grad(loss, heard, retain_graph=True)[0] for name, loss in losses.items()}
+        against = discriminator_loss(of_real, of_fake)
+        self.adversary.zero_grad(set_to_none=True)
+        against.backward(inputs=list(self.adversary.parameters()))
+        self._optimize(1, self.adversary)
+        padding = (0, 0, 0, len(fake) - len(heard))
+        values = {name: loss.item() for name, loss in losses.items()} | {"discriminator": against.item()}
+        return {name: F.pad(gradient, padding) for name, gradient in gradients.items()}, values
+
+    def _optimize(self, which: int, module: torch.nn.Module) -> None:
         torch.nn.utils.clip_grad_norm_(module.parameters(), self.training.grad_clip)
         self.optimizers[which].step()
 
+    def _check_finite(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise InputError(f"codec training: {name} is {value} at step {self.step}; try a lower lr")
+
     def _set_lr(self) -> None:
-        """Warm up over 2% of the steps, then fall along a cosine to 1% of the peak."""
+        """The codec's rate: warm up over 2% of the steps, then fall along a cosine to 1% of the peak."""
         done = self.step / self.training.n_steps
         factor = min(1.0, done / 0.02 + 0.01) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.training.lr * factor
+        for group in self.optimizers[0].param_groups:
+            group["lr"] = self.training.lr * factor
 
     def _draw_levels(self, batch: int) -> Tensor:
         n_levels = self.codec.quantizer.n_levels
@@ -171,36 +225,20 @@ class CodecTrainer:
         self.codec.quantizer.initialise(flat)
         self.quantizing = True
 
-    @torch.no_grad()
-    def watch(self) -> dict[str, float]:
-        """Measure the held-out clips: log-mel distance (dB), latent rank, gain and used codes of every level."""
-        self.codec.eval()
-        latents = self.codec.latents(self.held_out)
-        values = {"latent_rank": effective_rank(latents)}
-        quantized = latents
-        if self.quantizing:
-            codes = self.codec.quantizer.encode(latents)
-            quantized = self.codec.quantizer.decode(codes)
-            gains = level_gains(latents, self.codec.quantizer)
-            for level in range(self.codec.quantizer.n_levels):
-                values[f"gain_db_{level}"] = float(gains[level])
-                values[f"used_codes_{level}"] = int(codes[:, level].unique().numel())
-        fake = self.codec.synthesise(quantized)
-        real = torch.nn.functional.pad(self.held_out, (0, fake.shape[1] - self.held_out.shape[1]))
-        values["log_mel_distance"] = log_mel_distance(real, fake, self.codec.config.sample_rate)
-        return values
-
     def _checkpoint(self) -> None:
         state = {
             "training": asdict(self.training),
+            "generator": self.codec.generator,
             "config": asdict(self.codec.config),
             "step": self.step,
+            "seconds": self.seconds,
             "history": copy.deepcopy(self.history),
             "quantizing": self.quantizing,
             "codec": self.codec.state_dict(),
             "averages": [self.codec.quantizer.counts, self.codec.quantizer.sums],
             "adversary": self.adversary.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "balancer": self.balancer.norms,
             "torch_rng": torch.get_rng_state(),
             "crop_rng": self.crops.state(),
         }
@@ -216,9 +254,10 @@ class CodecTrainer:
             state = torch.load(path, map_location=self.device, weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise InputError(f"{path}: cannot be read ({error}); delete it to train from the start") from None
-        if (state["training"], state["config"]) != (asdict(self.training), asdict(self.codec.config)):
+        mine = (asdict(self.training), self.codec.generator, asdict(self.codec.config))
+        if (state["training"], state.get("generator"), state["config"]) != mine:
             raise InputError(f"{path}: was trained with other parameters; choose another folder or delete it")
-        self.step, self.history = state["step"], state["history"]
+        self.step, self.history, self.seconds = state["step"], state["history"], state["seconds"]
         self.quantizing = state["quantizing"]
         self.codec.load_state_dict(state["codec"])
         self.codec.quantizer.counts.copy_(state["averages"][0])
@@ -226,5 +265,6 @@ class CodecTrainer:
         self.adversary.load_state_dict(state["adversary"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        self.balancer.norms = state["balancer"]
         torch.set_rng_state(state["torch_rng"].cpu())
         self.crops.restore(state["crop_rng"])

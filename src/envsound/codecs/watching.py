@@ -1,24 +1,34 @@
 """What the codec notebook shows while a codec learns, and shipping the result."""
 
+import copy
 import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import HTML, DisplayHandle
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from envsound.codecs.autoencoder import Autoencoder
 from envsound.codecs.base import Codec
 from envsound.codecs.card import write_card
 from envsound.codecs.report import through_codec
+from envsound.codecs.stored import StoredCodec
 from envsound.codecs.training import CodecTrainer
 from envsound.errors import InputError
-from envsound.figures import DOUBLE_COLUMN, level_colours, new_figure, style
+from envsound.figures import DOUBLE_COLUMN, level_colours, new_figure, save_figure, show_figure, style
 from envsound.files import atomic_path, write_wav
 from envsound.players import player
 from envsound.recordings import Recordings
+
+SHORTEST_PIECE = 1.0  # s; a piece has to hold at least one step
 
 
 def watched_clips(recordings: Recordings, table: pd.DataFrame, every: int) -> Tensor:
@@ -36,31 +46,74 @@ def progress(trainer: CodecTrainer) -> str:
     return f"{size}; all {trainer.step} steps done."
 
 
+def train_in_pieces(
+    trainer: CodecTrainer, max_minutes: float, piece_minutes: float, show: Callable[[CodecTrainer], None]
+) -> Autoencoder:
+    """Train to the end or for `max_minutes`, calling `show` after every `piece_minutes` and at the end.
+
+    Raises InputError when a piece has no length.
+    """
+    if piece_minutes <= 0:
+        raise InputError(f"piece_minutes={piece_minutes}: expected more than 0")
+    deadline = time.perf_counter() + max_minutes * 60
+    while trainer.step < trainer.training.n_steps and (left := deadline - time.perf_counter()) > 0:
+        trainer.run(min(left, max(piece_minutes * 60, SHORTEST_PIECE)))
+        show(trainer)
+    return trainer.codec
+
+
+class View:
+    """Curves and held-out players below a notebook's cell, drawn anew each time `show` is called."""
+
+    def __init__(self, recordings: Recordings, table: pd.DataFrame, folder: Path):
+        self.recordings, self.table, self.folder = recordings, table, folder
+        self.figure, self.players = DisplayHandle(), DisplayHandle()
+        self.shown = False
+
+    def show(self, trainer: CodecTrainer) -> None:
+        """Draw the curves so far and let the held-out clips be heard as the codec gives them now."""
+        image = show_figure(save_figure(curves(trainer), self.folder / "figures", "codec_training"))
+        codec = StoredCodec(copy.deepcopy(trainer.codec), trainer.codec.generator, "")  # which freezes its model
+        players = HTML(held_out_players(codec, self.recordings, self.table, self.folder / "players"))
+        (self.figure.update if self.shown else self.figure.display)(image)
+        (self.players.update if self.shown else self.players.display)(players)
+        self.shown = True
+
+
+PANELS = ("loss of the last batch", "held-out log-mel (dB)", "energy at n x frame rate")
+PANELS += ("effective rank of the latent", "gain of each level (dB)", "perplexity of each level")
+
+
 def curves(trainer: CodecTrainer) -> Figure:
-    """Draw losses, held-out distance, latent rank and the gain of every level over the steps."""
+    """Draw losses, held-out distance and comb, latent rank, and gain and perplexity of every level over the steps."""
     history = pd.DataFrame(trainer.history)
     with style():
-        fig = new_figure(DOUBLE_COLUMN, 4.2)
-        (losses, distance), (rank, gains) = fig.subplots(2, 2, sharex=True)
-        for name in ("spectral", "adversarial", "feature"):
-            if name in history:
-                losses.plot(history["step"], history[name], label=name)
-        losses.set(ylabel="loss of the last batch")
-        losses.legend()
-        distance.plot(history["step"], history["log_mel_distance"], color="#222222")
-        distance.set(ylabel="held-out log-mel (dB)")
-        rank.plot(history["step"], history["latent_rank"], color="#222222")
-        rank.set(ylabel="effective rank of the latent", xlabel="step")
-        names = [name for name in history if name.startswith("gain_db_")]
-        for level, (name, colour) in enumerate(zip(names, level_colours(len(names)), strict=True)):
-            gains.plot(history["step"], history[name], color=colour, label=str(level))
-        gains.set(ylabel="gain of each level (dB)", xlabel="step")
-        if names:
-            gains.legend(title="level", ncols=2)
-        for axis in (losses, distance, rank, gains):
+        fig = new_figure(DOUBLE_COLUMN, 4.4)
+        panels = dict(zip(PANELS, fig.subplots(2, 3, sharex=True).flat, strict=True))
+        losses, distance, comb, rank, gain, perplexity = panels.values()
+        _lines(losses, history, ["spectral", "waveform", "adversarial", "feature"])
+        _lines(distance, history, ["log_mel_distance"])
+        _lines(comb, history, ["comb_share", "comb_share_original"], ["decoded", "original"])
+        _lines(rank, history, ["latent_rank"])
+        for axis, start in ((gain, "gain_db_"), (perplexity, "perplexity_")):
+            names = [name for name in history if name.startswith(start)]
+            axis.set_prop_cycle(color=level_colours(max(len(names), 1)))
+            _lines(axis, history, names, [name.removeprefix(start) for name in names])
+        for label, axis in panels.items():
+            axis.set(title=label, ylim=(min(0, axis.get_ylim()[0]), None))
             axis.axvline(trainer.quantize_step, color="0.6", lw=0.8, ls=":")
             axis.axvline(trainer.adversary_step, color="0.6", lw=0.8, ls="--")
+        for axis in (rank, gain, perplexity):
+            axis.set(xlabel="step")
         return fig
+
+
+def _lines(axis: Axes, history: pd.DataFrame, names: list[str], labels: list[str] | None = None) -> None:
+    for name, label in zip(names, labels or names, strict=True):
+        if name in history:
+            axis.plot(history["step"], history[name], label=label)
+    if len(names) > 1:
+        axis.legend(ncols=2 if len(names) > 4 else 1)
 
 
 def held_out_players(codec: Codec, recordings: Recordings, table: pd.DataFrame, folder: Path) -> str:
@@ -79,7 +132,12 @@ def training_facts(trainer: CodecTrainer, cut: str, held_out_fold: int, device: 
     """Return what the card says of the training."""
     training = trainer.training
     return {
-        "command": "papermill notebooks/00_train_codec.ipynb out.ipynb -p data_dir <folder of ESC-50>",
+        "command": "papermill notebooks/00_train_codec.ipynb out.ipynb -p data_dir <folder of ESC-50> "
+        f"-p generator {trainer.codec.generator} -p n_steps {training.n_steps} -p seed {training.seed} "
+        "-p ship_dir data/codec",
+        "generator": trainer.codec.generator,
+        "config": asdict(trainer.codec.config),
+        "minutes": trainer.seconds / 60,
         "material": f"{cut}; outside fold {held_out_fold}, clip licence CC BY or CC0",
         "held_out_fold": held_out_fold,
         "n_steps": training.n_steps,
@@ -98,11 +156,14 @@ def ship(
     folder: str | Path,
     card: dict[str, Any],
     material: pd.DataFrame,
-) -> None:
-    """Copy a fully trained codec to `folder` with its card and attribution.
+) -> str:
+    """Copy a fully trained codec to `folder` with its card and attribution, and say so in Markdown.
 
-    Raises InputError when training is not complete: half a codec must not take the place of a whole one.
+    An empty `folder` ships nothing. Raises InputError when training is not complete: half a codec must not take the
+    place of a whole one.
     """
+    if not str(folder):
+        return f"Not shipped: no `ship_dir`. A preset uses this codec with `codec: {weights}`."
     if trainer.step < trainer.training.n_steps:
         raise InputError(
             f"codec: {trainer.step} of {trainer.training.n_steps} steps trained; run the notebook again first"
@@ -110,6 +171,7 @@ def ship(
     with atomic_path(Path(folder) / "bundled.safetensors") as temporary:
         shutil.copyfile(weights, temporary)
     write_card(folder, card, material)
+    return f"Shipped to `{folder}`."
 
 
 def findings(table: pd.DataFrame, name: str) -> str:

@@ -1,0 +1,45 @@
+"""Listeners: classifiers trained on real clips that say what a decoded clip sounds like."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import librosa
+import numpy as np
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+Clips = Sequence[np.ndarray]
+
+
+class Listener(Protocol):
+    """Anything that names the class of a clip."""
+
+    def predict(self, clips: Clips, sample_rate: int) -> list[str]:
+        """Return the name of the class each clip, float32 [n_samples] at `sample_rate` Hz, is heard as."""
+        ...
+
+
+class MfccListener:
+    """A support vector machine on the mean and spread of MFCCs: a modest listener that says what a sound is."""
+
+    def __init__(self, pipeline: Pipeline):
+        self.pipeline = pipeline
+
+    def predict(self, clips: Clips, sample_rate: int) -> list[str]:
+        """Return the name of the class each clip is heard as; see `Listener.predict`."""
+        features = np.stack([mfcc_features(clip, sample_rate) for clip in clips])
+        return [str(name) for name in self.pipeline.predict(features)]
+
+
+def mfcc_features(clip: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Return mean and sd over time of 20 MFCCs and their differences, float [80]."""
+    mfcc = librosa.feature.mfcc(y=clip, sr=sample_rate, n_mfcc=20)
+    both = np.concatenate([mfcc, librosa.feature.delta(mfcc, mode="nearest")])
+    return np.concatenate([both.mean(1), both.std(1)])
+
+
+def train_recogniser(clips: Clips, categories: Sequence[str], sample_rate: int) -> MfccListener:
+    """Train an MfccListener on real clips, float32 [n_samples] each at `sample_rate` Hz, and their classes."""
+    features = np.stack([mfcc_features(clip, sample_rate) for clip in clips])
+    return MfccListener(make_pipeline(StandardScaler(), SVC(C=10.0)).fit(features, np.array(categories)))
