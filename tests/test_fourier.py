@@ -247,17 +247,18 @@ def test_a_damaged_file_is_named(path, keep):
         load_stored(path, "tiny", CPU)
 
 
-def metadata(**changes) -> dict[str, str]:
-    return {"generator": "fourier", "config": json.dumps(vars(TINY) | changes)}
+def metadata(generator: str = "fourier", **changes) -> dict[str, str]:
+    return {"codec": json.dumps({"generator": generator, "config": vars(TINY) | changes})}
 
 
 @pytest.mark.parametrize(
     "foreign",
     [
         None,
-        {"generator": "fourier", "config": "not json"},
-        {"generator": "fourier", "config": "[1, 2]"},
-        metadata() | {"generator": "other"},
+        {"codec": "not json"},
+        {"codec": '{"generator": "fourier", "config": [1, 2]}'},
+        {"checkpoint": metadata()["codec"]},
+        metadata("other"),
         metadata(n_layers=3),
         metadata(latent_dim=9),
         metadata(n_levels=5),

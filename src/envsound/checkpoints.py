@@ -1,17 +1,15 @@
 """A trained model on disk: safetensors weights that carry the model's shape, its classes and its codec's hash."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
 from envsound.conformer import MaskedConformer, ModelConfig
 from envsound.errors import InputError
-from envsound.files import atomic_path
+from envsound.tensor_files import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,11 @@ class Checkpoint:
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint as safetensors, atomically."""
     header = {
-        "model_config": json.dumps(asdict(checkpoint.model.config)),
-        "categories": json.dumps(checkpoint.categories),
-        "facts": json.dumps(checkpoint.facts),
+        "model_config": asdict(checkpoint.model.config),
+        "categories": checkpoint.categories,
+        "facts": checkpoint.facts,
     }
-    weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.model.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(weights, temporary, metadata=header)
+    write_tensors(path, checkpoint.model.state_dict(), "checkpoint", header)
 
 
 def load_checkpoint(path: str | Path, device: torch.device, codec_hash: str | None = None) -> Checkpoint:
@@ -42,15 +38,13 @@ def load_checkpoint(path: str | Path, device: torch.device, codec_hash: str | No
     of another codec than `codec_hash`.
     """
     try:
-        with safe_open(path, framework="pt", device=str(device)) as stream:
-            header = stream.metadata() or {}
-            weights = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
-        model = MaskedConformer(ModelConfig(**json.loads(header["model_config"])))
+        weights, header = read_tensors(path, "checkpoint", str(device))
+        model = MaskedConformer(ModelConfig(**header["model_config"]))
         model.load_state_dict(weights)
-        checkpoint = Checkpoint(model.to(device).eval(), json.loads(header["categories"]), json.loads(header["facts"]))
+        checkpoint = Checkpoint(model.to(device).eval(), header["categories"], header["facts"])
     except (OSError, SafetensorError) as error:
         raise InputError(f"checkpoint {path}: cannot be read ({error}); expected a safetensors file") from None
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"checkpoint {path}: not a model of this study ({error})") from None
     trained_on = checkpoint.facts.get("codec_hash")
     if codec_hash is not None and trained_on != codec_hash:

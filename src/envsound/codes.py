@@ -3,20 +3,21 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import safetensors.numpy
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 from envsound.audio import RESAMPLER
 from envsound.codecs.base import Codec, check_codes
 from envsound.device import choose_device
 from envsound.errors import InputError
-from envsound.files import atomic_path, sha256_bytes, sha256_file
+from envsound.files import sha256_bytes, sha256_file
 from envsound.recordings import Recordings
+from envsound.tensor_files import read_header, read_tensors, write_tensors
 
 COLUMNS = ["clip_id", "filename", "path", "fold", "category", "target", "n_frames", "seconds", "codes_file"]
 TENSOR = "codes"
@@ -108,11 +109,9 @@ def _encode_batch(
 def save_codes(path: str | Path, codes: np.ndarray, codec_hash: str, n_samples: int) -> None:
     """Store one clip's codes, int [n_levels, n_frames], as int16, atomically; the file's stem is its key."""
     small = np.ascontiguousarray(codes, dtype=np.int16)
-    facts = {"key": Path(path).stem, "codec_hash": codec_hash, "n_samples": str(n_samples)}
+    facts = {"key": Path(path).stem, "codec_hash": codec_hash, "n_samples": n_samples}
     facts["sha256"] = _checksum(small, facts)
-    content = safetensors.numpy.save({TENSOR: small}, metadata=facts)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    write_tensors(path, {TENSOR: torch.from_numpy(small)}, TENSOR, facts)
 
 
 def load_codes(path: str | Path, codec_hash: str | None = None) -> np.ndarray:
@@ -125,9 +124,9 @@ def load_codes(path: str | Path, codec_hash: str | None = None) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected codes, which notebook 01 makes")
     try:
-        with safe_open(path, framework="numpy") as stream:
-            facts, codes = stream.metadata() or {}, stream.get_tensor(TENSOR)
-    except (OSError, SafetensorError) as error:
+        tensors, facts = read_tensors(path, TENSOR)
+        codes = tensors[TENSOR].numpy().copy()  # the tensor itself is a window onto the file
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{path}: truncated or not a file of codes ({error}); delete it and encode again") from None
     if facts.get("key") != path.stem or facts.get("sha256") != _checksum(codes, facts) or codes.ndim != 2:
         raise InputError(f"{path}: altered, its checksum does not match; delete it and encode again")
@@ -145,11 +144,10 @@ def stored_codec_hash(path: str | Path) -> str:
     Raises InputError when the file is missing or damaged.
     """
     load_codes(path)
-    with safe_open(path, framework="numpy") as stream:
-        return stream.metadata()["codec_hash"]
+    return read_header(path, TENSOR)["codec_hash"]
 
 
-def _checksum(codes: np.ndarray, facts: dict[str, str]) -> str:
+def _checksum(codes: np.ndarray, facts: dict[str, Any]) -> str:
     """Return the SHA-256 over the codes' bytes, type and shape, and the facts stored with them."""
     label = json.dumps([str(codes.dtype), codes.shape, *(facts.get(name) for name in FACTS)])
     return sha256_bytes(label.encode() + codes.tobytes())

@@ -5,7 +5,6 @@ generated clip sounds like (accuracy), how far two sets of clips are apart (its 
 classifies ESC-50 (the baseline).
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +21,7 @@ from envsound.codecs.spectral_losses import magnitude, mel_filters
 from envsound.device import choose_device
 from envsound.errors import InputError
 from envsound.files import atomic_path, sha256_bytes
+from envsound.tensor_files import read_tensors, tensor_bytes
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 96_000  # Hz
 WINDOW_SECONDS = 0.04  # s, of the shortest analysis window
@@ -275,11 +274,10 @@ class Listener:
             "facts": self.facts,
         }
         weights = {
-            name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+            name: value.half() if value.is_floating_point() else value
             for name, value in self.network.state_dict().items()
         }
-        # One key: the order of several would differ from run to run, and with it the hash.
-        return safetensors.torch.save(weights, {"listener": json.dumps(header, sort_keys=True)})
+        return tensor_bytes(weights, "listener", header)
 
 
 def load_listener(path: str | Path, device: torch.device | str = "auto") -> Listener:
@@ -289,10 +287,7 @@ def load_listener(path: str | Path, device: torch.device | str = "auto") -> List
     """
     target = choose_device(str(device))
     try:
-        with safe_open(path, framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            weights = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
-        header = json.loads(metadata["listener"])
+        weights, header = read_tensors(path, "listener")
         shape = header["config"] | {"widths": tuple(header["config"]["widths"])}
         network = ListenerNetwork(ListenerConfig(**shape), len(header["categories"]))
         network.load_state_dict(weights)

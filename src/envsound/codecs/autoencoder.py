@@ -1,5 +1,6 @@
 """What every trainable codec of the study is made of: a network into latents, a residual quantizer, a network out."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -10,11 +11,12 @@ from envsound.codecs.quantizer import ResidualQuantizer
 SILENCE_RMS = 2e-4  # full scale 1; a decoded frame quieter than this (-74 dB) is digital silence
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(nn.Module, ABC):
     """Encoder, residual quantizer and decoder between clips [batch, n_samples] and codes [batch, n_levels, n_frames].
 
-    A generator subclasses it and provides `latents` (clips to latents), `decode_latents` (latents to whatever its
-    last layer gives) and `render` (that, and white noise, to clips). A clip is padded with silence to whole frames.
+    A generator subclasses it and provides `latents` (clips to latents) and `decode_latents` (latents to whatever its
+    last layer gives). One whose decoder holds noise also provides `render` (what the last layer gave, and white
+    noise, to clips) and `likelihood_loss`. A clip is padded with silence to whole frames.
 
     Attributes: `generator`, the name its weights are stored under; `stochastic`, whether `render` uses the noise.
     """
@@ -39,21 +41,24 @@ class Autoencoder(nn.Module):
         """Return the number of frames that cover `n_samples` samples."""
         return -(-n_samples // self.config.hop)
 
+    @abstractmethod
     def latents(self, clips: Tensor) -> Tensor:
         """Map clips [batch, n_samples] to latents [batch, latent_dim, n_frames]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Run the decoder's network on latents [batch, latent_dim, n_frames]: everything before the noise."""
-        raise NotImplementedError
 
     def render(self, decoded: Tensor, noise: Tensor) -> Tensor:
-        """Turn what `decode_latents` gave and white noise [batch, n_frames * hop] into clips of the noise's shape."""
-        raise NotImplementedError
+        """Turn what `decode_latents` gave and white noise [batch, n_frames * hop] into clips of the noise's shape.
+
+        Without a source of noise in the decoder its last layer gives the clips.
+        """
+        return decoded
 
     def likelihood_loss(self, decoded: Tensor, clips: Tensor) -> Tensor:
-        """Return how unlikely clips are under what the decoder expects; only a stochastic generator expects a range."""
-        raise NotImplementedError
+        """Return how unlikely clips are under what the decoder expects: 0 where it expects no range of sounds."""
+        return decoded.new_zeros(())
 
     def synthesise(self, latents: Tensor) -> Tensor:
         """Map latents [batch, latent_dim, n_frames] to clips [batch, n_frames * hop], with the fixed noise."""

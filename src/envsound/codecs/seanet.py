@@ -60,7 +60,3 @@ class SeanetCodec(Autoencoder):
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Map latents [batch, latent_dim, n_frames] to clips [batch, n_frames * hop]."""
         return self.decoder(latents)[:, 0].float() / self.config.input_gain
-
-    def render(self, decoded: Tensor, noise: Tensor) -> Tensor:
-        """Return the decoded clips: SEANet has no source of noise."""
-        return decoded

@@ -1,12 +1,10 @@
 """Codecs trained by this study: a safetensors file of 16-bit weights that carries its own shape."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from envsound.codecs.autoencoder import Autoencoder
@@ -14,7 +12,8 @@ from envsound.codecs.base import check_codes, encode_by_length
 from envsound.codecs.fourier import FourierCodec, FourierConfig
 from envsound.codecs.seanet import SeanetCodec, SeanetConfig
 from envsound.errors import InputError
-from envsound.files import atomic_path, sha256_file
+from envsound.files import sha256_file
+from envsound.tensor_files import read_tensors, write_tensors
 
 GENERATORS = {"fourier": (FourierCodec, FourierConfig), "seanet": (SeanetCodec, SeanetConfig)}
 
@@ -58,11 +57,8 @@ class StoredCodec:
 
 def save_codec(path: str | Path, model: Autoencoder) -> None:
     """Write a codec's weights as float16 safetensors, with its generator and shape in the file's metadata."""
-    weights = {name: value.detach().cpu().half().contiguous() for name, value in model.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(
-            weights, temporary, metadata={"generator": model.generator, "config": json.dumps(asdict(model.config))}
-        )
+    weights = {name: value.half() for name, value in model.state_dict().items()}
+    write_tensors(path, weights, "codec", {"generator": model.generator, "config": asdict(model.config)})
 
 
 def load_stored(path: str | Path, name: str, device: torch.device) -> StoredCodec:
@@ -71,12 +67,10 @@ def load_stored(path: str | Path, name: str, device: torch.device) -> StoredCode
     Raises InputError naming the file when it is missing, damaged or not such a codec.
     """
     try:
-        with safe_open(path, framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            weights = {key: stream.get_tensor(key).float() for key in stream.keys()}  # noqa: SIM118
-        codec, config = GENERATORS[metadata["generator"]]
-        model = codec(config(**json.loads(metadata["config"])))
-        model.load_state_dict(weights, strict=True)
+        weights, header = read_tensors(path, "codec")
+        codec, config = GENERATORS[header["generator"]]
+        model = codec(config(**header["config"]))
+        model.load_state_dict(weights, strict=True)  # widens them to float32
     except (OSError, SafetensorError) as error:
         raise InputError(f"codec file {path}: cannot be read ({error}); expected a safetensors file") from None
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

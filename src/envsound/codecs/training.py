@@ -135,7 +135,7 @@ class CodecTrainer:
         values["likelihood"] = likelihood.item()
         if self.step >= self.adversary_step:
             judged, more = self._judge(real, fake.detach())
-            gradients |= judged if self.step >= self.heard_step else {}
+            gradients |= judged
             values |= more
         self._check_finite(values)
         self.codec.zero_grad(set_to_none=True)
@@ -162,11 +162,10 @@ class CodecTrainer:
             quantized, _, commitment = self.codec.quantizer(latents, self._draw_levels(len(real)))
         with self._half():
             decoded = self.codec.decode_latents(quantized)
-        fake = self.codec.render(decoded, self._noise(real))
-        if not self.codec.stochastic:
-            return fake, None, commitment, latents.new_zeros(())
-        with torch.no_grad():
-            twin = self.codec.render(decoded, self._noise(real))
+        fake, twin = self.codec.render(decoded, self._noise(real)), None
+        if self.codec.stochastic:
+            with torch.no_grad():
+                twin = self.codec.render(decoded, self._noise(real))
         return fake, twin, commitment, self.codec.likelihood_loss(decoded, real)
 
     def _half(self) -> torch.autocast:
@@ -176,16 +175,18 @@ class CodecTrainer:
         return torch.randn(like.shape).to(self.device)  # drawn on the CPU: a checkpoint holds that generator's state
 
     def _judge(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Update the discriminators, and return the gradients [batch, n_samples] that they send back, and the losses.
+        """Update the discriminators; return the gradients [batch, n_samples] they send back, and the losses.
 
         One pass over real and decoded clips serves both sides; each is moved by what the other was before the step.
+        Until the codec listens to them there are no gradients.
         """
         n = self.training.judged_items
         heard = fake[:n].clone().requires_grad_(True)
         with self._half():
             of_real, of_fake = self.adversary(real[:n]), self.adversary(heard)
         losses = {"adversarial": adversarial_loss(of_fake), "feature": feature_loss(of_real, of_fake)}
-        gradients = {name: torch.autograd.grad(loss, heard, retain_graph=True)[0] for name, loss in losses.items()}
+        listened_to = losses if self.step >= self.heard_step else {}
+        gradients = {name: torch.autograd.grad(loss, heard, retain_graph=True)[0] for name, loss in listened_to.items()}
         against = discriminator_loss(of_real, of_fake)
         self.adversary.zero_grad(set_to_none=True)
         against.backward(inputs=list(self.adversary.parameters()))
