@@ -23,7 +23,7 @@ unexport PYTHONPATH
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  make study PRESET=demo|esc10|paper|ablate-steps|tiny  DATA=<folder with meta/ and audio/>"
+	@echo "  make study PRESET=demo|esc10|deep|wide|paper|ablate-steps|tiny  DATA=<folder with meta/ and audio/>"
 	@echo "             FOLD=<held-out fold>  SEED=<training seed>  CORES=<how many>"
 
 setup: $(STAMP) ## make .venv and install the pinned packages (the other commands do it too)

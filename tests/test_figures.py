@@ -42,7 +42,7 @@ def pairs() -> pd.DataFrame:
 def training() -> pd.DataFrame:
     levels = [*map(str, range(4)), "all"]
     rows = [(e, level, s, 7 - 0.1 * e) for e in range(1, 11) for level in levels for s in ("train", "validation")]
-    return pd.DataFrame(rows, columns=["epoch", "level", "split", "loss"])
+    return pd.DataFrame(rows, columns=["epoch", "level", "split", "loss"]).assign(unigram=5.5)
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +107,12 @@ def test_training_curves_mark_the_warm_up_and_the_uniform_guess(training):
     total, levels = fig.axes
     marks = {(line.get_xdata()[0], line.get_ydata()[0]) for line in total.lines if len(line.get_xdata()) == 2}
     assert (3.0, 0) in marks
-    assert any(y == pytest.approx(np.log(1024)) for _, y in marks)
+    assert any(y == pytest.approx(np.log(1024)) for _, y in marks) and any(y == 5.5 for _, y in marks)
     curves = [line for line in total.lines if len(line.get_xdata()) == 10]
     assert [line.get_label() for line in curves] == ["train", "validation"]
     assert len([line for line in levels.lines if len(line.get_xdata()) == 10]) == 4
-    assert "end of warm-up" in words(fig) and "ln 1024" in words(fig)
+    assert [line.get_xydata().tolist() for line in levels.lines if line.get_marker() == "D"] == [[[10.0, 5.5]]] * 4
+    assert all(name in words(fig) for name in ("end of warm-up", "ln 1024", "code frequencies"))
 
 
 def test_one_epoch_is_drawn_as_points(training):

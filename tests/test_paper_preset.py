@@ -48,7 +48,7 @@ def run_dir(tmp_path_factory, weights):
 def test_one_step_of_the_published_model_is_trained(run_dir):
     facts = read_json(run_dir / "provenance.json")["steps"]["02_train_model"]["facts"]
     assert facts["steps"] == 1 and facts["n_parameters"] == pytest.approx(23.5e6, rel=0.08)
-    assert facts["n_train_clips"] == 40 and facts["n_held_out_clips"] == 10
+    assert facts["n_train_clips"] == 40 and facts["n_validation_clips"] == 10
 
 
 def test_codes_come_from_encodec_at_75_frames_a_second(run_dir):

@@ -72,6 +72,27 @@ def split_folds(table: pd.DataFrame, fold: int, train_folds: list[int]) -> tuple
     return table[table.fold.isin(wanted)], table[table.fold == fold]
 
 
+def training_sets(
+    table: pd.DataFrame, fold: int, train_folds: list[int], validation_fold: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows to train on and those whose loss is watched.
+
+    With a validation fold, one of the training folds, that is the one to watch, and it is not trained on. Without,
+    the held-out fold is watched; then nothing may be chosen by its loss.
+    Raises InputError when the validation fold is no training fold, or leaves none to train on.
+    """
+    train, held_out = split_folds(table, fold, train_folds)
+    if not validation_fold:
+        return train, held_out
+    there = sorted(train.fold.unique())
+    if validation_fold not in there:
+        raise InputError(f"validation_fold={validation_fold}: expected one of the training folds, {there}")
+    if there == [validation_fold]:
+        raise InputError(f"validation_fold={validation_fold}: no fold left to train on")
+    chosen = train.fold == validation_fold
+    return train[~chosen], train[chosen]
+
+
 def epoch_batches(n_clips: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
     """Yield the rows of each batch of an epoch, shuffled by (seed, epoch) alone; the last may be smaller."""
     order = np.random.default_rng([seed, epoch]).permutation(n_clips)

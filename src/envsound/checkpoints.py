@@ -31,6 +31,13 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     write_tensors(path, checkpoint.model.state_dict(), "checkpoint", header)
 
 
+def chosen_checkpoint(run_dir: str | Path) -> Path:
+    """Return the model that a run is judged by: its best epoch's where a validation fold chose one, else the last."""
+    folder = Path(run_dir) / "checkpoints"
+    best = folder / "best.safetensors"
+    return best if best.exists() else folder / "last.safetensors"
+
+
 def load_checkpoint(path: str | Path, device: torch.device, codec_hash: str | None = None) -> Checkpoint:
     """Load a checkpoint written by `save_checkpoint`.
 

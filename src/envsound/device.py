@@ -36,6 +36,16 @@ def describe_device(device: torch.device) -> str:
     return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
 
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return Fabric's precision: "auto" is bf16-mixed where the hardware multiplies bfloat16, else 32-true."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    capability = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return "bf16-mixed" if capability.get("avx512_bf16") or capability.get("amx_bf16") else "32-true"
+
+
 def set_seed(seed: int) -> torch.Generator:
     """Seed Python, numpy and torch, and return a CPU generator with the same seed."""
     random.seed(seed)

@@ -120,8 +120,9 @@ def level_colours(n_levels: int) -> list[tuple]:
 def training_curves(training: pd.DataFrame, warmup_fraction: float = 0.3, codebook_size: int = 1024) -> Figure:
     """Draw the loss over epochs, in total and per level, with the end of warm-up and a uniform guess marked.
 
-    `training` has the columns of training.csv; `warmup_fraction` of its epochs is warm-up. The reference line
-    is ln(codebook_size), the loss of a model that knows nothing.
+    `training` has the columns of training.csv; `warmup_fraction` of its epochs is warm-up. The reference lines are
+    ln(codebook_size), the loss of a model that knows nothing, and the loss of one that knows how often each code
+    occurs, also marked for every level.
     """
     with style():
         fig = new_figure(DOUBLE_COLUMN, 2.7)
@@ -135,7 +136,10 @@ def training_curves(training: pd.DataFrame, warmup_fraction: float = 0.3, codebo
         for ax in (total, levels):
             ax.axvline(warmup_end, color=GREY, lw=0.8, ls=DOTTED)
             ax.axhline(np.log(codebook_size), color=GREY, lw=0.8, ls=DOTTED)
-        _name_references(total, warmup_end, np.log(codebook_size), f"uniform guess, ln {codebook_size}")
+        frequencies = curves[(curves["split"] == "validation") & (curves["level"] == "all")]["unigram"].iloc[-1]
+        total.axhline(frequencies, color=GREY, lw=0.8, ls=DOTTED)
+        references = {f"uniform guess, ln {codebook_size}": np.log(codebook_size), "code frequencies": frequencies}
+        _name_references(total, warmup_end, references)
         total.set(title="All levels", xlabel="epoch", ylabel="cross-entropy (nat)")
         levels.set(title="By level, validation", xlabel="epoch")
         total.legend(loc="best", handlelength=2.4)
@@ -222,6 +226,7 @@ def _level_curves(ax: Axes, curves: pd.DataFrame) -> None:
     for level, colour in zip(levels, colours, strict=True):
         rows = curves[curves["level"] == str(level)].dropna(subset=["loss"]).sort_values("epoch")
         _curve(ax, rows, color=colour, lw=1.1)
+        ax.plot(rows["epoch"].iloc[-1:], rows["unigram"].iloc[-1:], marker="D", ms=4, mfc="white", color=colour)
     _level_legend(ax, colours, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
@@ -231,10 +236,11 @@ def _level_legend(ax: Axes, colours: list[tuple], **place: object) -> None:
     ax.get_legend().get_title().set_fontsize(7.5)
 
 
-def _name_references(ax: Axes, warmup_end: float, uniform: float, words: str) -> None:
+def _name_references(ax: Axes, warmup_end: float, references: dict[str, float]) -> None:
     look = {"textcoords": "offset points", "fontsize": 7, "color": GREY, "ha": "right"}
     ax.annotate("end of warm-up", (warmup_end, 0), xycoords=("data", "axes fraction"), xytext=(-3, 4), **look)
-    ax.annotate(words, (1, uniform), xycoords=("axes fraction", "data"), xytext=(0, 2), **look)
+    for words, loss in references.items():
+        ax.annotate(words, (1, loss), xycoords=("axes fraction", "data"), xytext=(0, 2), **look)
 
 
 def _ks_comparison(ax: Axes, rows: pd.DataFrame, centres: np.ndarray, height: float, look: Look) -> None:

@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from envsound.device import choose_device
+from envsound.device import choose_device, choose_precision
 from envsound.errors import InputError
 from envsound.listener import Listener, ListenerConfig, ListenerNetwork, hear, mel_spectra, window_samples
-from envsound.training import choose_precision
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 Labelled = tuple[Sequence[np.ndarray], Sequence[str]]

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,6 +43,14 @@ class TrainingMask:
     inputs: Tensor
     targets: Tensor
     levels: Tensor
+
+    def rows(self, rows: np.ndarray) -> "TrainingMask":
+        """Return the masks of some items of the batch."""
+        return TrainingMask(self.inputs[rows], self.targets[rows], self.levels[rows])
+
+    def to(self, device: torch.device) -> "TrainingMask":
+        """Return the same masks on a device."""
+        return TrainingMask(self.inputs.to(device), self.targets.to(device), self.levels.to(device))
 
 
 def draw_training_mask(
