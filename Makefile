@@ -18,7 +18,7 @@ export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study plan book test lint lab bench lock unlock clean distclean
+.PHONY: help setup study plan book test lint lab mutants bench lock unlock clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ lint: $(STAMP) ## check the code (ruff) and the notebooks
 
 lab: $(STAMP) ## open JupyterLab
 	@$(RUN) -m jupyterlab
+
+mutants: $(STAMP) ## prove the tests: make each mistake of tests/mutations.yml, and see its test fail
+	@$(RUN) tests/mutants.py
 
 bench: $(STAMP) ## time the model beside soundstorm-pytorch (installed into .bench for this alone)
 	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .bench --requirement tools/bench_requirements.txt

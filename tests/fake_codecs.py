@@ -5,6 +5,9 @@ import torch
 from torch import Tensor
 
 RATE = 24_000  # Hz
+# Tones of three pitches and lengths to learn from, float32 [n_samples], and their classes.
+CLIPS = [np.sin(np.arange(n) * f).astype(np.float32) * 0.5 for n, f in ((6000, 0.05), (4000, 0.2), (1000, 0.4))]
+CATEGORIES = ["low", "high", "high"]
 
 
 class SampleCodec:

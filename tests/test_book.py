@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_runs import make_run, tone, write_results
+from linked_players import players
 
 from envsound import book
 from envsound.book_assets import Assets, slug
@@ -24,22 +24,6 @@ from envsound.masking import n_masked_after
 from envsound.published_pages import markdown_table
 
 REPOSITORY = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """An empty repository, as the working directory."""
-    (tmp_path / "notebooks" / "presets").mkdir(parents=True)
-    (tmp_path / "book").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def players(page: Path) -> list[Path]:
-    """Return the files the players of a page link to."""
-    text = page.read_text(encoding="utf-8").replace('\\"', '"')
-    links = re.findall(r'<audio[^>]* src="([^"]+)"', text)
-    return [Path(os.path.normpath(page.parent / link)) for link in links]
 
 
 def test_without_runs_every_page_of_the_toc_exists(root):

@@ -1,40 +1,25 @@
 """The chapter on the ceiling and the page of its clips, staged from a report that was made up."""
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 from fake_codec_reports import make_report, write_examples
+from linked_players import players
 
 from envsound import book
 from envsound.book_codec import FIGURES, codec_report_facts
 from envsound.errors import InputError
 from envsound.files import read_csv, write_csv
-from envsound.publish import publish_codec_report
+from envsound.publish import kind_of, publish_report
 
 REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    """An empty repository, as the working directory."""
-    (tmp_path / "notebooks" / "presets").mkdir(parents=True)
-    (tmp_path / "book").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def published(root):
-    return publish_codec_report(
-        make_report(root / "data" / "runs" / "codec" / "bundled"), root / "data/published/codec"
-    )
-
-
-def players(page: Path) -> list[Path]:
-    links = re.findall(r'<audio[^>]* src="([^"]+)"', page.read_text(encoding="utf-8"))
-    return [Path(os.path.normpath(page.parent / link)) for link in links]
+    report = make_report(root / "data" / "runs" / "codec" / "bundled")
+    return publish_report(report, root / "data/published/codec", kind_of(report))
 
 
 # Facts

@@ -9,8 +9,8 @@ import torch
 
 from envsound.codecs import BUNDLED, load_codec
 from envsound.codecs.material import FREE
-from envsound.codecs.report import through_codec
 from envsound.codecs.spectral_losses import log_mel_distance
+from envsound.codecs.systems import through_codec
 from envsound.files import read_csv, read_json, sha256_file
 from envsound.paths import find_root
 from envsound.recordings import load_recordings

@@ -14,6 +14,7 @@ from envsound.code_report import (
     code_counts,
     code_usage,
     codec_facts,
+    count_codes,
     facts_of,
     findings,
     reconstruction_players,
@@ -64,8 +65,20 @@ def test_counts_and_usage_by_hand(tmp_path):
     counts = code_counts(files, 8)
     assert counts.tolist() == [[2, 2, 2, 2, 0, 0, 0, 0], [0, 0, 0, 0, 0, 7, 1, 0]]
     usage = code_usage(counts)
-    assert usage["codes_used"].tolist() == [4, 2] and usage["share_used"].tolist() == [0.5, 0.25]
+    assert usage["codes_used"].tolist() == [4, 2] and usage["used_share"].tolist() == [0.5, 0.25]
     assert usage["entropy_bits"].tolist() == pytest.approx([2.0, 0.5435644431995964])
+    assert usage["perplexity"].tolist() == pytest.approx([4.0, 8 / 7 ** (7 / 8)])
+
+
+def test_codes_of_a_batch_are_counted_level_by_level():
+    batch = np.array([[[0, 0, 1], [2, 2, 2]], [[0, 1, 1], [2, 2, 0]]])  # [batch, n_levels, n_frames]
+    assert count_codes(batch, 4).tolist() == [[3, 3, 0, 0], [1, 0, 5, 0]]
+    assert count_codes(batch, 4).tolist() == count_codes(np.concatenate(batch, axis=1), 4).tolist()
+
+
+def test_a_level_without_codes_has_no_entropy():
+    usage = code_usage(np.zeros((1, 4), dtype=int)).iloc[0]
+    assert (usage["codes_used"], usage["used_share"], usage["entropy_bits"], usage["perplexity"]) == (0, 0, 0, 1)
 
 
 def test_clips_of_different_depth_are_refused(tmp_path):

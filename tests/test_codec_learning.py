@@ -1,8 +1,9 @@
-"""What a codec learns from: its crops, its losses, the balancer that weighs them, and its vital signs."""
+"""What a codec learns from: its crops, its losses, and the balancer that weighs them."""
 
 import numpy as np
 import pytest
 import torch
+from fake_codecs import CATEGORIES, CLIPS, RATE
 
 from envsound.codecs.autoencoder import SILENCE_RMS, gate_silence
 from envsound.codecs.balancer import Balancer
@@ -14,18 +15,9 @@ from envsound.codecs.discriminator import (
     feature_loss,
 )
 from envsound.codecs.spectral_losses import SCALES, energy_losses, magnitude, mel_filters
-from envsound.codecs.vital_signs import comb_share, perplexity
 from envsound.errors import InputError
 
-RATE = 24_000  # Hz
-CLIPS = [np.sin(np.arange(n) * f).astype(np.float32) * 0.5 for n, f in ((6000, 0.05), (4000, 0.2), (1000, 0.4))]
-CATEGORIES = ["low", "high", "high"]
-
-
-@pytest.fixture(autouse=True)
-def own_random_state():
-    with torch.random.fork_rng():
-        yield
+pytestmark = pytest.mark.usefixtures("own_random_state")
 
 
 # Crops
@@ -209,20 +201,7 @@ def test_balancer_bears_a_gradient_of_zero():
     torch.testing.assert_close(combined, torch.tensor([[2.0]]))
 
 
-# Vital signs, and silence
-
-
-def test_comb_of_noise_of_a_repeated_frame_and_of_silence():
-    even = comb_share(noise(2, RATE), RATE, 75.0)
-    assert even == pytest.approx(2 / 75, rel=0.5)
-    assert comb_share(noise(1, 320).repeat(1, 75), RATE, 75.0) > 0.95
-    assert comb_share(torch.zeros(1, RATE), RATE, 75.0) == 0.0
-
-
-def test_perplexity_of_even_and_of_single_codes():
-    assert perplexity(torch.arange(16).repeat(3), 32) == pytest.approx(16, rel=1e-5)
-    assert perplexity(torch.zeros(5, dtype=torch.long), 32) == pytest.approx(1)
-    assert perplexity(torch.tensor([0, 0, 0, 1]), 2) == pytest.approx(4 / 3**0.75)
+# Silence
 
 
 def test_gate_silences_whole_quiet_frames_and_nothing_else():

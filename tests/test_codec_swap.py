@@ -72,8 +72,9 @@ def test_another_codec_is_another_fingerprint(codecs):
 def test_the_controls_notebook_plays_on_a_run(run_dir, codecs):
     short = {"clip_seconds": 0.4, "long_seconds": 1.0, "category": "rain", "order": "random"}
     execute("09_hear_controls", run_dir, codecs[0], **short)
-    heard, edited = read_csv(run_dir / "controls.csv"), read_csv(run_dir / "edits.csv")
+    heard, together, edited = (read_csv(run_dir / f"{name}.csv") for name in ("controls", "classes", "edits"))
     written = {path.name for path in (run_dir / "controls").iterdir()}
-    assert written == {*heard.filename, *edited.filename}
+    assert written == {*heard.filename, *together.filename, *edited.filename}
+    assert set(together.control) == {"every class in one batch"} and "rain" in set(together.setting)
     assert {"guidance", "steps at level 0"} <= set(heard.control) and "inpainting" in set(edited.control)
     assert "09_hear_controls" in read_json(run_dir / "provenance.json")["steps"]

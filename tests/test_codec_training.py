@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fake_codecs import CATEGORIES, CLIPS, RATE, noise
 
 from envsound.codecs import training as module
+from envsound.codecs.distances import comb_share
 from envsound.codecs.fourier import FourierConfig
 from envsound.codecs.seanet import SeanetConfig
 from envsound.codecs.stored import generator_class, load_stored, save_codec
@@ -16,7 +18,6 @@ from envsound.codecs.training import CodecTrainer, CodecTraining
 from envsound.codecs.vital_signs import vital_signs
 from envsound.errors import InputError
 
-RATE = 24_000  # Hz
 SHAPE = FourierConfig(
     dim=8, hidden=8, n_encoder_blocks=1, n_decoder_blocks=1, latent_dim=4, n_levels=2, codebook_size=8
 )
@@ -32,14 +33,7 @@ PLAN = CodecTraining(
     checkpoint_every=2,
     level_dropout=0.5,
 )
-CLIPS = [np.sin(np.arange(n) * f).astype(np.float32) * 0.5 for n, f in ((6000, 0.05), (4000, 0.2), (1000, 0.4))]
-CATEGORIES = ["low", "high", "high"]
-
-
-@pytest.fixture(autouse=True)
-def own_random_state():
-    with torch.random.fork_rng():
-        yield
+pytestmark = pytest.mark.usefixtures("own_random_state")
 
 
 def trainer(folder, plan: CodecTraining = PLAN, shape: FourierConfig | SeanetConfig = SHAPE) -> CodecTrainer:
@@ -106,6 +100,16 @@ def test_history_columns(uninterrupted):
     assert (table["spectral"] < table["distance"]).all() == stochastic  # noise is paid for
     assert (table["likelihood"] > 0).all() == stochastic
     assert table.loc[1:, ["used_codes_0", "used_codes_1"]].isin(range(1, 9)).all(axis=None)
+
+
+def test_vital_signs_count_codes_and_leave_silent_clips_out_of_the_comb(uninterrupted, monkeypatch):
+    codec, clip = uninterrupted.codec, noise(4 * 320)  # 4 frames
+    codes = torch.tensor([[[0, 0, 0, 1], [3, 3, 3, 3]]])
+    monkeypatch.setattr(codec.quantizer, "encode", lambda latents: codes.expand(len(latents), -1, -1))
+    signs = vital_signs(codec, torch.from_numpy(np.stack([clip, np.zeros_like(clip)])), quantizing=True)
+    assert [signs[f"used_codes_{level}"] for level in range(2)] == [2, 1]
+    assert [signs[f"perplexity_{level}"] for level in range(2)] == pytest.approx([4 / 3**0.75, 1])
+    assert signs["comb_share_original"] == pytest.approx(comb_share(clip, RATE, 75.0))
 
 
 def test_a_few_steps_learn_something(tmp_path):

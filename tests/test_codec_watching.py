@@ -7,9 +7,11 @@ import pandas as pd
 import papermill
 import pytest
 import torch
+from fake_codecs import CATEGORIES, CLIPS
 
 from envsound.codecs import watching
 from envsound.codecs.fourier import FourierConfig
+from envsound.codecs.seanet import SeanetConfig
 from envsound.codecs.stored import generator_class, load_stored
 from envsound.codecs.training import CodecTrainer, CodecTraining
 from envsound.errors import InputError
@@ -23,13 +25,18 @@ SHAPE = FourierConfig(
 PLAN = CodecTraining(n_steps=4, batch_size=2, judged_items=1, crop_seconds=0.12, quantize_from=0.25, checkpoint_every=2)
 
 
+SEANET = SeanetConfig(n_filters=2, latent_dim=4, n_levels=2, codebook_size=8)
+
+
+def make_trainer(generator: str, folder) -> CodecTrainer:
+    shape = SEANET if generator == "seanet" else SHAPE
+    held_out = torch.from_numpy(CLIPS[0][None])
+    return CodecTrainer(generator_class(generator), CLIPS, CATEGORIES, held_out, folder, PLAN, shape)
+
+
 @pytest.fixture
-def trainer(tmp_path) -> CodecTrainer:
-    clips = [np.sin(np.arange(6000) * f).astype(np.float32) * 0.5 for f in (0.05, 0.2)]
-    with torch.random.fork_rng():
-        yield CodecTrainer(
-            generator_class("fourier"), clips, ["a", "b"], torch.from_numpy(clips[0][None]), tmp_path, PLAN, SHAPE
-        )
+def trainer(tmp_path, own_random_state) -> CodecTrainer:
+    return make_trainer("fourier", tmp_path)
 
 
 @pytest.fixture
@@ -62,6 +69,24 @@ def test_view_draws_and_plays_without_freezing_the_codec(trainer, recordings, tm
     assert [kind for kind, _ in displayed] == ["new", "new", "update", "update"]
     assert {path.name for path in (tmp_path / "players").iterdir()} >= {"x_original.wav", "z_codec.wav"}
     assert all(value.requires_grad for value in trainer.codec.parameters())
+
+
+@pytest.mark.parametrize("generator", ["fourier", "seanet"])
+def test_a_codec_is_heard_as_it_is_in_the_middle_of_training(
+    generator, recordings, tmp_path, monkeypatch, own_random_state
+):
+    """Where a piece ends between checkpoints, what was computed last had gradients."""
+    heard = []
+    monkeypatch.setattr(watching, "held_out_players", lambda codec, *_: heard.append(codec.model) or "")
+    trainer = make_trainer(generator, tmp_path)
+    trainer._train_step()
+    before = torch.get_rng_state()
+    watching.View(recordings, recordings.table, tmp_path).show(trainer)
+    assert torch.equal(torch.get_rng_state(), before)
+    weights, copied = trainer.codec.state_dict(), heard[0].state_dict()
+    assert weights.keys() == copied.keys() and all(torch.equal(weights[name], copied[name]) for name in weights)
+    trainer._train_step()
+    assert any(not torch.equal(trainer.codec.state_dict()[name], copied[name]) for name in copied)
 
 
 def test_curves_show_every_level_and_both_combs(trainer):
@@ -104,4 +129,6 @@ def test_the_notebook_trains_and_ships(tmp_path, generator):
     assert card["content_hash"] == codec.content_hash and card["training"]["generator"] == generator
     assert f"-p generator {generator}" in card["training"]["command"]
     assert set(read_csv(ship / "attribution.csv").fold) == {2, 3, 4, 5}
-    assert (ship / "README.md").is_file() and (work / "training.csv").is_file()
+    assert (ship / "README.md").is_file()
+    assert read_csv(ship / "training.csv")["step"].iloc[-1] == sizes["n_steps"]
+    assert (ship / "training.csv").read_bytes() == (work / "training.csv").read_bytes()

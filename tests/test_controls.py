@@ -1,5 +1,7 @@
 """The studio: every control gives a clip that can be heard, with its cost, and edits keep what they must."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -46,15 +48,23 @@ def test_guidance_is_offered_to_models_with_classes_only(tmp_path):
     assert {s.control for s in settings(8, True)} - {s.control for s in settings(8, False)} == {"guidance"}
     rows = studio(tmp_path, n_classes=0).hear_settings("", n_frames=6)
     assert "guidance" not in set(rows.control)
-    with pytest.raises(InputError, match="not told classes"):
-        studio(tmp_path, n_classes=0).hear_classes(6)
 
 
 def test_all_classes_in_one_batch(tmp_path):
     rows = studio(tmp_path).hear_classes(n_frames=9)
-    assert rows.setting.tolist() == ["dog", "rain"]
+    assert rows.setting.tolist() == ["dog", "rain"] and set(rows.control) == {"every class in one batch"}
     sounds = [soundfile.read(tmp_path / name)[0] for name in rows.filename]
     assert not np.array_equal(*sounds)
+
+
+def test_a_model_without_classes_gives_several_seeds_in_one_batch(tmp_path):
+    one = studio(tmp_path, n_classes=0)
+    rows = one.hear_classes(n_frames=9)
+    assert rows.setting.tolist() == ["seed 0", "seed 1", "seed 2", "seed 3"]
+    sounds = [soundfile.read(tmp_path / name)[0] for name in rows.filename]
+    assert len({sound.tobytes() for sound in sounds}) == 4
+    alone = replace(one, seed=2).hear_classes(n_frames=9).filename[0]
+    assert np.array_equal(soundfile.read(tmp_path / alone)[0], sounds[2])  # a clip depends on its own seed alone
 
 
 def test_edits_keep_the_recording_where_nothing_is_asked(tmp_path):

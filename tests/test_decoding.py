@@ -72,6 +72,17 @@ def test_one_greedy_step_takes_the_most_likely_codes():
     assert torch.equal(decoded[:, 0], expected)
 
 
+def test_one_step_is_a_draw_from_one_pass():
+    """What a single pass says is drawn from, at the temperature asked for, with the seed's noise."""
+    first = history(DecodingConfig((1, 1, 1), temperature=1.7), [30], seeds=[5])[0][2]
+    hidden, valid = torch.full((1, 3, 30), MASK), torch.ones(1, 30, dtype=torch.bool)
+    with torch.no_grad():
+        share = (MODEL.logits(MODEL(hidden, valid), 0) / 1.7).softmax(-1)
+    position = torch.rand(30, generator=torch.Generator().manual_seed(5))
+    expected = [int((share[0, frame].cumsum(0) <= position[frame]).sum()) for frame in range(30)]
+    assert first[0, 0].tolist() == expected
+
+
 def test_confident_frames_are_accepted_first():
     """Greedy and without order noise, step 1 of 2 keeps the frames whose best code is most probable."""
     config = DecodingConfig((2, 1, 1), temperature=0.0, order_noise=0.0)

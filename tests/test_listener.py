@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from fake_codecs import noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -35,10 +36,6 @@ def sounds(n_each: int, first_seed: int = 0) -> tuple[list[np.ndarray], list[str
 
 def train(training: ListenerTraining = SHORT, **options) -> Listener:
     return train_listener(*sounds(3), RATE, training, config=SHAPE, device="cpu", **options)
-
-
-def noise(n_samples: int, seed: int = 0) -> np.ndarray:
-    return (0.1 * np.random.default_rng(seed).standard_normal(n_samples)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +103,8 @@ def test_validation_clips_choose_the_epoch_and_do_not_train():
 
 
 def test_the_chosen_epoch_can_be_an_early_one(monkeypatch):
-    accuracies = iter([0.2, 0.9, 0.9, 0.1])
-    scores = iter([1.0, 1.0, 2.0, 0.0])
-    monkeypatch.setattr(
-        listener_training, "_validate", lambda *_: {"accuracy": next(accuracies), "cross_entropy": next(scores)}
-    )
+    found = [{"accuracy": a, "cross_entropy": c} for a, c in ((0.2, 1.0), (0.9, 1.0), (0.9, 2.0), (0.1, 0.0))]
+    monkeypatch.setattr(listener_training, "_validate", lambda *_: found.pop(0))
     training = replace(PLAN, n_epochs=4)
     assert train(training, validation=sounds(1)).facts["epoch"] == 2
 

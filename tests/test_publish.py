@@ -11,13 +11,12 @@ from fake_codec_reports import make_report
 from envsound.errors import InputError
 from envsound.files import write_csv, write_wav
 from envsound.publish import (
-    LARGEST_CLIPS_TABLE,
-    REPORT_TABLES,
+    LARGEST_OPTIONAL,
     TABLES,
-    is_codec_report,
+    kind_of,
     main,
     publish,
-    publish_codec_report,
+    publish_report,
     without_paths,
 )
 
@@ -72,6 +71,17 @@ def test_an_unfinished_run_is_refused_and_leaves_nothing(run_dir, tmp_path):
     assert main([str(run_dir), "--to", str(tmp_path / "published")]) == 1
 
 
+def test_an_error_half_way_leaves_the_older_copy_and_nothing_else(run_dir, tmp_path):
+    folder = publish(run_dir, tmp_path / "published" / "demo")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    samples = pd.read_csv(run_dir / "samples.csv").assign(filename="../secret.wav")
+    write_csv(run_dir / "samples.csv", samples)
+    with pytest.raises(InputError, match="leads outside"):
+        publish(run_dir, folder)
+    assert list(folder.parent.iterdir()) == [folder]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
 def test_without_paths_keeps_everything_else():
     assert without_paths({"a": ["/x/y", 3, "data/z"], "b": None}) == {"a": ["y", 3, "data/z"], "b": None}
     assert without_paths(["../../other/ESC-50", "~/ESC-50", ""]) == ["ESC-50", "ESC-50", ""]
@@ -86,25 +96,50 @@ def report(tmp_path):
 
 
 def test_a_codec_report_is_published_without_a_single_sound(report, run_dir, tmp_path):
-    assert is_codec_report(report) and not is_codec_report(run_dir)
-    folder = publish_codec_report(report, tmp_path / "published" / "codec")
+    kind = kind_of(report)
+    assert kind.needed[0] == "systems.csv" and kind_of(run_dir) is None
+    folder = publish_report(report, tmp_path / "published" / "codec", kind)
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     figures = {
         f"figures/{name}.{kind}" for name in ("levels", "classes", "bands", "class_bands") for kind in ("pdf", "png")
     }
-    assert names == {*REPORT_TABLES, "clips.csv", "provenance.json"} | figures
+    assert names == {*kind.needed, "clips.csv", "provenance.json"} | figures
     text = (folder / "provenance.json").read_text()
     assert "/home/me" not in text and str(tmp_path) not in text and "ESC-50-test" in text
 
 
 def test_a_large_table_of_clips_and_stray_files_stay_behind(report, tmp_path):
-    (report / "clips.csv").write_text("x" * (LARGEST_CLIPS_TABLE + 1))
+    (report / "clips.csv").write_text("x" * (LARGEST_OPTIONAL + 1))
     (report / "figures" / "original.wav").write_bytes(b"sound")
     (report / "figures" / ".half.png").write_bytes(b"")
-    folder = publish_codec_report(report, tmp_path / "published")
+    folder = publish_report(report, tmp_path / "published", kind_of(report))
     assert not (folder / "clips.csv").exists()
     assert {path.suffix for path in (folder / "figures").iterdir()} == {".pdf", ".png"}
     assert not (folder / "figures" / ".half.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("tables", "folder"),
+    [
+        (("gap.csv", "gap_codes.csv"), "domain_gap"),
+        (("transfer.csv", "transfer_final.csv"), "transfer"),
+        (("bench.json",), "speed"),
+        (("growth.csv",), "speed"),
+        (("bench.json", "growth.csv"), "speed"),
+    ],
+)
+def test_the_other_reports_are_published_by_their_tables(tables, folder, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "runs" / folder / ("esc10" if folder != "speed" else "")
+    (run / "figures").mkdir(parents=True)
+    (run / "clip.wav").write_bytes(b"sound")
+    for name in (*tables, "figures/x.png", "provenance.json"):
+        (run / name).write_text("{}")
+    monkeypatch.setattr("envsound.publish.go_to_root", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    assert main([str(run)]) == 0, capsys.readouterr().err
+    published = tmp_path / "data" / "published" / folder
+    found = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
+    assert found == {*tables, "figures/x.png", "provenance.json"}
 
 
 def test_the_command_line_knows_a_codec_report(report, tmp_path, capsys):

@@ -133,6 +133,24 @@ def test_no_best_epoch_is_kept_without_a_validation_fold(tmp_path):
     assert not (tmp_path / "checkpoints" / "best.safetensors").exists()
 
 
+def test_training_starts_from_the_weights_of_another_run(tmp_path):
+    """All but the classes, which may be others; the same run started at random is another training."""
+    still(tmp_path / "first", num_epochs=1).fit()
+    file = tmp_path / "first" / "checkpoints" / "last.safetensors"
+    known = load_checkpoint(file, CPU).model.state_dict()
+    shape = STILL.__class__(**vars(STILL) | {"n_classes": 0})
+    config = TrainingConfig(num_epochs=1, batch_size=4, precision="32-true", initial_checkpoint=str(file))
+    second = Trainer(code_set(), code_set(4, seed=1), shape, config, tmp_path / "second", CPU, "abc")
+    assert all(torch.equal(value, known[name]) for name, value in second.model.state_dict().items())
+    second.fit()
+    assert still(tmp_path / "second", num_epochs=1).progress.epoch == 0
+    wider = STILL.__class__(**vars(STILL) | {"dim": 64})
+    with pytest.raises(InputError, match="shape"):
+        Trainer(code_set(), code_set(), wider, config, tmp_path / "third", CPU, "abc")
+    with pytest.raises(InputError, match="trained on codes of codec abc"):
+        Trainer(code_set(), code_set(), shape, config, tmp_path / "third", CPU, "other")
+
+
 def test_the_validation_fold_is_taken_from_the_training_folds():
     table = pd.DataFrame({"fold": [1, 2, 3, 3], "clip_id": list("abcd")})
     train, validation = training_sets(table, 1, [], validation_fold=3)

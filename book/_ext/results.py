@@ -4,15 +4,16 @@
 
 from pathlib import Path
 
-from envsound.book_codec import CODEC_REPORT, codec_report_facts
+from envsound.book_codec import CODEC_REPORTS, codec_report_facts
 from envsound.book_facts import book_facts
 
 
 def load(app, config):
     """Read the result files of the repository that holds the book."""
     root = Path(app.srcdir).parent
-    ceiling = codec_report_facts(root / "data" / "published" / CODEC_REPORT)
-    config.myst_substitutions = {**config.myst_substitutions, **book_facts(root), "ceiling": ceiling}
+    ceiling, variants = (codec_report_facts(root / "data" / "published" / name) for name in CODEC_REPORTS)
+    measured = {"ceiling": ceiling, "variants": variants}
+    config.myst_substitutions = {**config.myst_substitutions, **book_facts(root), **measured}
 
 
 def setup(app):

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from envsound.codes import load_codes
+from envsound.codes import load_codes, recorded
 from envsound.errors import InputError
 from envsound.masking import frame_mask
 
@@ -22,6 +22,7 @@ class CodeSet:
     codes: list[np.ndarray]
     classes: np.ndarray  # int64 [n_clips], an index into `categories`
     categories: list[str]
+    n_copies: int = 0  # how many of the clips are augmented copies
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -54,13 +55,15 @@ def load_code_set(table: pd.DataFrame, categories: list[str], codec_hash: str | 
         raise InputError("codes: no clip left; expected at least one in the chosen folds")
     codes = [load_codes(path, codec_hash) for path in table.codes_file]
     index = {name: number for number, name in enumerate(categories)}
-    return CodeSet(codes, table.category.map(index).to_numpy(np.int64), categories)
+    n_copies = len(table) - len(recorded(table))
+    return CodeSet(codes, table.category.map(index).to_numpy(np.int64), categories, n_copies)
 
 
 def split_folds(table: pd.DataFrame, fold: int, train_folds: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split codes.csv into training rows and held-out rows (those of `fold`).
 
-    train_folds: empty means every other fold. Raises InputError when a fold is not there or is on both sides.
+    train_folds: empty means every other fold. Augmented copies are training rows like any other.
+    Raises InputError when a fold is not there or is on both sides, or when there are copies of held-out clips.
     """
     there = sorted(table.fold.unique())
     wanted = train_folds or [other for other in there if other != fold]
@@ -69,7 +72,7 @@ def split_folds(table: pd.DataFrame, fold: int, train_folds: list[int]) -> tuple
     missing = [f for f in [fold, *wanted] if f not in there]
     if missing:
         raise InputError(f"fold {missing}: not among the folds of the recordings, {there}")
-    return table[table.fold.isin(wanted)], table[table.fold == fold]
+    return table[table.fold.isin(wanted)], _unaltered(table[table.fold == fold], f"fold={fold}")
 
 
 def training_sets(
@@ -79,7 +82,7 @@ def training_sets(
 
     With a validation fold, one of the training folds, that is the one to watch, and it is not trained on. Without,
     the held-out fold is watched; then nothing may be chosen by its loss.
-    Raises InputError when the validation fold is no training fold, or leaves none to train on.
+    Raises InputError when the validation fold is no training fold, leaves none to train on, or has augmented copies.
     """
     train, held_out = split_folds(table, fold, train_folds)
     if not validation_fold:
@@ -90,7 +93,14 @@ def training_sets(
     if there == [validation_fold]:
         raise InputError(f"validation_fold={validation_fold}: no fold left to train on")
     chosen = train.fold == validation_fold
-    return train[~chosen], train[chosen]
+    return train[~chosen], _unaltered(train[chosen], f"validation_fold={validation_fold}")
+
+
+def _unaltered(rows: pd.DataFrame, held_out: str) -> pd.DataFrame:
+    """Return the rows; clips that are not trained on have no copies, and are mixed into none."""
+    if len(recorded(rows)) < len(rows):
+        raise InputError(f"{held_out}: codes.csv holds augmented copies of it; run notebook 01 with {held_out}")
+    return rows
 
 
 def epoch_batches(n_clips: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:

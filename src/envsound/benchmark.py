@@ -1,115 +1,132 @@
 """Side-by-side timing of the published 2 x 512 model, ours against the usual implementation: `make bench`.
 
 Both sides run in one process, turn by turn, on the same numbers of frames and of passes of the model. A table is
-printed and written as json with the machine, the median of every time, and the arithmetic limit: the matrix
-products' floating-point operations over the rate at which this machine multiplies large matrices.
+printed and written as json with the machine, the median of every time, the peak memory, the goals, and the arithmetic
+limit: the operations of the model over the rate of the machine's fastest matrix product.
 """
 
 import argparse
-import contextlib
-import io
-import platform
-import resource
 import statistics
-import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from envsound.benchmark_peer import Peer
-from envsound.conformer import MaskedConformer, ModelConfig
-from envsound.decoding import DecodingConfig, decode
-from envsound.device import choose_device, describe_device
+from envsound.apart import ApartError, call_apart
+from envsound.benchmark_goals import check_goals
+from envsound.benchmark_limits import Rate, count_flops, product_rate, product_shapes, profile_groups
+from envsound.benchmark_peer import peer_package
+from envsound.benchmark_sides import (
+    COMPILED,
+    PRECISIONS,
+    SAMPLE_BATCH,
+    SAMPLE_LONG,
+    SAMPLE_ONE,
+    TRAIN,
+    Side,
+    Work,
+    make_side,
+)
+from envsound.conformer import ModelConfig
+from envsound.device import choose_device
+from envsound.errors import InputError
 from envsound.files import write_json
-from envsound.masking import draw_training_mask
-from envsound.provenance import commit, versions
-from envsound.training import masked_loss
+from envsound.machine import machine_facts, write_record
+from envsound.peak_memory import PeakMemory
+from envsound.provenance import commit
 
-N_FRAMES, BATCH, FIRST_STEPS = 375, 8, 12  # 5 s at 75 frames/s; passes: 12 at level 0, one at each finer level
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-TASKS = ("training step", "sample 1 clip", "sample 8 clips")
+TASKS = (TRAIN, SAMPLE_ONE, SAMPLE_BATCH, SAMPLE_LONG)
+OURS_ALONE = (SAMPLE_LONG,)
 PEER_FOLDER = ".bench"
+OUT = "data/runs/speed"
+PROFILE_ROWS = 5  # printed of a profile; the json has all
+Memory = Callable[[str, str, str], float | None]  # of a side, a task and a precision, in MiB
 
 
-class Ours:
-    """The study's model behind the peer's two methods."""
+def bench(
+    out_dir: str | Path = OUT,
+    device: str = "auto",
+    n_runs: int = 3,
+    peer_folder: str | Path = "",
+    compiled: bool = False,
+    on_line: Callable[[str], None] = print,
+    work: Work | None = None,
+) -> dict[str, Any]:
+    """Run the benchmark, write `out_dir`/bench.json and return what it holds.
 
-    name = "envsound"
-
-    def __init__(self) -> None:
-        self.model = MaskedConformer(ModelConfig())
-        self.draws = torch.Generator().manual_seed(0)
-
-    def n_parameters(self) -> int:
-        """Return the number of trainable parameters."""
-        return self.model.n_parameters()
-
-    def loss(self, codes: Tensor) -> Tensor:
-        """Return the training loss of codes int64 [batch, n_levels, n_frames]."""
-        valid = torch.ones(len(codes), codes.shape[2], dtype=torch.bool, device=codes.device)
-        mask = draw_training_mask(codes, valid, self.model.mask_token, self.draws)
-        return torch.stack(masked_loss(self.model, mask, codes, valid, None)).sum() / mask.targets.sum()
-
-    def sample(self, batch: int, n_frames: int) -> Tensor:
-        """Return sampled codes of `batch` clips."""
-        config = DecodingConfig((FIRST_STEPS, *[1] * 7))
-        return decode(self.model, [n_frames] * batch, list(range(batch)), config)
-
-
-@dataclass
-class Side:
-    """One implementation on one device, with an optimizer."""
-
-    system: Ours | Peer
-    device: torch.device
-
-    def __post_init__(self) -> None:
-        self.system.model.to(self.device)
-        self.optimizer = torch.optim.Adam(self.system.model.parameters(), lr=1e-4)
-        self.codes = torch.randint(1024, (BATCH, 8, N_FRAMES), device=self.device)
-
-    def run(self, task: str, precision: str) -> None:
-        """Do a task once."""
-        half = precision == "bfloat16"
-        with quiet(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            if task == "training step":
-                self._train()
-            else:
-                self.system.model.eval()
-                self.system.sample(1 if task == "sample 1 clip" else BATCH, N_FRAMES)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def _train(self) -> None:
-        self.system.model.train()
-        loss = self.system.loss(self.codes)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.system.model.parameters(), 1.0)
-        self.optimizer.step()
-
-    def flops(self, task: str) -> int:
-        """Return the floating-point operations of the matrix products of a task."""
-        counter = FlopCounterMode(display=False)
-        with counter:
-            self.run(task, "float32")
-        return counter.get_total_flops()
+    n_runs: timed runs of each task, after one to warm up. peer_folder: where soundstorm-pytorch was installed; "" times
+    ours alone. compiled: time ours with torch.compile too. on_line gets every line of the table as soon as it is known.
+    The json has the machine (see `machine.machine_facts`), commit, work, n_parameters, passes for a clip, rates, and:
+    rows, one for each task and precision, and one for each task with `best`: task, precision, ours_s and peer_s
+    (medians; with _runs_s all times), ratio (peer over ours), ours_mib and peer_mib (peak memory of a process that does
+    nothing else, weights and optimizer included), flops, limit_s and share_of_limit (of ours); None for an absent side;
+    goals, as `check_goals` returns them, each that is not met with a profile.
+    Raises InputError for n_runs below 1 or when the peer is not where it should be.
+    """
+    if n_runs < 1:
+        raise InputError(f"n_runs={n_runs}: expected at least 1")
+    place, work, code = choose_device(device), work or Work(), commit()
+    names = ["ours", *(["peer"] if peer_folder else []), *(["compiled"] if compiled else [])]
+    sides = {name: make_side(name, work, place, str(peer_folder)) for name in names}
+    result = machine_facts(place) | {"commit": code, "n_runs": n_runs, "work": asdict(work)}
+    result["sides"] = {name: side.system.name for name, side in sides.items()}
+    result["n_parameters"] = {name: side.n_parameters() for name, side in sides.items()}
+    for line in header(result):
+        on_line(line)
+    rates = {name: product_rate(place, name, product_shapes(work, place)) for name in PRECISIONS}
+    result["rates"] = {name: asdict(rate) for name, rate in rates.items()}
+    memory = memory_apart(place, str(peer_folder), work)
+    result["rows"] = measure(sides, n_runs, rates, memory, lambda row: on_line(row_line(row)))
+    result["passes"] = {name: side.passes(SAMPLE_ONE) for name, side in sides.items() if name != "compiled"}
+    result["goals"] = with_profiles(check_goals(result["rows"], place.type), result["rows"], sides)
+    for line in goal_lines(result):
+        on_line(line)
+    write_json(Path(out_dir) / "bench.json", result)
+    write_record(out_dir, "bench", {"n_runs": n_runs, "compiled": compiled}, place, code)
+    return result
 
 
-@contextlib.contextmanager
-def quiet():
-    """Keep the peer's progress bars and warnings off the screen."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+def measure(
+    sides: dict[str, Side],
+    n_runs: int,
+    rates: dict[str, Rate],
+    memory: Memory,
+    on_row: Callable[[dict[str, Any]], None],
+) -> list[dict[str, Any]]:
+    """Time every task in every precision; return rows, each also given to `on_row` as soon as it is there."""
+    rows: list[dict[str, Any]] = []
+    for task in TASKS:
+        flops = count_flops(lambda task=task: sides["ours"].run(task, "float32"))  # no other in another precision
+        for label, names in contests(task, sides).items():
+            precision = label.removeprefix(COMPILED)
+            runs = [lambda side=sides[name], p=precision, t=task: side.run(t, p) for name in names]
+            times = dict(zip(names, turn_by_turn(runs, n_runs), strict=True))
+            peaks = {name: memory(name, task, precision) for name in names}
+            rows.append(timed_row(task, label, times, peaks, flops / rates[precision].flops_per_second))
+            rows[-1]["flops"] = flops
+            on_row(rows[-1])
+        rows.append(best_row([row for row in rows if row["task"] == task]))
+        on_row(rows[-1])
+    return rows
+
+
+def contests(task: str, sides: dict[str, Side]) -> dict[str, list[str]]:
+    """Return which sides do a task in turn, by the precision they do it in."""
+    first = [name for name in ("ours", "peer") if name in sides and not (name == "peer" and task in OURS_ALONE)]
+    found = dict.fromkeys(PRECISIONS, first)
+    return found | ({COMPILED + name: ["compiled"] for name in PRECISIONS} if "compiled" in sides else {})
+
+
+def turn_by_turn(runs: Sequence[Callable[[], None]], n_runs: int) -> list[list[float]]:
+    """Return the times (s) of each of `runs`, called in turn `n_runs` times after one call to warm up."""
+    for run in runs:
+        run()
+    times = [[seconds_of(run) for run in runs] for _ in range(n_runs)]
+    return [list(column) for column in zip(*times, strict=True)]
 
 
 def seconds_of(run: Callable[[], None]) -> float:
@@ -119,121 +136,135 @@ def seconds_of(run: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
-def turn_by_turn(runs: Sequence[Callable[[], None]], n_runs: int) -> list[float]:
-    """Return the median time of each of `runs`, called in turn `n_runs` times after one call to warm up."""
-    for run in runs:
-        run()
-    times = [[seconds_of(run) for run in runs] for _ in range(n_runs)]
-    return [statistics.median(column) for column in zip(*times, strict=True)]
+def timed_row(
+    task: str, label: str, times: dict[str, list[float]], peaks: dict[str, float | None], limit: float
+) -> dict[str, Any]:
+    """Return a row of the table from the times (s) and peaks (MiB) of the sides; limit: of ours, in seconds."""
+    row: dict[str, Any] = {"task": task, "precision": label, "best": False}
+    for column, names in (("ours", ("ours", "compiled")), ("peer", ("peer",))):
+        side = next((name for name in names if name in times), None)
+        row[f"{column}_s"] = statistics.median(times[side]) if side else None
+        row[f"{column}_runs_s"] = times[side] if side else None
+        row[f"{column}_mib"] = peaks[side] if side else None
+    row["ratio"] = row["peer_s"] / row["ours_s"] if row["peer_s"] else None
+    return row | {"limit_s": limit, "share_of_limit": limit / row["ours_s"]}
 
 
-def multiplication_rate(device: torch.device, precision: str, size: int = 2048, n_runs: int = 5) -> float:
-    """Return the floating-point operations per second of a product of two size x size matrices."""
-    a, b = (torch.randn(size, size, device=device, dtype=PRECISIONS[precision]) for _ in range(2))
-
-    def run() -> None:
-        a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return 2 * size**3 / turn_by_turn([run], n_runs)[0]
-
-
-def measure(sides: dict[str, Side], n_runs: int, on_row: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
-    """Time every task in every precision; return rows, each also given to `on_row` as soon as it is there."""
-    device = sides["ours"].device
-    rates = {precision: multiplication_rate(device, precision) for precision in PRECISIONS}
-    rows = []
-    for task in TASKS:
-        flops = sides["ours"].flops(task)
-        for precision in PRECISIONS:
-            runs = [lambda side=side, p=precision, t=task: side.run(t, p) for side in sides.values()]
-            ours, peer = turn_by_turn(runs, n_runs)
-            limit = flops / rates[precision]
-            row = {"task": task, "precision": precision, "ours_s": ours, "peer_s": peer, "ratio": peer / ours}
-            row |= {"flops": flops, "limit_s": limit, "share_of_limit": limit / ours}
-            rows.append(row)
-            on_row(row)
-        rows.append(best_row(task, rows))
-        on_row(rows[-1])
-    return rows
+def best_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row that sets the fastest of one side against the fastest of the other, out of one task's rows."""
+    ours = min(rows, key=lambda row: row["ours_s"])
+    peer = min((row for row in rows if row["peer_s"]), key=lambda row: row["peer_s"], default=None)
+    row = ours | {"best": True, "ours_precision": ours["precision"], "precision": f"best: {ours['precision']}"}
+    if peer:
+        row["precision"] += f" against {peer['precision']}"
+        row |= {name: peer[name] for name in ("peer_s", "peer_runs_s", "peer_mib")}
+        row["ratio"] = row["peer_s"] / row["ours_s"]
+    return row
 
 
-def best_row(task: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the row that sets the faster precision of one side against the faster one of the other."""
-    mine = [row for row in rows if row["task"] == task]
-    ours, peer = (min(mine, key=lambda row, side=side: row[side]) for side in ("ours_s", "peer_s"))
-    words = f"best: {ours['precision']} against {peer['precision']}"
-    row = {"task": task, "precision": words, "ours_s": ours["ours_s"], "peer_s": peer["peer_s"]}
-    row["ratio"] = row["peer_s"] / row["ours_s"]
-    return row | {key: ours[key] for key in ("flops", "limit_s", "share_of_limit")}
+def memory_apart(device: torch.device, peer_folder: str, work: Work) -> Memory:
+    """Return what measures the peak memory (MiB) of a side, a task and a precision, in a process of its own."""
+
+    def peak(side: str, task: str, precision: str) -> float | None:
+        place = {"device": str(device), "peer_folder": peer_folder, "work": asdict(work)}
+        try:
+            return call_apart("envsound.benchmark:peak_mib", side=side, task=task, precision=precision, **place)
+        except ApartError as error:
+            if error.out_of_memory:
+                return None
+            raise
+
+    return peak
 
 
-def peak_megabytes(side: str, task: str, device: torch.device, peer_folder: str) -> float:
-    """Return the peak memory of a task in a process of its own, less that of the process before the task."""
-    command = [sys.executable, "-m", "envsound.benchmark", "--memory", f"{side}/{task}", "--device", device.type]
-    result = subprocess.run([*command, "--peer", peer_folder], capture_output=True, text=True, check=True)
-    return float(result.stdout.split()[-1])
+def peak_mib(side: str, task: str, precision: str, device: str, peer_folder: str, work: dict[str, Any]) -> float:
+    """Return the peak memory (MiB) of making a side and doing a task once, beyond that of the imports.
+
+    work: `asdict` of a Work. Measures the process it is called in.
+    """
+    place, size = choose_device(device), Work(**work | {"model": ModelConfig(**work["model"])})
+    if side == "peer":
+        peer_package(peer_folder)
+    memory = PeakMemory(place)
+    make_side(side, size, place, peer_folder).run(task, precision)
+    return memory.added_mib()
 
 
-def print_peak(side: Side, task: str) -> None:
-    """Print how much memory (MiB) a task adds to this process at its peak."""
+def with_profiles(
+    goals: list[dict[str, Any]], rows: Sequence[dict[str, Any]], sides: dict[str, Side]
+) -> list[dict[str, Any]]:
+    """Return the goals, with a profile of our best way to do the task for each that is not met.
 
-    def used() -> float:
-        if side.device.type == "cuda":
-            return torch.cuda.max_memory_allocated() / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-    before = used()
-    side.run(task, "float32")
-    print(used() - before)
-
-
-def make_side(name: str, device: torch.device, peer_folder: str) -> Side:
-    """Return the side called "ours" or "peer"."""
-    system = (
-        Ours() if name == "ours" else Peer(peer_folder, dim=512, depth=2, heads=8, kernel=31, first_steps=FIRST_STEPS)
-    )
-    return Side(system, device)
+    profile: precision; groups, as `profile_groups` returns them; and gpu_busy, on a GPU the share of the task's time in
+    which it computes.
+    """
+    best, profiles = {row["task"]: row for row in rows if row["best"]}, {}
+    for task in dict.fromkeys(goal["task"] for goal in goals if goal["met"] == "no"):
+        label = best[task]["ours_precision"]
+        side = sides["compiled" if label.startswith(COMPILED) else "ours"]
+        precision = label.removeprefix(COMPILED)
+        groups, seconds = profile_groups(lambda s=side, t=task, p=precision: s.run(t, p), side.device)
+        busy = seconds / best[task]["ours_s"] if side.device.type == "cuda" else None
+        profiles[task] = {"precision": label, "gpu_busy": busy, "groups": groups}
+    return [goal | ({"profile": profiles[goal["task"]]} if goal["met"] == "no" else {}) for goal in goals]
 
 
-def line(row: dict[str, Any]) -> str:
+def header(result: dict[str, Any]) -> list[str]:
+    """Return the lines above the table."""
+    sizes = [f"{result['sides'][name]} {n / 1e6:.1f} M parameters" for name, n in result["n_parameters"].items()]
+    columns = f"{'ours':>9} {'peer':>9} {'ratio':>7} {'limit':>9} {'of it':>6} {'ours':>9} {'peer':>9}"
+    return [
+        f"{result['machine']}, {result['threads']} threads, torch {result['torch']}; {', '.join(dict.fromkeys(sizes))}",
+        f"{'medians of ' + str(result['n_runs']) + ' runs':62} {'seconds':>19} {'':24} {'peak MiB':>19}",
+        f"{'task':24} {'precision':37} {columns}",
+    ]
+
+
+def row_line(row: dict[str, Any]) -> str:
     """Return one printed line of the table."""
-    times = f"{row['ours_s']:9.3f} {row['peer_s']:9.3f} {row['ratio']:7.1f}"
-    return f"{row['task']:16} {row['precision']:36} {times} {row['limit_s']:9.3f} {row['share_of_limit']:6.0%}"
+
+    def cell(value: float | None, form: str, width: int) -> str:
+        return format("-" if value is None else format(value, form), f">{width}")
+
+    cells = [cell(row["ours_s"], ".3f", 9), cell(row["peer_s"], ".3f", 9), cell(row["ratio"], ".1f", 7)]
+    cells += [cell(row["limit_s"], ".3f", 9), cell(row["share_of_limit"], ".0%", 6)]
+    cells += [cell(row["ours_mib"], ".0f", 9), cell(row["peer_mib"], ".0f", 9)]
+    return f"{row['task']:24} {row['precision']:37} " + " ".join(cells)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peer", default=PEER_FOLDER, help="folder the peer was installed into")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--runs", type=int, default=5, help="timed runs of each task")
-    parser.add_argument("--out", default="data/runs/benchmark.json")
-    parser.add_argument("--memory", default="", help="side/task: print its peak memory and stop")
+def goal_lines(result: dict[str, Any]) -> list[str]:
+    """Return the printed lines below the table: passes of the model, goals, and profiles of those not met."""
+    passes = ", ".join(f"{name} {n}" for name, n in result["passes"].items())
+    lines = [f"passes of the model for a clip: {passes}"]
+    for goal in result["goals"]:
+        value = "-" if goal["value"] is None else f"{goal['value']:.1f}"
+        lines.append(
+            f"goal ({goal['machine']}): {goal['goal']} {goal['target']}: {value} {goal['unit']}, {goal['met']}"
+        )
+        profile = goal.get("profile", {"groups": []})
+        lines += [f"    {row['share']:5.0%} {row['group']}" for row in profile["groups"][:PROFILE_ROWS]]
+        if profile.get("gpu_busy") is not None:
+            lines.append(f"    the GPU computes {profile['gpu_busy']:.0%} of the time")
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m envsound.benchmark", description=__doc__.splitlines()[0])
+    parser.add_argument("--peer", default=PEER_FOLDER, help='folder the peer was installed into; "" leaves it out')
+    parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+    parser.add_argument("--runs", type=int, default=3, help="timed runs of each task")
+    parser.add_argument("--compile", action="store_true", help="time the model with torch.compile too")
+    parser.add_argument("--out", default=OUT, help="folder for bench.json")
     options = parser.parse_args(arguments)
-    device = choose_device(options.device)
-    if options.memory:
-        side, task = options.memory.split("/")
-        print_peak(make_side(side, device, options.peer), task)
-        return
-    sides = {name: make_side(name, device, options.peer) for name in ("ours", "peer")}
-    sizes = {name: side.system.n_parameters() for name, side in sides.items()}
-    print(f"{describe_device(device)}; {sides['ours'].system.name} {sizes['ours'] / 1e6:.1f} M, ", end="")
-    print(
-        f"{sides['peer'].system.name} {sizes['peer'] / 1e6:.1f} M parameters; medians of {options.runs} runs, seconds"
-    )
-    print(f"{'task':16} {'precision':36} {'ours':>9} {'peer':>9} {'ratio':>7} {'limit':>9} {'of it':>6}")
-    rows = measure(sides, options.runs, lambda row: print(line(row), flush=True))
-    memory = {f"{name}/{task}": peak_megabytes(name, task, device, options.peer) for name in sides for task in TASKS}
-    for name, megabytes in memory.items():
-        print(f"peak memory {name:24} {megabytes:8.0f} MiB")
-    facts = {"device": describe_device(device), "platform": platform.platform(), "commit": commit()}
-    facts |= {"versions": versions(), "peer": sides["peer"].system.name, "n_runs": options.runs, "n_parameters": sizes}
-    shape = {"n_frames": N_FRAMES, "batch": BATCH, "steps_per_level": [FIRST_STEPS, *[1] * 7]}
-    write_json(Path(options.out), facts | shape | {"rows": rows, "peak_mib": memory})
-    print(f"Written to {options.out}")
+    try:
+        bench(options.out, options.device, options.runs, options.peer, options.compile, lambda s: print(s, flush=True))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"Written to {options.out}/bench.json")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,6 +11,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from envsound.conformer import ModelConfig
 from envsound.errors import InputError
 
 UNUSED = {
@@ -22,32 +23,41 @@ UNUSED = {
 
 
 class Peer:
-    """The peer's 2 x 512 model behind two methods: a training loss and sampling of whole clips."""
+    """The peer's model behind two methods: a training loss and sampling of whole clips."""
 
     name = "soundstorm-pytorch 0.6.1"
 
-    def __init__(self, folder: str | Path, dim: int, depth: int, heads: int, kernel: int, first_steps: int):
-        """folder: where pip put the package and what it needs. Raises InputError when it is not there."""
-        if not Path(folder, "soundstorm_pytorch").is_dir():
-            raise InputError(f"{folder}: holds no soundstorm_pytorch; `make bench` installs it")
-        with _stand_ins(folder):
-            package = importlib.import_module("soundstorm_pytorch.soundstorm")
-        shape = {"dim": dim, "depth": depth, "heads": heads, "conv_kernel_size": kernel}
-        net = package.ConformerWrapper(codebook_size=1024, num_quantizers=8, conformer=shape)
-        self.model = package.SoundStorm(net, steps=first_steps, schedule="cosine")
+    def __init__(self, folder: str | Path, shape: ModelConfig, first_steps: int):
+        """folder: where pip put the package and what it needs; shape: as of ours, dropout and classes apart.
 
-    def n_parameters(self) -> int:
-        """Return the number of trainable parameters."""
-        return sum(value.numel() for value in self.model.parameters() if value.requires_grad)
+        Raises InputError when the package is not there.
+        """
+        package = peer_package(folder)
+        conformer = {"dim": shape.dim, "depth": shape.n_layers, "heads": shape.n_heads}
+        conformer |= {"conv_kernel_size": shape.conv_kernel, "ff_mult": shape.ff_mult}
+        self.network = package.ConformerWrapper(
+            codebook_size=shape.codebook_size, num_quantizers=shape.n_levels, conformer=conformer
+        )
+        self.model = package.SoundStorm(self.network, steps=first_steps, schedule="cosine")
 
     def loss(self, codes: Tensor) -> Tensor:
-        """Return the training loss of codes int64 [batch, n_levels, n_frames]."""
-        return self.model(codes.transpose(1, 2))[0]
+        """Return the training loss of codes int64 [batch, n_levels, n_frames], which are on the CPU."""
+        mine = codes.transpose(1, 2).clone()  # the package writes into what it is given
+        return self.model(mine.to(self.model.device))[0]
 
     @torch.no_grad()
-    def sample(self, batch: int, n_frames: int) -> Tensor:
+    def sample(self, batch: int, n_frames: int, precision: torch.dtype) -> Tensor:
         """Return sampled codes of `batch` clips."""
-        return self.model.generate(n_frames, batch_size=batch)
+        with torch.autocast(self.model.device.type, precision, enabled=precision != torch.float32):
+            return self.model.generate(n_frames, batch_size=batch)
+
+
+def peer_package(folder: str | Path) -> ModuleType:
+    """Import the peer's package from `folder`. Raises InputError when it is not there."""
+    if not Path(folder, "soundstorm_pytorch").is_dir():
+        raise InputError(f"{folder}: holds no soundstorm_pytorch; `make bench` installs it")
+    with _stand_ins(folder):
+        return importlib.import_module("soundstorm_pytorch.soundstorm")
 
 
 class _stand_ins:

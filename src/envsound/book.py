@@ -11,8 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envsound.book_assets import Assets
-from envsound.book_codec import CODEC_REPORT, CodecClipsPage, stage_figures
+from envsound.book_codec import CODEC_REPORT, CODEC_REPORTS, CodecClipsPage, stage_figures
+from envsound.book_engine import RULES, stage_rules
+from envsound.book_gap import GAP_REPORT, stage_gap
 from envsound.book_notebooks import NotebookStager, read_notebook
+from envsound.book_speed import speed_reports, stage_speed
+from envsound.book_transfer import TRANSFER_REPORT, stage_transfer
 from envsound.drawings import write_drawings
 from envsound.errors import InputError
 from envsound.files import write_text
@@ -49,6 +53,10 @@ def stage(run_dirs: Sequence[str | Path], book_dir: str | Path = "book") -> Path
     _stage_published(runs, assets, pages)
     write_text(pages / "sounds.md", SoundPage(assets, pages / "sounds.md").write(runs))
     stage_figures(PUBLISHED / CODEC_REPORT, assets, book_dir)
+    stage_speed(PUBLISHED, assets, book_dir)
+    stage_gap(PUBLISHED / GAP_REPORT, assets, book_dir)
+    stage_transfer(PUBLISHED / TRANSFER_REPORT, assets, book_dir)
+    stage_rules(PUBLISHED / RULES, book_dir)
     clips = pages / "codec_clips.md"
     write_text(clips, CodecClipsPage(assets, clips).write(RUNS / CODEC_REPORT))
     return pages
@@ -95,7 +103,8 @@ def _stage_notebooks(runs: list[Run], assets: Assets, pages: Path) -> None:
 
 
 def _stage_published(runs: list[Run], assets: Assets, pages: Path) -> None:
-    folders = sorted(path for path in PUBLISHED.glob("*") if path.is_dir() and path.name != CODEC_REPORT)
+    others = {*(PUBLISHED / name for name in (*CODEC_REPORTS, GAP_REPORT, TRANSFER_REPORT)), *speed_reports(PUBLISHED)}
+    folders = sorted(path for path in PUBLISHED.glob("*") if path.is_dir() and path not in others)
     for folder in folders:
         page = pages / f"published_{folder.name}.md"
         write_text(page, PublishedPage(folder, assets, page, pick_own(runs, folder.name)).write())

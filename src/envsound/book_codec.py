@@ -1,6 +1,8 @@
 """The book's chapter on the ceiling: its numbers and figures from a published codec report, its sounds from a run."""
 
 import html
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,13 @@ import pandas as pd
 
 from envsound.book_assets import Assets
 from envsound.book_facts import NOT_MEASURED, Facts, facts, number, run_origin
+from envsound.codecs.ceiling import ALL
+from envsound.codecs.held_out import example_headings
 from envsound.files import inside, read_csv, read_json, write_text
 from envsound.tables import listeners_in, markdown_table, systems_table, wide
 
 CODEC_REPORT = "codec"  # the folder in data/published, and in data/runs, that holds codec reports
-ALL = "all"
+CODEC_REPORTS = (CODEC_REPORT, "codec_variants")  # in data/published: the codec that ships, and one tried before it
 DISTANCES = ("log_mel_distance", "stft_distance", "si_sdr_db")
 COLOURS = {"original": "real", "codec": "codec", "opus": "ink"}  # of the columns, as the stylesheet names them
 FIGURES = {
@@ -93,16 +97,12 @@ class CodecClipsPage:
         examples = read_csv(folder / "examples" / "examples.csv")
         if examples.empty:
             return []
-        first = examples.iloc[0]
-        heads = ["Original", f"{first['codec_name']}, {first['codec_kbps']:g} kbit/s"]
-        heads.append(f"Opus, {first['opus_kbps']:g} kbit/s")
-        rows = []
+        headings, rows = example_headings(examples), []
         for row in examples.to_dict("records"):
             label = f"{row['category'].replace('_', ' ')} · {row['clip']}"
-            cells = [self.cell(folder, str(row[kind] or ""), label) for kind in COLOURS]
+            cells = [self.cell(folder, str(row[kind] or ""), label) for kind in headings]
             rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-        columns = zip(COLOURS.values(), heads, strict=True)
-        head = "".join(f'<th style="color: var(--es-{name})">{html.escape(words)}</th>' for name, words in columns)
+        head = "".join(_heading(COLOURS[kind], words) for kind, words in headings.items())
         table = [f'<table class="sounds"><thead><tr>{head}</tr></thead><tbody>', *rows, "</tbody></table>", ""]
         return [f"## The report {folder.name}", "", self.note(folder), "", *table]
 
@@ -119,6 +119,10 @@ class CodecClipsPage:
         kind = "**Synthetic** stand-ins, not recordings" if origin["dataset"] == "synthetic" else "Held-out recordings"
         cut = f"fold {origin['held_out_fold']} of {origin['data_cut']}"
         return f"{kind}: {cut}. The first of each class, then the second; none was picked by ear."
+
+
+def _heading(colour: str, words: str) -> str:
+    return f'<th style="color: var(--es-{colour})">{html.escape(words)}</th>'
 
 
 def _origin(folder: Path) -> Facts:
@@ -191,23 +195,25 @@ def _class_table(rows: pd.DataFrame) -> str:
 
 
 def _codebook_table(rows: pd.DataFrame) -> str:
-    header = ["codec", "level", "codes in use", "share", "perplexity"]
-    body = [
-        [row["codec"], str(row["level"]), number(int(row["codes_used"])), f"{row['used_share']:.0%}",
-         f"{row['perplexity']:.0f}"]
-        for row in rows.to_dict("records")
-    ]  # fmt: skip
-    return "\n".join(wide(markdown_table(header, body)))
+    return _table(rows, {
+        "codec": ("codec", str), "level": ("level", str), "codes in use": ("codes_used", number),
+        "share": ("used_share", "{:.0%}".format), "perplexity": ("perplexity", "{:.0f}".format),
+    })  # fmt: skip
 
 
 def _speed_table(rows: pd.DataFrame) -> str:
-    header = ["codec", "device", "encode (s)", "decode (s)", "seconds of sound a second"]
-    body = [
-        [row["codec"], row["device_name"], number(row["encode_seconds"], 2), number(row["decode_seconds"], 2),
-         f"{row['real_time_factor']:.0f}"]
-        for row in rows.to_dict("records")
-    ]  # fmt: skip
-    return "\n".join(wide(markdown_table(header, body)))
+    two_digits = partial(number, digits=2)
+    return _table(rows, {
+        "codec": ("codec", str), "device": ("device_name", str),
+        "encode (s)": ("encode_seconds", two_digits), "decode (s)": ("decode_seconds", two_digits),
+        "seconds of sound a second": ("real_time_factor", "{:.0f}".format),
+    })  # fmt: skip
+
+
+def _table(rows: pd.DataFrame, columns: dict[str, tuple[str, Callable[[Any], str]]]) -> str:
+    """Return a table in Markdown; `columns` maps a heading to a column of `rows` and what writes its values."""
+    body = [[write(row[name]) for name, write in columns.values()] for row in rows.to_dict("records")]
+    return "\n".join(wide(markdown_table(list(columns), body)))
 
 
 def _goals_table(rows: pd.DataFrame) -> str:

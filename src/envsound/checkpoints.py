@@ -1,6 +1,6 @@
 """A trained model on disk: safetensors weights that carry the model's shape, its classes and its codec's hash."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,19 @@ def chosen_checkpoint(run_dir: str | Path) -> Path:
     folder = Path(run_dir) / "checkpoints"
     best = folder / "best.safetensors"
     return best if best.exists() else folder / "last.safetensors"
+
+
+def start_from(model: MaskedConformer, path: str | Path, codec_hash: str) -> None:
+    """Give `model` the weights of a checkpoint, all but those of the classes, which are other ones.
+
+    Raises InputError when the checkpoint cannot be loaded, has another shape, or another codec's codes.
+    """
+    found = load_checkpoint(path, next(model.parameters()).device, codec_hash).model
+    shapes = [replace(one.config, n_classes=0, dropout=0.0) for one in (model, found)]
+    if shapes[0] != shapes[1]:
+        raise InputError(f"checkpoint {path}: a model of shape {shapes[1]}; expected {shapes[0]}")
+    weights = {name: value for name, value in found.state_dict().items() if not name.startswith("class_embedding")}
+    model.load_state_dict(weights, strict=False)
 
 
 def load_checkpoint(path: str | Path, device: torch.device, codec_hash: str | None = None) -> Checkpoint:

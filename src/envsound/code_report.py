@@ -48,24 +48,32 @@ def code_counts(codes_table: pd.DataFrame, codebook_size: int) -> np.ndarray:
     clips = [load_codes(file) for file in codes_table["codes_file"]]
     if len({len(codes) for codes in clips}) != 1:
         raise InputError(f"codes table of {len(clips)} clips: expected at least one, all with as many levels")
-    codes = np.concatenate(clips, axis=1)  # [n_levels, n_frames of all clips]
-    return np.stack([np.bincount(level, minlength=codebook_size) for level in codes])
+    return count_codes(np.concatenate(clips, axis=1), codebook_size)
+
+
+def count_codes(codes: np.ndarray, codebook_size: int) -> np.ndarray:
+    """Count how often each code occurs in codes, int [..., n_levels, n_frames]: int [n_levels, codebook_size]."""
+    levels = np.moveaxis(codes, -2, 0)
+    return np.stack([np.bincount(level.ravel(), minlength=codebook_size) for level in levels])
 
 
 def code_usage(counts: np.ndarray) -> pd.DataFrame:
-    """Return one row for each level: level, codes_used, share_used (0 to 1), entropy_bits.
+    """Return one row for each level: level, codes_used, used_share (0 to 1), entropy_bits, perplexity.
 
-    counts: as `code_counts` returns them. entropy_bits is the entropy of the level's code frequencies,
-    log2(codebook_size) when all codes are equally frequent.
+    counts: as `count_codes` returns them. entropy_bits is the entropy of the level's code frequencies, from 0 to
+    log2(codebook_size), when all codes are equally frequent; perplexity is 2 to its power, as many equally frequent
+    codes as would carry the same information.
     """
-    shares = counts / counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
     used = (counts > 0).sum(axis=1)
+    entropy_bits = np.abs((shares * logs).sum(axis=1))
     columns = {
         "level": range(len(counts)),
         "codes_used": used,
-        "share_used": used / counts.shape[1],
-        "entropy_bits": np.abs((shares * logs).sum(axis=1)),
+        "used_share": used / counts.shape[1],
+        "entropy_bits": entropy_bits,
+        "perplexity": 2**entropy_bits,
     }
     return pd.DataFrame(columns)
 
@@ -132,11 +140,11 @@ def findings(recordings: Recordings, codec: Codec, usage: pd.DataFrame) -> str:
     """Return two sentences, in Markdown, on how many clips were encoded and what their codes hold."""
     n_clips, n_all = len(recordings.table), len(recordings.report)
     entropy = usage["entropy_bits"].sum() * codec.frame_rate / 1000
-    fullest, emptiest = usage.loc[usage["share_used"].idxmax()], usage.loc[usage["share_used"].idxmin()]
+    fullest, emptiest = usage.loc[usage["used_share"].idxmax()], usage.loc[usage["used_share"].idxmin()]
     return (
         f"**{n_clips} of {n_all} clips were encoded** with the codec `{codec.name}` ({recordings.cut}); "
         f"{n_all - n_clips} could not be used. "
         f"The codes take {bitrate(codec) / 1000:.2f} kbit/s, {entropy:.2f} kbit/s by entropy; "
-        f"the share of a level's {codec.codebook_size} codes in use runs from {emptiest['share_used']:.0%} "
-        f"(level {emptiest['level']:.0f}) to {fullest['share_used']:.0%} (level {fullest['level']:.0f})."
+        f"the share of a level's {codec.codebook_size} codes in use runs from {emptiest['used_share']:.0%} "
+        f"(level {emptiest['level']:.0f}) to {fullest['used_share']:.0%} (level {fullest['level']:.0f})."
     )

@@ -3,7 +3,7 @@
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,19 +19,38 @@ from envsound.files import sha256_bytes, sha256_file
 from envsound.recordings import Recordings
 from envsound.tensor_files import read_header, read_tensors, write_tensors
 
-COLUMNS = ["clip_id", "filename", "path", "fold", "category", "target", "n_frames", "seconds", "codes_file"]
+COLUMNS = ["clip_id", "filename", "path", "fold", "category", "target", "copy", "n_frames", "seconds", "codes_file"]
 TENSOR = "codes"
 FACTS = ("key", "codec_hash", "n_samples")
 
 
-def cache_key(path: str | Path, sample_rate: int, clip_seconds: float, codec_hash: str) -> str:
+class Clips(Protocol):
+    """Clips to encode: `Recordings`, or their augmented `Copies`, which load either (see `envsound.copies`)."""
+
+    table: pd.DataFrame
+
+    def load(self, clip_id: str) -> np.ndarray:
+        """Return one clip, float32 [n_samples]."""
+
+
+def cache_key(path: str | Path, sample_rate: int, clip_seconds: float, codec_hash: str, depends_on: str = "") -> str:
     """Return 64 hexadecimal digits that change with anything a clip's codes depend on.
 
     These are the audio file's bytes, the rate (Hz) and length (s) it is brought to, how it is brought there
-    (mixing, resampler and version), and the codec's content hash.
+    (mixing, resampler and version), the codec's content hash, and `depends_on`, which says how the clip was altered
+    ("" for a recording as it is).
     """
     parts = [sha256_file(path), int(sample_rate), float(clip_seconds), RESAMPLER, codec_hash]
+    parts += [depends_on] * bool(depends_on)
     return sha256_bytes(json.dumps(parts).encode())
+
+
+def recorded(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a codes.csv that stand for recordings as they are: all but augmented copies.
+
+    Whatever speaks of real sound uses these; training alone uses all rows. A table without the column `copy` has none.
+    """
+    return table[table["copy"] == 0] if "copy" in table else table
 
 
 def encode_recordings(
@@ -40,12 +59,13 @@ def encode_recordings(
     cache_dir: str | Path = "data/cache/codes",
     device: str | torch.device | None = None,
     batch_size: int = 8,
+    copies: Clips | None = None,
 ) -> pd.DataFrame:
-    """Return codes.csv as a table, one row for each clip in the order of `recordings.table`.
+    """Return codes.csv as a table, one row for each clip in the order of `recordings.table`, then one for each copy.
 
-    Columns: clip_id, filename, path, fold, category, target, n_frames, seconds, codes_file (relative to the
-    working directory where it lies below it). Only clips that the cache lacks are encoded; each is stored as
-    soon as its batch is done. Clips of a batch have one length, so that none needs padding.
+    Columns: clip_id, filename, path, fold, category, target, copy (0, or the number of an augmented copy), n_frames,
+    seconds, codes_file (relative to the working directory where it lies below it). Only clips that the cache lacks are
+    encoded; each is stored as soon as its batch is done. Clips of a batch have one length, so that none needs padding.
     A cache file that is truncated or altered is encoded again, with a warning.
     device: where clips are moved before the codec sees them; None leaves that to the codec.
     Raises InputError when codec and recordings differ in rate, or what the codec returns is not codes.
@@ -56,26 +76,29 @@ def encode_recordings(
         )
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: expected at least 1")
-    table = recordings.table.copy()
-    table["codes_file"] = [
-        _cache_file(cache_dir, cache_key(path, codec.sample_rate, recordings.clip_seconds, codec.content_hash))
-        for path in table["path"]
-    ]
+    clips = recordings if copies is None else copies
+    table = recordings.table.assign(copy=0, depends_on="")
+    table = table if copies is None else pd.concat([table, copies.table], ignore_index=True)
+    table["codes_file"] = _cache_files(table, cache_dir, codec, recordings.clip_seconds)
     missing = table[[not _is_sound(Path(file), codec.content_hash) for file in table["codes_file"]]]
     device = choose_device(device) if isinstance(device, str) else device
     with tqdm(total=len(table), initial=len(table) - len(missing), desc="encoding clips", unit="clip") as bar:
         for n_samples, group in missing.groupby("n_samples"):
             for start in range(0, len(group), batch_size):
                 batch = group.iloc[start : start + batch_size]
-                _encode_batch(recordings, codec, batch, int(n_samples), device)
+                _encode_batch(clips, codec, batch, int(n_samples), device)
                 bar.update(len(batch))
     table["n_frames"] = [codec.n_frames(n_samples) for n_samples in table["n_samples"]]
     return table[COLUMNS].reset_index(drop=True)
 
 
-def _cache_file(cache_dir: str | Path, key: str) -> str:
-    path, here = (Path(cache_dir) / f"{key}.safetensors").absolute(), Path.cwd()
-    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
+def _cache_files(table: pd.DataFrame, cache_dir: str | Path, codec: Codec, clip_seconds: float) -> list[str]:
+    """Return the cache file of each row, relative to the working directory where it lies below it."""
+    folder, here = Path(cache_dir).absolute(), Path.cwd()
+    folder = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    fixed = (codec.sample_rate, clip_seconds, codec.content_hash)
+    rows = zip(table["path"], table["depends_on"], strict=True)
+    return [(folder / f"{cache_key(path, *fixed, how)}.safetensors").as_posix() for path, how in rows]
 
 
 def _is_sound(path: Path, codec_hash: str) -> bool:
@@ -90,14 +113,12 @@ def _is_sound(path: Path, codec_hash: str) -> bool:
     return True
 
 
-def _encode_batch(
-    recordings: Recordings, codec: Codec, batch: pd.DataFrame, n_samples: int, device: torch.device | None
-) -> None:
+def _encode_batch(clips: Clips, codec: Codec, batch: pd.DataFrame, n_samples: int, device: torch.device | None) -> None:
     """Encode clips of one length and store each one's codes."""
-    clips = torch.from_numpy(np.stack([recordings.load(clip_id) for clip_id in batch["clip_id"]]))
-    clips = clips if device is None else clips.to(device)
+    samples = torch.from_numpy(np.stack([clips.load(clip_id) for clip_id in batch["clip_id"]]))
+    samples = samples if device is None else samples.to(device)
     lengths = torch.full((len(batch),), n_samples)
-    codes = codec.encode(clips, lengths).cpu()  # [batch, n_levels, n_frames]
+    codes = codec.encode(samples, lengths).cpu()  # [batch, n_levels, n_frames]
     expected = (len(batch), codec.n_levels, codec.n_frames(n_samples))
     if codes.shape != expected:
         raise InputError(f"codec {codec.name}: returned codes of shape {tuple(codes.shape)}; expected {expected}")

@@ -22,6 +22,7 @@ from envsound.files import write_wav
 from envsound.metrics import acoustic
 from envsound.players import player
 
+CLIPS_WITHOUT_CLASSES = 4
 SHOWN_METRICS = ("rms", "spectral_centroid_hz", "spectral_entropy")
 
 
@@ -84,17 +85,22 @@ class Studio:
         return pd.DataFrame(rows)
 
     def hear_classes(self, n_frames: int) -> pd.DataFrame:
-        """Generate one clip of every class in a single batch. Raises InputError for a model without classes."""
-        names = self.checkpoint.categories
-        if not self.checkpoint.model.config.n_classes:
-            raise InputError("checkpoint: the model is not told classes; expected a class-conditional one")
-        numbers = list(range(len(names)))
-        seeds = [self.seed] * len(names)
-        codes = decode(self.checkpoint.model, [n_frames] * len(names), seeds, self.base, numbers).cpu()
+        """Generate one clip of every class in a single batch, all from the same seed; without `passes` and `seconds`.
+
+        A model that is not told classes makes four clips in a single batch, from this seed and the next three.
+        """
+        if self.checkpoint.model.config.n_classes:
+            control, names = "every class in one batch", self.checkpoint.categories
+            seeds, classes = [self.seed] * len(names), list(range(len(names)))
+        else:
+            control, classes = "several clips in one batch", None
+            seeds = list(range(self.seed, self.seed + CLIPS_WITHOUT_CLASSES))
+            names = [f"seed {seed}" for seed in seeds]
+        codes = decode(self.checkpoint.model, [n_frames] * len(names), seeds, self.base, classes).cpu()
         rows = []
         for number, name in enumerate(names):
-            made = self._row(lambda number=number: codes[number], number, f"batch_{name}")
-            rows.append({"control": "classes in one batch", "setting": name} | made)
+            made = self._row(lambda number=number: codes[number], number, f"batch_{name.replace(' ', '_')}")
+            rows.append({"control": control, "setting": name} | made)
         return pd.DataFrame(rows).drop(columns=["passes", "seconds"])
 
     def hear_edits(self, clip: np.ndarray, category: str, long_seconds: float) -> pd.DataFrame:

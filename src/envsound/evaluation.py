@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from envsound.codecs import Codec, load_codec
-from envsound.codes import load_codes
+from envsound.codes import load_codes, recorded
 from envsound.errors import InputError
 from envsound.files import read_csv, write_csv
 from envsound.metrics import ACOUSTIC, acoustic, chosen, log_spectral_distance, spectral_convergence
@@ -198,7 +198,7 @@ def evaluate_run(
     if real_dir:
         sides["real"] = from_folder(real_dir, clip_seconds)
     else:
-        clips, folds = read_csv(Path(run_dir) / "codes.csv"), list(real_folds) or [fold]
+        clips, folds = recorded(read_csv(Path(run_dir) / "codes.csv")), list(real_folds) or [fold]
         drawn = draw_real(clips, folds, n_real, real_seed)
         others = sorted(set(train_folds or clips["fold"]) - set(folds))
         sides["real"] = from_recordings(drawn, clip_seconds)

@@ -10,6 +10,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from scipy import signal
 
+from envsound.codes import recorded
 from envsound.errors import InputError
 from envsound.figures import DOUBLE_COLUMN, LOOKS, new_figure, style
 from envsound.files import read_csv
@@ -40,7 +41,7 @@ def examples_of_run(run_dir: str | Path, n_examples: int, clip_seconds: float = 
     if n_examples < 1:
         raise InputError(f"n_examples={n_examples}: expected at least 1")
     run_dir = Path(run_dir)
-    pairs, clips = read_csv(run_dir / "pairs.csv"), read_csv(run_dir / "codes.csv")
+    pairs, clips = read_csv(run_dir / "pairs.csv"), recorded(read_csv(run_dir / "codes.csv"))
     rate = int(read_csv(run_dir / "metrics.csv")["sample_rate_hz"].iloc[0])
     real = {source.name: source for source in from_recordings(clips, clip_seconds)}
     generated = {source.name: source for source in from_samples(run_dir, clip_seconds)}

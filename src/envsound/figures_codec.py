@@ -6,6 +6,9 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from envsound.codecs.ceiling import ALL
+from envsound.codecs.goals import LOWEST_USE
+from envsound.codecs.systems import NOISE, ORIGINAL
 from envsound.figures import (
     DOTTED,
     DOUBLE_COLUMN,
@@ -19,12 +22,9 @@ from envsound.figures import (
 )
 from envsound.tables import listeners_in
 
-ALL = "all"
-ORIGINAL, NOISE = "original", "white noise"
 # The codec measured has the colour it has everywhere; other codecs follow in Okabe and Ito's order.
 CODEC_LOOKS = ((LOOKS["codec"].colour, "o"), ("#CC79A7", "s"), ("#0072B2", "D"), ("#D98200", "^"), ("#56B4E9", "v"))
 REFERENCE_LINES = ((0, (6, 1.5)), (0, (3, 1.2)), DOTTED)
-LOWEST_USE = 0.70  # the goal for the share of a codebook in use
 
 
 def levels_figure(systems: pd.DataFrame) -> Figure:

@@ -1,8 +1,10 @@
 """Copies what may be shown of a finished run to data/published: tables, figures, provenance, a few generated clips.
 
 `python -m envsound.publish data/runs/esc10/fold1_seed0` writes data/published/esc10/, and
-`python -m envsound.publish data/runs/codec/bundled`, the report of a codec, writes data/published/codec/. No recording
-is copied, and no path of the machine that made the run.
+`python -m envsound.publish data/runs/codec/bundled`, the report of a codec, writes data/published/codec/; measurements
+of speed, data/runs/speed, go to data/published/speed/; `data/runs/domain_gap/<name>` and `data/runs/transfer/<name>`,
+what notebooks 11 and 12 made, go to data/published/domain_gap/ and data/published/transfer/. No recording is copied,
+and no path of the machine that made the run.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,7 @@ from envsound.files import atomic_path, inside, read_csv, read_json, write_csv, 
 from envsound.paths import go_to_root
 
 TABLES = ("table_metrics.csv", "ks.csv", "metrics.csv", "pairs.csv", "training.csv")
-REPORT_TABLES = ("systems.csv", "by_class.csv", "ceiling.csv", "codebook.csv", "speed.csv", "goals.csv")
-LARGEST_CLIPS_TABLE = 200_000  # bytes; a larger clips.csv of a codec's report stays behind
+LARGEST_OPTIONAL = 200_000  # bytes; a larger table that a report can do without stays behind
 CLIP_COLUMNS = ["filename", "category", "seed", "n_frames", "seconds", "steps_per_level", "entropy_budget"]
 CLIP_COLUMNS += ["temperature", "fine_temperature", "top_k", "top_p", "order", "order_noise", "guidance_scale"]
 CLIP_COLUMNS += ["guidance_end", "precision", "codec_hash", "checkpoint_sha256"]
@@ -42,43 +44,82 @@ def publish(run_dir: str | Path, folder: str | Path, clips_per_category: int = 2
     return folder
 
 
-def is_codec_report(run_dir: str | Path) -> bool:
-    """Say whether a folder holds a codec's report rather than a run of the study."""
-    return (Path(run_dir) / "systems.csv").is_file() and (Path(run_dir) / "ceiling.csv").is_file()
+@dataclass(frozen=True)
+class ReportKind:
+    """A kind of report beside the study's runs: the tables that tell it, those that may be missing, what it is called.
+
+    `folder` in data/published takes it; "" takes the name of the folder the report lies in.
+    """
+
+    needed: tuple[str, ...]
+    words: str
+    optional: tuple[str, ...] = ()
+    folder: str = ""
 
 
-def publish_codec_report(run_dir: str | Path, folder: str | Path) -> Path:
-    """Write the published copy of a codec's report into `folder`, replacing an older one, and return it.
+REPORTS = (
+    ReportKind(
+        ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv", "goals.csv"),
+        "a finished codec report",
+        ("clips.csv",),
+    ),
+    ReportKind(("gap.csv", "gap_codes.csv"), "a finished report of notebook 11"),
+    ReportKind(("transfer.csv", "transfer_final.csv"), "a finished report of notebook 12"),
+    ReportKind(("bench.json",), "finished measurements of speed", ("growth.csv",), "speed"),
+    ReportKind(("growth.csv",), "finished measurements of speed", (), "speed"),
+)
 
-    Tables, figures (pdf and png) and provenance; clips.csv unless it is above 200 kB; never a sound, since one of the
-    three examples of each clip is the original. Raises InputError when the report is not complete.
+
+def kind_of(run_dir: str | Path) -> ReportKind | None:
+    """Return the kind of report that a folder holds, by its first table; None for a run of the study."""
+    return next((kind for kind in REPORTS if (Path(run_dir) / kind.needed[0]).is_file()), None)
+
+
+def publish_report(run_dir: str | Path, folder: str | Path, kind: ReportKind) -> Path:
+    """Write the published copy of a report into `folder`, replacing an older one, and return it.
+
+    Tables, figures (pdf and png) and provenance; an optional table unless it is above 200 kB; never a sound, since
+    sounds of a report may be recordings. Raises InputError when the report is not complete.
     """
     run_dir, folder = Path(run_dir), Path(folder)
-    with _replacing(run_dir, folder, (*REPORT_TABLES, "provenance.json"), "a finished codec report") as fresh:
-        clips = run_dir / "clips.csv"
-        small = clips.is_file() and clips.stat().st_size <= LARGEST_CLIPS_TABLE
-        for name in (*REPORT_TABLES, *(["clips.csv"] if small else [])):
+    with _replacing(run_dir, folder, (*kind.needed, "provenance.json"), kind.words) as fresh:
+        small = [name for name in kind.optional if _is_small(run_dir / name)]
+        for name in (*kind.needed, *small):
             shutil.copyfile(run_dir / name, fresh / name)
-        (fresh / "figures").mkdir()
-        for path in sorted((run_dir / "figures").glob("[!.]*")):
-            if path.suffix in (".pdf", ".png"):
-                shutil.copyfile(path, fresh / "figures" / path.name)
+        _copy_figures(run_dir, fresh)
     return folder
+
+
+def _is_small(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= LARGEST_OPTIONAL
+
+
+def _copy_figures(run_dir: Path, fresh: Path) -> None:
+    (fresh / "figures").mkdir()
+    for path in sorted((run_dir / "figures").glob("[!.]*")):
+        if path.suffix in (".pdf", ".png"):
+            shutil.copyfile(path, fresh / "figures" / path.name)
 
 
 @contextmanager
 def _replacing(run_dir: Path, folder: Path, needed: Sequence[str], expected: str) -> Iterator[Path]:
-    """Yield a new folder that takes the place of `folder` once it is filled; the provenance is in it already."""
+    """Yield a new folder that takes the place of `folder` once it is filled, and is removed on any error.
+
+    The provenance is in it already.
+    """
     missing = [name for name in needed if not (run_dir / name).is_file()]
     if missing:
         raise InputError(f"{run_dir}: lacks {', '.join(missing)}; expected {expected}")
     fresh = folder.with_name(f".{folder.name}-new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    write_json(fresh / "provenance.json", without_paths(read_json(run_dir / "provenance.json")))
-    yield fresh
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    try:
+        write_json(fresh / "provenance.json", without_paths(read_json(run_dir / "provenance.json")))
+        yield fresh
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _publish_clips(run_dir: Path, folder: Path, per_category: int) -> pd.DataFrame:
@@ -111,12 +152,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips-per-category", type=int, default=2)
     options = parser.parse_args(arguments)
     go_to_root()
-    target = options.to or Path("data") / "published" / Path(options.run_dir).parent.name
+    kind = kind_of(options.run_dir)
+    name = (kind.folder if kind else "") or Path(options.run_dir).parent.name
+    target = options.to or Path("data") / "published" / name
     try:
-        if is_codec_report(options.run_dir):
-            print(publish_codec_report(options.run_dir, target))
-        else:
+        if kind is None:
             print(publish(options.run_dir, target, options.clips_per_category))
+        else:
+            print(publish_report(options.run_dir, target, kind))
     except InputError as error:
         print(error, file=sys.stderr)
         return 1

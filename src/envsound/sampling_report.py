@@ -7,6 +7,7 @@ import pandas as pd
 
 from envsound.batches import split_folds
 from envsound.codecs import Codec
+from envsound.codes import recorded
 from envsound.players import player
 
 
@@ -27,8 +28,8 @@ def sample_players(samples: pd.DataFrame, folder: str | Path, per_category: int 
 
 
 def train_frames(codes: pd.DataFrame, fold: int, train_folds: list[int]) -> np.ndarray:
-    """Return the lengths (frames) of the training clips in a run's codes.csv."""
-    return split_folds(codes, fold, train_folds)[0]["n_frames"].to_numpy()
+    """Return the lengths (frames) of the training clips in a run's codes.csv, each once whatever its copies."""
+    return recorded(split_folds(codes, fold, train_folds)[0])["n_frames"].to_numpy()
 
 
 def facts_of(samples: pd.DataFrame, codec: Codec, checkpoint_sha256: str) -> dict:

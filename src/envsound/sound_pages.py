@@ -7,6 +7,7 @@ import pandas as pd
 
 from envsound.book_assets import Assets
 from envsound.book_facts import run_origin
+from envsound.codes import recorded
 from envsound.errors import InputError
 from envsound.files import inside, read_csv
 
@@ -108,7 +109,7 @@ class SoundPage:
         """Return the real clips the run was compared with: filename, category, path; empty when not measured
         yet.
         """
-        metrics, codes = run.table("metrics.csv"), run.table("codes.csv")
+        metrics, codes = run.table("metrics.csv"), recorded(run.table("codes.csv"))
         if metrics.empty or codes.empty or "path" not in codes:
             return pd.DataFrame(columns=["filename", "category", "path"])
         held_out = metrics.loc[metrics["side"] == "real", ["clip"]].rename(columns={"clip": "filename"})

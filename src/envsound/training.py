@@ -14,12 +14,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from envsound.batches import CodeSet, epoch_batches
-from envsound.checkpoints import Checkpoint, save_checkpoint
+from envsound.checkpoints import Checkpoint, save_checkpoint, start_from
 from envsound.code_identity import module_hash
 from envsound.conformer import MaskedConformer, ModelConfig
 from envsound.device import choose_precision
 from envsound.errors import InputError
-from envsound.files import atomic_path, write_csv
+from envsound.files import atomic_path, sha256_file, write_csv
 from envsound.masking import TrainingMask, draw_training_mask
 from envsound.objective import MaskedObjective, masked_loss
 from envsound.training_config import TrainingConfig
@@ -77,6 +77,8 @@ class Trainer:
         self.fabric.launch()
         torch.manual_seed(config.seed)
         model = MaskedConformer(model_config)
+        if config.initial_checkpoint:
+            start_from(model, config.initial_checkpoint, codec_hash)
         optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, betas=(0.9, 0.999))
         self.objective, self.optimizer = self.fabric.setup(MaskedObjective(model), optimizer)
         self.model = model
@@ -237,6 +239,7 @@ class Trainer:
             "train": self.train_set.digest(),
             "validation": self.validation_set.digest(),
             "code": module_hash("envsound.training"),
+            "initial": sha256_file(self.config.initial_checkpoint) if self.config.initial_checkpoint else "",
             "precision": self.precision,
         }
 

@@ -27,6 +27,7 @@ class TrainingConfig:
     validation_fold: int = 0  # 0 = none: the held-out fold is watched, and nothing is chosen by it
     patience: int = 0  # epochs; 0 = never stop early
     compile: bool = False  # torch.compile the Conformer's blocks
+    initial_checkpoint: str = ""  # file whose weights training starts from; "" = random weights
     precision: str = "auto"
     seed: int = 0
 

@@ -32,9 +32,10 @@ def data_facts(train: CodeSet, watched: CodeSet, fold: int, validation_fold: int
         if validation_fold
         else f"of the held-out fold {fold}: nothing is chosen by their loss"
     )
+    copies = f"; {train.n_copies} of them augmented copies" if train.n_copies else ""
     return (
-        f"{len(train)} training clips ({minutes[0]:.1f} minutes) of {len(train.categories)} classes. The loss is "
-        f"watched on {len(watched)} clips ({minutes[1]:.1f} minutes) {of_whom}."
+        f"{len(train)} training clips ({minutes[0]:.1f} minutes{copies}) of {len(train.categories)} classes. "
+        f"The loss is watched on {len(watched)} clips ({minutes[1]:.1f} minutes) {of_whom}."
     )
 
 
@@ -44,6 +45,7 @@ def facts_of(trainer: Trainer, history: pd.DataFrame) -> dict:
     return {
         "n_parameters": trainer.model.n_parameters(),
         "n_train_clips": len(trainer.train_set),
+        "n_train_copies": trainer.train_set.n_copies,
         "n_validation_clips": len(trainer.validation_set),
         "validation_fold": trainer.config.validation_fold,
         "epochs": trainer.progress.epoch,

@@ -8,19 +8,11 @@ import torch
 from statsmodels.stats.proportion import proportion_confint
 from tqdm.auto import tqdm
 
+from envsound.code_report import code_usage, count_codes
 from envsound.codecs.base import Codec
 from envsound.codecs.distances import comb_share, log_mel, si_sdr_db, stft_distance
-from envsound.codecs.recognising import Listener, mfcc_features, train_recogniser
-from envsound.codecs.systems import (
-    ORIGINAL,
-    Clips,
-    Family,
-    System,
-    equal_batches,
-    families,
-    noise_like,
-    through_codec,
-)
+from envsound.codecs.recognising import Listener
+from envsound.codecs.systems import ORIGINAL, Clips, Family, System, equal_batches, families
 from envsound.errors import InputError
 from envsound.metrics import ACOUSTIC, acoustic
 from envsound.statistics import ks_test, ks_threshold
@@ -28,6 +20,7 @@ from envsound.tables import listeners_in
 
 METRICS = ACOUSTIC[:6]  # without the duration, which a codec keeps
 DISTANCES = ("log_mel_distance", "stft_distance", "si_sdr_db", "comb_share")
+CODEBOOK_COLUMNS = ["codec", "level", "codebook_size", "n_frames", "codes_used", "used_share", "perplexity"]
 
 
 def measure_clips(
@@ -171,17 +164,10 @@ def codebook_use(codecs: Mapping[str, Codec], clips: Clips) -> pd.DataFrame:
         counts = np.zeros((codec.n_levels, codec.codebook_size), dtype=np.int64)
         for _, batch in tqdm(equal_batches(clips), desc=f"codes of {name}", unit="batch"):
             codes = codec.encode(torch.from_numpy(batch)).cpu().numpy()  # [batch, n_levels, n_frames]
-            for level in range(codec.n_levels):
-                counts[level] += np.bincount(codes[:, level].ravel(), minlength=codec.codebook_size)
-        table += [_use(name, level, row) for level, row in enumerate(counts)]
-    return pd.DataFrame(table)
-
-
-def _use(codec: str, level: int, counts: np.ndarray) -> dict[str, str | float]:
-    shares = counts[counts > 0] / counts.sum()
-    used = {"codes_used": shares.size, "used_share": shares.size / counts.size}
-    row = {"codec": codec, "level": level, "codebook_size": counts.size, "n_frames": int(counts.sum())}
-    return row | used | {"perplexity": float(np.exp(-(shares * np.log(shares)).sum()))}
+            counts += count_codes(codes, codec.codebook_size)
+        sizes = {"codec": name, "codebook_size": codec.codebook_size, "n_frames": counts.sum(axis=1)}
+        table.append(code_usage(counts).assign(**sizes))
+    return pd.concat(table, ignore_index=True)[CODEBOOK_COLUMNS]
 
 
 def codes_used(codec: Codec, clips: Clips) -> list[int]:
@@ -200,21 +186,3 @@ def measure_systems(codec: Codec, clips: Clips, categories: Sequence[str], recog
     rows = measure_clips(measured, clips, names, categories, rate, heard_by, codec.frame_rate)
     table = by_system(rows, [system for family in measured for system in family.systems])
     return table.rename(columns=lambda name: name.replace("recognised_listener", "recognised"))
-
-
-__all__ = [
-    "METRICS",
-    "by_class",
-    "by_system",
-    "codebook_use",
-    "codes_used",
-    "comb_share",
-    "listeners_in",
-    "measure_clips",
-    "measure_systems",
-    "mfcc_features",
-    "noise_like",
-    "through_codec",
-    "train_recogniser",
-    "wilson",
-]

@@ -1,6 +1,5 @@
 """What the codec notebook shows while a codec learns, and shipping the result."""
 
-import copy
 import shutil
 import time
 from collections.abc import Callable
@@ -19,12 +18,12 @@ from torch import Tensor
 from envsound.codecs.autoencoder import Autoencoder
 from envsound.codecs.base import Codec
 from envsound.codecs.card import write_card
-from envsound.codecs.report import through_codec
 from envsound.codecs.stored import StoredCodec
+from envsound.codecs.systems import through_codec
 from envsound.codecs.training import CodecTrainer
 from envsound.errors import InputError
 from envsound.figures import DOUBLE_COLUMN, level_colours, new_figure, save_figure, show_figure, style
-from envsound.files import atomic_path, write_wav
+from envsound.files import atomic_path, write_csv, write_wav
 from envsound.players import player
 from envsound.recordings import Recordings
 
@@ -73,11 +72,19 @@ class View:
     def show(self, trainer: CodecTrainer) -> None:
         """Draw the curves so far and let the held-out clips be heard as the codec gives them now."""
         image = show_figure(save_figure(curves(trainer), self.folder / "figures", "codec_training"))
-        codec = StoredCodec(copy.deepcopy(trainer.codec), trainer.codec.generator, "")  # which freezes its model
+        codec = StoredCodec(_snapshot(trainer.codec), trainer.codec.generator, "")  # which freezes its model
         players = HTML(held_out_players(codec, self.recordings, self.table, self.folder / "players"))
         (self.figure.update if self.shown else self.figure.display)(image)
         (self.players.update if self.shown else self.players.display)(players)
         self.shown = True
+
+
+def _snapshot(codec: Autoencoder) -> Autoencoder:
+    """Return a copy of a codec; copy.deepcopy refuses weight-normalised layers between two training steps."""
+    with torch.random.fork_rng():
+        copied = type(codec)(codec.config)
+    copied.load_state_dict(codec.state_dict())
+    return copied.to(codec.device)
 
 
 PANELS = ("loss of the last batch", "held-out log-mel (dB)", "energy at n x frame rate")
@@ -112,7 +119,7 @@ def _lines(axis: Axes, history: pd.DataFrame, names: list[str], labels: list[str
     for name, label in zip(names, labels or names, strict=True):
         if name in history:
             axis.plot(history["step"], history[name], label=label)
-    if len(names) > 1:
+    if len(names) > 1 and axis.lines:
         axis.legend(ncols=2 if len(names) > 4 else 1)
 
 
@@ -157,10 +164,10 @@ def ship(
     card: dict[str, Any],
     material: pd.DataFrame,
 ) -> str:
-    """Copy a fully trained codec to `folder` with its card and attribution, and say so in Markdown.
+    """Copy a fully trained codec to `folder` with its training.csv, card and attribution, and say so in Markdown.
 
-    An empty `folder` ships nothing. Raises InputError when training is not complete: half a codec must not take the
-    place of a whole one.
+    training.csv is the trainer's own: losses and vital signs over the steps. An empty `folder` ships nothing. Raises
+    InputError when training is not complete: half a codec must not take the place of a whole one.
     """
     if not str(folder):
         return f"Not shipped: no `ship_dir`. A preset uses this codec with `codec: {weights}`."
@@ -170,6 +177,7 @@ def ship(
         )
     with atomic_path(Path(folder) / "bundled.safetensors") as temporary:
         shutil.copyfile(weights, temporary)
+    write_csv(Path(folder) / "training.csv", pd.DataFrame(trainer.history))
     write_card(folder, card, material)
     return f"Shipped to `{folder}`."
 
