@@ -19,7 +19,8 @@ if "{broken}":
     sys.exit(1)
 n = int(22050 * {slower} * len(arguments[-1].split()) * 60 / int(options["-s"]))
 hz = 80 + 2 * int(options["-p"])
-hum = array.array("h", (int(9000 * {level} * math.sin(2 * math.pi * hz * i / 22050)) for i in range(n)))
+tenth = array.array("h", (int(9000 * {level} * math.sin(2 * math.pi * hz * i / 22050)) for i in range(2205)))
+hum = (tenth * (n // 2205 + 1))[:n]
 with wave.open(options["-w"], "wb") as stream:
     stream.setparams((1, 2, 22050, 0, "NONE", ""))
     stream.writeframes(hum.tobytes())

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envsound import augmentation
 from envsound.augmentation import (
     CHANCE,
     CHANGES,
@@ -95,15 +94,11 @@ def test_the_filter_has_its_level_at_each_band():
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.floats(*FILTER_DB), min_size=8, max_size=8), st.integers(1, 5000))
-def test_the_filter_never_leaves_its_range(levels, n_samples):
-    clip = noise(n_samples)
-    filtered = spectral_filter(clip, RATE, levels)
-    assert filtered.shape == clip.shape
-    if augmentation.equalise(clip, RATE, [(1000.0, 0.0)]).size == n_samples and n_samples % 5000 == 0:
-        difference = energy_db(filtered) - energy_db(clip)
-        assert min(levels) - 1e-3 <= difference <= max(levels) + 1e-3
-    assert energy_db(filtered) <= energy_db(clip) + max(levels) + 1e-3
+@given(st.lists(st.floats(*FILTER_DB), min_size=8, max_size=8))
+def test_the_filter_never_leaves_the_range_of_its_levels(levels):
+    before, after = (np.abs(np.fft.rfft(clip)) for clip in (noise(), spectral_filter(noise(), RATE, levels)))
+    gains_db = 20 * np.log10(after / before)
+    assert gains_db.shape == (3001,) and gains_db.min() >= min(levels) - 0.05 and gains_db.max() <= max(levels) + 0.05
 
 
 @pytest.mark.parametrize("snr_db", [0.0, 7.5, 15.0])
@@ -123,7 +118,7 @@ def test_silence_can_neither_be_mixed_nor_mixed_into():
 def test_a_clip_beyond_full_scale_is_scaled_not_cut():
     loud = np.array([0.5, -2.0, 1.5], dtype=np.float32)
     assert within_full_scale(loud).tolist() == [0.25, -1.0, 0.75]
-    assert within_full_scale(noise()) is not None and np.array_equal(within_full_scale(noise()), noise())
+    assert np.array_equal(within_full_scale(noise()), noise())
 
 
 def recipe(*changes: str, copy: int = 1) -> Recipe:

@@ -29,7 +29,7 @@ from envsound.peak_memory import PeakMemory
 
 CPU = torch.device("cpu")
 SHAPE = ModelConfig(n_levels=3, codebook_size=20, dim=16, n_layers=1, n_heads=2, conv_kernel=5, dropout=0.0)
-SMALL = Work(n_frames=12, batch=2, first_steps=4, long_frames=20, model=SHAPE)
+SMALL = Work(n_frames=16, batch=2, first_steps=4, long_frames=20, model=SHAPE)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_tasks_sample_as_many_clips_and_frames_as_they_say(small, monkeypatch):
     monkeypatch.setattr(small.system, "sample", lambda *request: asked.append(request) or sample(*request))
     for task, precision in ((SAMPLE_ONE, "float32"), (SAMPLE_BATCH, "bfloat16"), (SAMPLE_LONG, "float32")):
         small.run(task, precision)
-    assert asked == [(1, 12, torch.float32), (2, 12, torch.bfloat16), (1, 20, torch.float32)]
+    assert asked == [(1, 16, torch.float32), (2, 16, torch.bfloat16), (1, 20, torch.float32)]
 
 
 def test_the_benchmark_is_five_seconds_of_the_published_model():

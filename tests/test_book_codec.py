@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fake_codec_reports import make_report, write_examples
+from fake_runs import make_run
 from linked_players import players
 
 from envsound import book
@@ -106,6 +107,14 @@ def test_clips_of_synthetic_stand_ins_are_called_so(root):
     make_report(root / "data" / "runs" / "codec" / "trial", dataset="synthetic")
     text = (book.stage([]) / "codec_clips.md").read_text(encoding="utf-8")
     assert "**Synthetic** stand-ins, not recordings" in text and "## The report trial" in text
+
+
+def test_the_clips_of_a_run_are_shown_as_those_of_a_report(root):
+    run = make_run(root)
+    write_examples(run / "codec_clips", 2)
+    page = book.stage([run]) / "codec_clips.md"
+    text = page.read_text(encoding="utf-8")
+    assert "## The run demo, fold1, seed0" in text and "fold 1 of " in text and len(players(page)) == 5
 
 
 def test_without_clips_one_sentence_says_how_to_make_them(root):

@@ -1,4 +1,4 @@
-"""What notebook 01 shows: code usage against hand-made counts, reconstructions, and its finding in words."""
+"""What notebook 01 shows: code usage against hand-made counts, and its finding in words."""
 
 from dataclasses import replace
 
@@ -17,8 +17,6 @@ from envsound.code_report import (
     count_codes,
     facts_of,
     findings,
-    reconstruction_players,
-    write_reconstructions,
 )
 from envsound.codes import encode_recordings, save_codes
 from envsound.errors import InputError
@@ -97,27 +95,6 @@ def test_facts_name_rate_and_hash():
     with_model = SignCodec()
     with_model.model = torch.nn.Linear(9, 1)
     assert "(weights and codebooks) | 10 |" in codec_facts(with_model)
-
-
-def test_reconstructions_come_from_different_classes_first(encoded, tmp_path):
-    recordings, table = encoded
-    pairs = write_reconstructions(recordings, SignCodec(), table, "out", 2)
-    assert pairs["category"].tolist() == ["rain", "dog"] and pairs["clip_id"].tolist() == ["rain/a", "dog"]
-    original, rate = soundfile.read(pairs["original"][0])
-    decoded, _ = soundfile.read(pairs["reconstruction"][0])
-    assert rate == 24_000 and np.allclose(original, 0.25, atol=1e-4) and np.allclose(decoded, 0.5, atol=1e-4)
-    assert len(original) == len(decoded) == 2400
-    assert len(write_reconstructions(recordings, SignCodec(), table, "out", 99)) == 3
-    assert write_reconstructions(recordings, SignCodec(), table, "none", 0).empty
-    with pytest.raises(InputError, match="n_clips=-1"):
-        write_reconstructions(recordings, SignCodec(), table, "out", -1)
-
-
-def test_players_link_to_the_files(encoded):
-    recordings, table = encoded
-    page = reconstruction_players(write_reconstructions(recordings, SignCodec(), table, "run/out", 3))
-    assert page.count("<audio") == 6 and page.count("<tr>") == 3
-    assert 'src="../run/out/dog_original.wav"' in page and "base64" not in page
 
 
 def test_bad_clips_are_named_or_said_to_be_none(encoded):

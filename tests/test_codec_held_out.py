@@ -8,9 +8,10 @@ import soundfile
 import torch
 from fake_codecs import RATE, SampleCodec, noise, tone
 
-from envsound.codecs import held_out, measuring, systems
+from envsound.codecs import examples, held_out, measuring, systems
+from envsound.codecs.examples import example_players, opus_kbps, write_examples
 from envsound.codecs.fourier import FourierCodec, FourierConfig
-from envsound.codecs.held_out import ClipList, example_players, opus_kbps, split, train_listeners, write_examples
+from envsound.codecs.held_out import ClipList, split, train_listeners
 from envsound.codecs.measuring import measure_codec
 from envsound.codecs.stored import save_codec
 from envsound.errors import InputError
@@ -45,7 +46,8 @@ def fakes(monkeypatch):
     codecs = {"sample": SampleCodec(4), "coarse": SampleCodec(1)}
     makers = {name: lambda device, codec=codec: codec for name, codec in codecs.items()}
     monkeypatch.setattr(measuring, "codec_makers", lambda *names: makers)
-    for module in (systems, held_out):
+    monkeypatch.setattr(held_out, "opus_available", lambda: True)
+    for module in (systems, examples):
         monkeypatch.setattr(module, "opus_available", lambda: True)
         monkeypatch.setattr(module, "through_opus", lambda clip, rate, kbps: clip / 2)
 
@@ -107,7 +109,7 @@ def test_players_are_linked_three_a_row(recordings, fakes, tmp_path, monkeypatch
     shown = example_players(write_examples(SampleCodec(4), "mine", recordings, mine, tmp_path, 2), tmp_path, tmp_path)
     assert shown.count("<audio") == 6 and shown.count('preload="none"') == 6 and shown.count("<tr>") == 3
     assert "<th>mine, 1.2 kbit/s</th>" in shown and "<th>Opus, 6 kbit/s</th>" in shown
-    monkeypatch.setattr(held_out, "opus_available", lambda: False)
+    monkeypatch.setattr(examples, "opus_available", lambda: False)
     shown = example_players(write_examples(SampleCodec(4), "mine", recordings, mine, tmp_path, 2), tmp_path, tmp_path)
     assert shown.count("<audio") == 4 and shown.count("not installed") == 2
     assert "No examples" in example_players(

@@ -61,8 +61,9 @@ def test_the_table_and_the_codes(recordings):
     codec = FakeCodec()
     table = encode_recordings(recordings, codec)
     assert table.columns.tolist() == [
-        *("clip_id", "filename", "path", "fold", "category", "target", "n_frames", "seconds", "codes_file")
+        *("clip_id", "filename", "path", "fold", "category", "target", "copy", "n_frames", "seconds", "codes_file")
     ]
+    assert (table["copy"] == 0).all()
     assert table["clip_id"].tolist() == list(SECONDS) and table["n_frames"].tolist() == [50, 30, 50, 50, 30]
     for row in table.itertuples():
         assert row.codes_file.startswith("data/cache/codes/") and not Path(row.codes_file).is_absolute()
@@ -127,6 +128,7 @@ def test_the_key_changes_with_all_it_is_made_of(tmp_path, monkeypatch):
         cache_key(tmp_path / "a.wav", 16_000, 5.0, "x"),
         cache_key(tmp_path / "a.wav", RATE, 4.0, "x"),
         cache_key(tmp_path / "a.wav", RATE, 5.0, "y"),
+        cache_key(tmp_path / "a.wav", RATE, 5.0, "x", "altered"),
     ]
     monkeypatch.setattr("envsound.codes.RESAMPLER", "another version")
     keys.append(cache_key(tmp_path / "a.wav", RATE, 5.0, "x"))

@@ -20,6 +20,7 @@ from envsound.book_transfer import TRANSFER_REPORT, stage_transfer
 from envsound.drawings import write_drawings
 from envsound.errors import InputError
 from envsound.files import write_text
+from envsound.listening_page import stage_listening
 from envsound.paths import go_to_root
 from envsound.published_pages import PublishedPage, nothing_published, pick_own, study_table
 from envsound.sound_pages import Run, SoundPage
@@ -58,7 +59,8 @@ def stage(run_dirs: Sequence[str | Path], book_dir: str | Path = "book") -> Path
     stage_transfer(PUBLISHED / TRANSFER_REPORT, assets, book_dir)
     stage_rules(PUBLISHED / RULES, book_dir)
     clips = pages / "codec_clips.md"
-    write_text(clips, CodecClipsPage(assets, clips).write(RUNS / CODEC_REPORT))
+    write_text(clips, CodecClipsPage(assets, clips).write(RUNS / CODEC_REPORT, run_dirs))
+    stage_listening(PUBLISHED, RUNS / CODEC_REPORT, runs, assets, book_dir)
     return pages
 
 

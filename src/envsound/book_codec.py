@@ -1,7 +1,7 @@
 """The book's chapter on the ceiling: its numbers and figures from a published codec report, its sounds from a run."""
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 from envsound.book_assets import Assets
 from envsound.book_facts import NOT_MEASURED, Facts, facts, number, run_origin
 from envsound.codecs.ceiling import ALL
-from envsound.codecs.held_out import example_headings
+from envsound.codecs.examples import example_headings
 from envsound.files import inside, read_csv, read_json, write_text
 from envsound.tables import listeners_in, markdown_table, systems_table, wide
 
@@ -29,8 +29,8 @@ FIGURES = {
 }
 HOW = "`papermill notebooks/08_measure_codec.ipynb out.ipynb -k python3 --cwd .`"
 NO_CLIPS = (
-    f"No examples are on the machine that built this book: {HOW}, with `-p dataset esc50 -p data_dir <folder>` for "
-    "recordings, writes twelve held-out clips that the next `make book` shows here."
+    "No examples are on the machine that built this book. `make study PRESET=esc10 DATA=<folder>` writes twelve "
+    f"held-out clips of its recordings, and so does {HOW} with `-p dataset esc50 -p data_dir <folder>`."
 )
 
 
@@ -77,24 +77,25 @@ def stage_figures(folder: str | Path, assets: Assets, book_dir: str | Path) -> N
 class CodecClipsPage:
     """Writes executed/codec_clips.md: held-out clips as original, through the codec and through Opus.
 
-    The sounds are copied from the examples of codec reports on this machine; none is part of the repository.
+    The sounds are copied from codec reports and from the book's runs on this machine; none is part of the repository.
     """
 
     def __init__(self, assets: Assets, page: Path) -> None:
         self.assets, self.page = assets, page
 
-    def write(self, runs: str | Path) -> str:
-        """Return the page's Markdown; `runs` is the folder of codec reports, data/runs/codec."""
-        folders = [path.parent.parent for path in sorted(Path(runs).glob("*/examples/examples.csv"))]
+    def write(self, reports: str | Path, runs: Sequence[str | Path] = ()) -> str:
+        """Return the page's Markdown; `reports` is the folder of codec reports, data/runs/codec, `runs` the book's."""
+        found = [path.parent for path in sorted(Path(reports).glob("*/examples/examples.csv"))]
+        found += [Path(run) / "codec_clips" for run in runs if (Path(run) / "codec_clips" / "examples.csv").is_file()]
         lines = ["# The codec, clip by clip", "", INTRODUCTION, ""]
-        sections = [section for folder in folders if (section := self.section(folder))]
+        sections = [section for folder in found if (section := self.section(folder))]
         for section in sections:
             lines += section
         return "\n".join(lines if sections else [*lines, NO_CLIPS, ""]) + "\n"
 
     def section(self, folder: Path) -> list[str]:
-        """Return the part of one report; nothing when it has no examples."""
-        examples = read_csv(folder / "examples" / "examples.csv")
+        """Return the part of one report or run, whose sounds are in `folder`; nothing when it has none."""
+        examples = read_csv(folder / "examples.csv")
         if examples.empty:
             return []
         headings, rows = example_headings(examples), []
@@ -104,20 +105,23 @@ class CodecClipsPage:
             rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
         head = "".join(_heading(COLOURS[kind], words) for kind, words in headings.items())
         table = [f'<table class="sounds"><thead><tr>{head}</tr></thead><tbody>', *rows, "</tbody></table>", ""]
-        return [f"## The report {folder.name}", "", self.note(folder), "", *table]
+        made, run = folder.parent.name, folder.parent.parent.name
+        title = f"The report {made}" if folder.name == "examples" else f"The run {run}, {made.replace('_', ', ')}"
+        return [f"## {title}", "", self.note(folder.parent), "", *table]
 
     def cell(self, folder: Path, name: str, label: str) -> str:
         """Return a player, or words where there is no sound. Raises InputError for a name that leaves the folder."""
         if not name:
             return '<em class="absent">Opus was not installed</em>'
-        player = self.assets.player(inside(folder / "examples", name), f"codec-{folder.name}", self.page, label)
+        group = f"codec-{folder.parent.parent.name}-{folder.parent.name}"
+        player = self.assets.player(inside(folder, name), group, self.page, label)
         return player or f'<em class="absent">{html.escape(name)}: not on this machine</em>'
 
     def note(self, folder: Path) -> str:
         """Return what the clips are: recordings or synthetic stand-ins, and of which cut."""
         origin = _origin(folder)
         kind = "**Synthetic** stand-ins, not recordings" if origin["dataset"] == "synthetic" else "Held-out recordings"
-        cut = f"fold {origin['held_out_fold']} of {origin['data_cut']}"
+        cut = f"fold {origin.get('held_out_fold', origin.get('fold'))} of {origin['data_cut']}"
         return f"{kind}: {cut}. The first of each class, then the second; none was picked by ear."
 
 

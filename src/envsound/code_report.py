@@ -1,19 +1,15 @@
 """What notebook 01 shows of a codec: its facts, how evenly its codes are used, what it makes of a clip."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from IPython.display import Markdown
 
 from envsound.audio import RESAMPLER
 from envsound.codecs.base import Codec
 from envsound.codes import load_codes
 from envsound.errors import InputError
-from envsound.files import write_wav
-from envsound.players import player
 from envsound.recordings import Recordings
 
 
@@ -76,45 +72,6 @@ def code_usage(counts: np.ndarray) -> pd.DataFrame:
         "perplexity": 2**entropy_bits,
     }
     return pd.DataFrame(columns)
-
-
-def write_reconstructions(
-    recordings: Recordings, codec: Codec, codes_table: pd.DataFrame, folder: str | Path, n_clips: int
-) -> pd.DataFrame:
-    """Write `n_clips` clips, of as many classes as there are, as original and as decoded from their codes.
-
-    Returns a table: clip_id, category, original, reconstruction (paths of 16-bit wav files in `folder`).
-    Raises InputError when n_clips is negative.
-    """
-    if n_clips < 0:
-        raise InputError(f"n_clips={n_clips}: expected 0 or more")
-    turn = codes_table.groupby("category").cumcount()  # the first clip of every class, then the second, ...
-    rows = []
-    for row in codes_table.loc[turn.sort_values(kind="stable").index[:n_clips]].itertuples():
-        original = recordings.load(row.clip_id)
-        codes = torch.from_numpy(load_codes(row.codes_file, codec.content_hash).astype(np.int64))
-        decoded = codec.decode(codes[None])[0].cpu().numpy()[: len(original)]
-        name = row.clip_id.replace("/", "_")
-        paths = [Path(folder) / f"{name}_{kind}.wav" for kind in ("original", "reconstruction")]
-        for path, clip in zip(paths, (original, decoded), strict=True):
-            write_wav(path, clip, codec.sample_rate)
-        rows.append((row.clip_id, row.category, *(path.as_posix() for path in paths)))
-    return pd.DataFrame(rows, columns=["clip_id", "category", "original", "reconstruction"])
-
-
-def reconstruction_players(pairs: pd.DataFrame, relative_to: str | Path = "notebooks") -> str:
-    """Return HTML with two audio players a row for the table that `write_reconstructions` returns.
-
-    The files are linked from a page in the folder `relative_to`.
-    """
-    lines = []
-    for row in pairs.itertuples():
-        cells = (
-            player(row.original, f"{row.category}, {row.clip_id}: original", relative_to),
-            player(row.reconstruction, "through the codec", relative_to),
-        )
-        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return "<table>" + "".join(lines) + "</table>"
 
 
 def bad_clips_shown(recordings: Recordings) -> pd.DataFrame | Markdown:

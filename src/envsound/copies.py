@@ -72,7 +72,7 @@ def plan_copies(
         wanted = f"a number from 0 up and, above 0, some of {', '.join(CHANGES)}"
         raise InputError(f"augment_copies={augment_copies}, augment={list(augment)}: expected {wanted}")
     if not augment_copies:
-        return Copies(recordings, _with_copies(recordings.table.iloc[:0], []), {})
+        return Copies(recordings, recordings.table.iloc[:0].assign(copy=0, changes="", depends_on=""), {})
     train, _ = training_sets(recordings.table, fold, list(train_folds), validation_fold)
     sources = train.loc[train.index.repeat(augment_copies)]
     together = train.groupby("category")["clip_id"].agg(list)
@@ -130,29 +130,23 @@ def _others(clip_ids: list[str], row: Any) -> list[str]:
     return [clip_id for clip_id in clip_ids if clip_id != row.clip_id]
 
 
-def _with_copies(sources: pd.DataFrame, recipes: list[Recipe], paths: dict[str, str] | None = None) -> pd.DataFrame:
-    """Return the table of copies: a row of `recordings.table` for each, and its recipe."""
-    content = cache(sha256_file)
-    return (
-        sources.reset_index(drop=True)
-        .assign(
-            clip_id=[f"{recipe.clip_id}+{recipe.copy}" for recipe in recipes],
-            copy=[recipe.copy for recipe in recipes],
-            changes=[", ".join(recipe.changes) for recipe in recipes],
-            depends_on=[
-                _depends_on(recipe, content(paths[recipe.partner]) if recipe.partner else "") for recipe in recipes
-            ],
-        )
-        .astype({"copy": int})
+def _with_copies(sources: pd.DataFrame, recipes: list[Recipe], paths: dict[str, str]) -> pd.DataFrame:
+    """Return the table of copies, from a row of `recordings.table` and a recipe for each."""
+    code, content = _code(), cache(sha256_file)
+    partners = [content(paths[recipe.partner]) if recipe.partner else "" for recipe in recipes]
+    return sources.reset_index(drop=True).assign(
+        clip_id=[f"{recipe.clip_id}+{recipe.copy}" for recipe in recipes],
+        copy=[recipe.copy for recipe in recipes],
+        changes=[", ".join(recipe.changes) for recipe in recipes],
+        depends_on=[_depends_on(code, *both) for both in zip(recipes, partners, strict=True)],
     )
 
 
-def _depends_on(recipe: Recipe, partner_sha256: str) -> str:
+def _depends_on(code: str, recipe: Recipe, partner_sha256: str) -> str:
     """Return a text that changes with all that a copy depends on besides the bytes of its recording."""
     drawn = [recipe.seed, recipe.clip_id, recipe.copy, *recipe.changes]
-    return json.dumps([_code(), LIBRARIES, drawn, partner_sha256])
+    return json.dumps([code, LIBRARIES, drawn, partner_sha256])
 
 
-@cache
 def _code() -> str:
     return module_hash("envsound.augmentation")

@@ -1,7 +1,7 @@
 """What every trainable codec of the study is made of: a network into latents, a residual quantizer, a network out."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,13 @@ class Autoencoder(nn.Module, ABC):
     last layer gives). One whose decoder holds noise also provides `render` (what the last layer gave, and white
     noise, to clips) and `likelihood_loss`. A clip is padded with silence to whole frames.
 
-    Attributes: `generator`, the name its weights are stored under; `stochastic`, whether `render` uses the noise.
+    Attributes: `generator`, the name its weights are stored under; `stochastic`, whether `render` uses the noise;
+    `recipe`, what it wants otherwise than `CodecTraining` has it.
     """
 
     generator = ""
     stochastic = False
+    recipe: ClassVar[dict[str, float]] = {}
 
     def __init__(self, config: Any):
         super().__init__()

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from envsound.codecs.ceiling import ceiling_table, measure_ceiling
+from envsound.codecs.examples import write_examples
 from envsound.codecs.goals import all_levels, findings, goals
-from envsound.codecs.held_out import ClipList, report_facts, split, train_listeners, write_examples
+from envsound.codecs.held_out import ClipList, report_facts, split, train_listeners
 from envsound.codecs.report import by_class, by_system, codebook_use, measure_clips
 from envsound.codecs.speed import measure_speed
 from envsound.codecs.systems import codec_makers, families
@@ -28,7 +29,7 @@ class CodecReport:
     speed: pd.DataFrame  # speed.measure_speed
     ceiling: pd.DataFrame  # ceiling.ceiling_table, of the codec measured
     goals: pd.DataFrame  # goals.goals
-    examples: pd.DataFrame  # held_out.write_examples
+    examples: pd.DataFrame  # examples.write_examples
     codec: str  # name of the codec measured
     facts: dict[str, Any]  # for the provenance
 
