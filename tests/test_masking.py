@@ -67,6 +67,15 @@ def test_training_mask_follows_soundstorm(lengths, seed):
         assert torch.equal(mask.inputs[item][visible], codes[item][visible])
 
 
+def test_the_prompt_is_visible_at_the_finer_levels_too():
+    """Its length is uniform in 0 .. n - 1: on average half of a finer level is visible, and that half comes first."""
+    codes, valid, mask = draw([50] * 600)
+    items = torch.nonzero(mask.levels < codes.shape[1] - 1)[:, 0]
+    visible = (mask.inputs[items, -1] != MASK).float()
+    assert abs(float(visible.mean()) - 49 / 100) < 0.04
+    assert (visible.diff(dim=1) <= 0).all()
+
+
 def test_prompt_chance_zero_masks_every_finer_code():
     _, _, mask = draw([50] * 64, prompt_chance=0.0, levels=torch.zeros(64, dtype=torch.long))
     assert (mask.inputs[:, 1:] == MASK).all()
