@@ -1,6 +1,7 @@
 """The benchmark's arithmetic, on a peer of the test's own; the real one is installed for `make bench` alone."""
 
 import sys
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,17 @@ import torch
 
 from envsound import apart, benchmark, benchmark_sides
 from envsound.apart import ApartError, call_apart
-from envsound.benchmark import bench, best_row, contests, goal_lines, measure, memory_apart, row_line, turn_by_turn
+from envsound.benchmark import (
+    bench,
+    best_row,
+    contests,
+    goal_lines,
+    measure,
+    memory_apart,
+    peak_mib,
+    row_line,
+    turn_by_turn,
+)
 from envsound.benchmark_goals import GOALS, RATIO, SECONDS, check_goals
 from envsound.benchmark_limits import OTHER, Rate, count_flops, group_of, product_rate, product_shapes, profile_groups
 from envsound.benchmark_peer import UNUSED, Peer
@@ -202,6 +213,14 @@ def test_memory_that_a_process_adds_is_seen():
     del block
     assert 31 <= added < 200 and memory.added_mib() > 31  # the peak stays; the system counts in lots of pages
     assert PeakMemory(CPU).added_mib() < 16  # and the next one begins anew
+
+
+def test_peak_memory_of_a_task_holds_at_least_weights_gradients_and_both_moments_of_adam():
+    big = ModelConfig(n_levels=1, codebook_size=20, dim=256, n_layers=2, n_heads=4, conv_kernel=5)
+    megabytes = 4 * sum(p.numel() for p in MaskedConformer(big).parameters()) / 2**20
+    work = asdict(replace(SMALL, model=big))
+    added = peak_mib("ours", TRAIN, "float32", "cpu", "", work)
+    assert 3 * megabytes < added < 20 * megabytes
 
 
 def test_a_process_of_its_own_gives_back_what_the_function_returns():

@@ -58,7 +58,8 @@ def test_a_point_is_measured_at_the_length_batch_and_depth_asked_for(task, monke
     monkeypatch.setattr(benchmark_growth, "make_side", lambda *given: made.append(given[1]) or side(*given))
     size = {**vars(TINY)}
     found = measure_point(task, 0.2, 3, 2, n_runs=2, device="cpu", precision="float32", size=size)
-    assert (made[0].n_frames, made[0].batch, made[0].model.n_layers, made[0].model.dim) == (15, 3, 2, 16)
+    [*_, asked] = made
+    assert (asked.n_frames, asked.batch, asked.model.n_layers, asked.model.dim) == (15, 3, 2, 16)
     assert 0 < found["fastest_s"] <= found["seconds"] <= found["slowest_s"] and found["peak_mib"] >= 0
 
 

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envsound.code_measures import Guesser, check_clips, code_counts, entropy_bits, guessed_bits, halves, take_frames
+from envsound.code_measures import (
+    STRENGTHS,
+    Guesser,
+    best_strength,
+    check_clips,
+    code_counts,
+    entropy_bits,
+    guessed_bits,
+    halves,
+    take_frames,
+)
 from envsound.errors import InputError
 
 SIZE = 16  # of the codebook
@@ -60,22 +70,34 @@ def test_codes_are_counted_by_clip_and_level():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 1000), st.integers(1, 60))
-def test_probabilities_add_up_to_one_after_every_context(seed, n):
+@given(st.integers(0, 1000), st.integers(1, 60), st.sampled_from(STRENGTHS))
+def test_probabilities_add_up_to_one_after_every_context(seed, n, strength):
     contexts, codes = np.random.default_rng(seed).integers(0, 5, (2, n))
     guesser = Guesser(contexts, codes, 5)
     every = np.arange(5)
     assert (2 ** -guesser.bits_alone(every)).sum() == pytest.approx(1)
     for context in every:
-        assert (2 ** -guesser.bits(np.full(5, context), every)).sum() == pytest.approx(1)
+        assert (2 ** -guesser.bits(np.full(5, context), every, strength)).sum() == pytest.approx(1)
 
 
 def test_a_context_never_seen_falls_back_to_how_often_codes_occur():
-    guesser = Guesser(np.array([0, 0, 1]), np.array([2, 2, 3]), 6)
-    assert guesser.bits(np.array([5]), np.array([2])) == guesser.bits_alone(np.array([2]))
-    # context 0, seen twice, with one code: (2 + 1 share) / (2 + 1)
-    share = 2.5 / 6
-    assert guesser.bits(np.array([0]), np.array([2])) == pytest.approx(-np.log2((2 + share) / 3))
+    guesser, two = Guesser(np.array([0, 0, 1]), np.array([2, 2, 3]), 6), np.array([2])
+    assert guesser.bits(np.array([5]), two, 4.0) == pytest.approx(guesser.bits_alone(two))
+    assert guesser.bits(np.array([0]), two, np.inf) == guesser.bits_alone(two)
+    assert guesser.bits(np.array([0]), two, 4.0) == pytest.approx(-np.log2((2 + 4 * 2.5 / 6) / (2 + 4)))
+
+
+def test_a_context_that_says_nothing_costs_nothing_however_little_was_seen():
+    bits = guessed_bits(clips(6, 50, seed=1, size=256), clips(6, 50, seed=2, size=256), 256)
+    for kind, level in (("previous", 0), ("previous", 1), ("above", 1)):
+        assert bits[kind][:, level].mean() == pytest.approx(bits["alone"][:, level].mean(), abs=0.05)
+
+
+def test_the_strength_is_small_where_contexts_tell_and_infinite_where_they_do_not():
+    certain = [(codes[0, :-1], (codes[0, :-1] + 1) % SIZE) for codes in clips(10)]
+    assert best_strength(certain, SIZE) == STRENGTHS[0]
+    unrelated = [(codes[0], codes[1]) for codes in clips(10)]
+    assert best_strength(unrelated, SIZE) > 1000 and best_strength(certain[:1], SIZE) == np.inf
 
 
 def test_independent_codes_are_not_guessed_and_cost_their_entropy():
@@ -104,7 +126,7 @@ def test_the_code_after_is_guessed_and_not_the_one_before():
     # 0 and 1 lead to 2 alike: what follows is certain, what came before is not
     codes = np.random.default_rng(0).integers(0, 2, 400)
     codes[1::2] = 2
-    bits = guessed_bits([codes[None]], [np.array([[0, 2], [0, 2]])[:1], np.array([[2, 0]])], 3)
+    bits = guessed_bits([codes[None, :200], codes[None, 200:]], [np.array([[0, 2]]), np.array([[2, 0]])], 3)
     assert bits["previous"][0, 0] < 0.1 and bits["previous"][1, 0] == pytest.approx(1, abs=0.15)
 
 

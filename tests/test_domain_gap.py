@@ -206,8 +206,8 @@ def test_findings_name_the_widest_gap_and_what_is_synthetic():
     widest = widest.loc[widest["cliffs_delta"].abs().idxmax(), "measure"]
     assert f"**{MEASURES[widest].label}" in text and "narrowest in Onset rate" in text
     assert "Synthetic speech (n = 30) against recorded environmental sound (n = 40)" in text
-    assert "**synthetic speech**: these numbers say nothing about recordings of it" in text
-    assert "bit of entropy" in text and "level above saves" in text
+    assert "These numbers are of **synthetic speech** and say nothing about recordings of it." in text
+    assert "bits of entropy" in text and "level above saves" in text
     recorded = gap_table().assign(speech_kind="recorded speech")
     assert "say nothing" not in findings_gap(recorded, codes_table(n_levels=1))
 

@@ -19,7 +19,6 @@ import torch
 from envsound.apart import ApartError, call_apart
 from envsound.benchmark_goals import check_goals
 from envsound.benchmark_limits import Rate, count_flops, product_rate, product_shapes, profile_groups
-from envsound.benchmark_peer import peer_package
 from envsound.benchmark_sides import (
     COMPILED,
     PRECISIONS,
@@ -30,6 +29,7 @@ from envsound.benchmark_sides import (
     Side,
     Work,
     make_side,
+    warm_up,
 )
 from envsound.conformer import ModelConfig
 from envsound.device import choose_device
@@ -178,13 +178,12 @@ def memory_apart(device: torch.device, peer_folder: str, work: Work) -> Memory:
 
 
 def peak_mib(side: str, task: str, precision: str, device: str, peer_folder: str, work: dict[str, Any]) -> float:
-    """Return the peak memory (MiB) of making a side and doing a task once, beyond that of the imports.
+    """Return the peak memory (MiB) of making a side and doing a task once, beyond the code and what it keeps.
 
     work: `asdict` of a Work. Measures the process it is called in.
     """
     place, size = choose_device(device), Work(**work | {"model": ModelConfig(**work["model"])})
-    if side == "peer":
-        peer_package(peer_folder)
+    warm_up(side, task, precision, size, place, peer_folder)
     memory = PeakMemory(place)
     make_side(side, size, place, peer_folder).run(task, precision)
     return memory.added_mib()

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from envsound.apart import ApartError, call_apart
 from envsound.benchmark import OUT, turn_by_turn
-from envsound.benchmark_sides import PRECISIONS, SAMPLE_BATCH, TRAIN, Work, make_side
+from envsound.benchmark_sides import PRECISIONS, SAMPLE_BATCH, TRAIN, Work, make_side, warm_up
 from envsound.conformer import ModelConfig
 from envsound.device import choose_device, choose_precision
 from envsound.errors import InputError
@@ -117,6 +117,7 @@ def measure_point(
     place = choose_device(device)
     model = replace(ModelConfig(**size), n_layers=n_layers)
     work = Work(n_frames=max(1, round(clip_seconds * FRAME_RATE)), batch=batch, model=model)
+    warm_up("ours", TASKS[task], precision, work, place)
     memory = PeakMemory(place)
     side = make_side("ours", work, place)
     [times] = turn_by_turn([lambda: side.run(TASKS[task], precision)], n_runs)

@@ -4,7 +4,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -150,6 +150,13 @@ def make_side(name: str, work: Work, device: torch.device, peer_folder: str = ""
     if name not in ("ours", "compiled"):
         raise InputError(f"side={name!r}: expected ours, compiled or peer")
     return Side(Ours(work, device, compiled=name == "compiled"), work, device)
+
+
+def warm_up(name: str, task: str, precision: str, work: Work, device: torch.device, peer_folder: str = "") -> None:
+    """Do a task once with a tiny model, so that the code it loads is there before memory is watched."""
+    model = replace(work.model, dim=8 * work.model.n_heads, n_layers=1)
+    tiny = replace(work, n_frames=32, batch=1, long_frames=32, model=model)
+    make_side(name, tiny, device, peer_folder).run(task, precision)
 
 
 @contextlib.contextmanager

@@ -91,7 +91,7 @@ def measure_clip(clip: np.ndarray, sample_rate: int = SAMPLE_RATE, max_hz: float
         raise InputError(f"max_hz={max_hz:g}: expected above {BAND_EDGES_HZ[-1]} and at most half of {sample_rate} Hz")
     x = clip[sounding(clip)]
     x = x - x.mean() if x.size else x
-    if not x.any():
+    if np.abs(x).max(initial=0) <= SILENT:
         return dict.fromkeys(MEASURES, float("nan"))
     modulation = modulation_shares(x, sample_rate)
     low, high = (MODULATION_EDGES_HZ.index(edge) for edge in SYLLABLES_HZ)
@@ -100,7 +100,7 @@ def measure_clip(clip: np.ndarray, sample_rate: int = SAMPLE_RATE, max_hz: float
         "harmonicity": harmonicity(x, sample_rate),
         "onset_rate_hz": onset_rate(x, sample_rate),
         "modulation_2_8_hz": float(modulation[low:high].sum()),
-        "crest_db": float(20 * np.log10(np.abs(x).max() / np.sqrt(np.mean(x**2)))),
+        "crest_db": crest_db(x),
         **dict(zip(MODULATION, modulation.tolist(), strict=True)),
     }
 
@@ -125,6 +125,11 @@ def band_shares(x: np.ndarray, sample_rate: int, max_hz: float) -> list[float]:
     return (sums / sums.sum()).tolist() if sums.sum() > 0 else [float("nan")] * len(BAND_EDGES_HZ)
 
 
+def crest_db(x: np.ndarray) -> float:
+    """Return the peak over the root mean square of x [n_samples], not all zero, in dB: 0 for a square wave."""
+    return float(20 * np.log10(np.abs(x).max() / np.sqrt(np.mean(x**2))))
+
+
 def harmonicity(x: np.ndarray, sample_rate: int) -> float:
     """Return how periodic a sound is, in [0, 1]: 1 for any repeating wave, about 0.1 for white noise.
 
@@ -139,12 +144,22 @@ def harmonicity(x: np.ndarray, sample_rate: int) -> float:
     frames = np.lib.stride_tricks.sliding_window_view(x, size)[::hop]
     frames = frames - frames.mean(axis=1, keepdims=True)
     first, last = int(sample_rate / PITCH_HZ[1]), int(np.ceil(sample_rate / PITCH_HZ[0]))
+    weights = (frames**2).sum(axis=1)
+    if not weights.any():
+        return float("nan")
+    return float(np.average(repetition(frames, first, last), weights=weights))
+
+
+def repetition(frames: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Return how well each frame repeats itself after `first` to `last` samples, float [n_frames] in [0, 1].
+
+    The highest local maximum of the normalised cross-correlation of a frame with itself k samples later (see
+    `harmonicity`), 0 where there is none. frames: float [n_frames, size], means removed; 1 <= first <= last < size - 1.
+    """
     correlation = _correlation(frames, np.arange(first - 1, last + 2))
     inner = correlation[:, 1:-1]
     is_peak = (inner >= correlation[:, :-2]) & (inner > correlation[:, 2:])
-    peaks = np.where(is_peak, inner, 0.0).max(axis=1).clip(0, 1)
-    weights = (frames**2).sum(axis=1)
-    return float(np.average(peaks, weights=weights)) if weights.sum() > 0 else float("nan")
+    return np.where(is_peak, inner, 0.0).max(axis=1).clip(0, 1)
 
 
 def onset_rate(x: np.ndarray, sample_rate: int) -> float:
@@ -163,23 +178,31 @@ def onset_rate(x: np.ndarray, sample_rate: int) -> float:
     return len(onsets) * sample_rate / x.size
 
 
+def envelope(x: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Return the envelope of x [n_samples]: the root of the energy x^2, low-passed and brought to 200 Hz.
+
+    One broad band: what a narrow band does alone is not seen. Beyond its ends the sound counts as silence, which the
+    low-pass lets into the first and last 10 samples, float [n_samples * 200 / sample_rate, rounded up].
+    """
+    shared = gcd(ENVELOPE_HZ, sample_rate)
+    energy = signal.resample_poly(x**2, ENVELOPE_HZ // shared, sample_rate // shared)
+    return np.sqrt(energy.clip(min=0))
+
+
 def modulation_shares(x: np.ndarray, sample_rate: int) -> np.ndarray:
     """Return the share of the envelope's power in each octave of MODULATION_EDGES_HZ, float [n_bands], sum 1.
 
-    The envelope is the root of the energy x^2, low-passed and brought to 200 Hz; its mean is removed, and its spectrum
-    taken once over the whole clip with a Hann window. One broad band: what a narrow band does alone is not seen. A clip
-    of T seconds does not resolve modulations below 1 / T. NaN for a clip shorter than 1 s or of constant envelope.
+    The mean of `envelope` is removed, and its spectrum taken once over the whole clip with a Hann window. A clip of T
+    seconds does not resolve modulations below 1 / T. NaN for a clip shorter than 1 s or of constant envelope.
     """
     if x.size < SHORTEST_MODULATED_S * sample_rate:
         return np.full(len(MODULATION), np.nan)
-    shared = gcd(ENVELOPE_HZ, sample_rate)
-    energy = signal.resample_poly(x**2, ENVELOPE_HZ // shared, sample_rate // shared)
-    envelope = np.sqrt(energy.clip(min=0))
-    window = signal.windows.hann(envelope.size, sym=False)
-    wave = (envelope - np.average(envelope, weights=window)) * window
-    if np.linalg.norm(wave) < LEAST_MODULATED * np.linalg.norm(envelope * window):
+    slow = envelope(x, sample_rate)
+    window = signal.windows.hann(slow.size, sym=False)
+    wave = (slow - np.average(slow, weights=window)) * window
+    if np.linalg.norm(wave) < LEAST_MODULATED * np.linalg.norm(slow * window):
         return np.full(len(MODULATION), np.nan)
-    n = max(envelope.size, round(ENVELOPE_PADDED_S * ENVELOPE_HZ))
+    n = max(slow.size, round(ENVELOPE_PADDED_S * ENVELOPE_HZ))
     power = np.abs(np.fft.rfft(wave, n)) ** 2
     bands = np.digitize(np.fft.rfftfreq(n, 1 / ENVELOPE_HZ), MODULATION_EDGES_HZ) - 1
     inside = (bands >= 0) & (bands < len(MODULATION))

@@ -9,6 +9,7 @@ from envsound.errors import InputError
 
 LN2 = np.log(2)
 KINDS = ("alone", "previous", "above")  # what a code is guessed from
+STRENGTHS = (*(4.0**power for power in range(9)), float("inf"))  # in codes
 
 
 def entropy_bits(counts: np.ndarray) -> np.ndarray:
@@ -37,9 +38,10 @@ def code_counts(clips: Sequence[np.ndarray], codebook_size: int) -> np.ndarray:
 class Guesser:
     """Guesses codes of one level: by how often they occur, and by how often they follow a context (a bigram).
 
-    A code's probability is its smoothed share (n + 1/2) / (N + V / 2), V codes in the codebook. After a context seen n
-    times with T different codes it is (count + T share) / (n + T), Witten and Bell's interpolation (1991, method C):
-    it needs no constant to be chosen, adds up to 1, and falls back to the share for a context never seen.
+    A code's share is (n + 1/2) / (N + V / 2), V codes in the codebook. After a context seen n times its probability is
+    (count + strength share) / (n + strength): as if `strength` more had been seen with the shares, so that a context
+    seldom or never seen says next to nothing (MacKay and Peto 1995, the hierarchical Dirichlet model, its prior mean
+    taken as the shares). An infinite strength leaves the shares alone.
     """
 
     def __init__(self, contexts: np.ndarray, codes: np.ndarray, codebook_size: int) -> None:
@@ -48,18 +50,32 @@ class Guesser:
         self.shares = (counts + 0.5) / (codes.size + codebook_size / 2)
         pairs = np.bincount(contexts.astype(np.int64) * codebook_size + codes, minlength=codebook_size**2)
         self.pairs = pairs.reshape(codebook_size, codebook_size)  # [context, code]
-        self.different, self.seen = (self.pairs > 0).sum(1), self.pairs.sum(1)
+        self.seen = self.pairs.sum(1)
 
     def bits_alone(self, codes: np.ndarray) -> np.ndarray:
         """Return -log2 of the probability of each code without its context, float [n]."""
         return -np.log2(self.shares[codes])
 
-    def bits(self, contexts: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Return -log2 of the probability of each code after its context, float [n]."""
-        seen, different = self.seen[contexts], self.different[contexts]
-        share = self.shares[codes]
-        known = (self.pairs[contexts, codes] + different * share) / np.maximum(seen + different, 1)
-        return -np.log2(np.where(seen > 0, known, share))
+    def bits(self, contexts: np.ndarray, codes: np.ndarray, strength: float) -> np.ndarray:
+        """Return -log2 of the probability of each code after its context, float [n]; strength is above 0."""
+        if np.isinf(strength):
+            return self.bits_alone(codes)
+        known = self.pairs[contexts, codes] + strength * self.shares[codes]
+        return -np.log2(known / (self.seen[contexts] + strength))
+
+
+def best_strength(parts: Sequence[tuple[np.ndarray, np.ndarray]], codebook_size: int) -> float:
+    """Return that of STRENGTHS with which one half of the clips guesses the other best, in both directions.
+
+    parts: contexts and codes, int [n] each, of every clip. Infinite where a single clip leaves nothing to compare.
+    """
+    costs = np.zeros(len(STRENGTHS))
+    if len(parts) < 2:
+        return STRENGTHS[-1]
+    for fitted, asked in ((parts[::2], parts[1::2]), (parts[1::2], parts[::2])):
+        guesser, questions = Guesser(*_joined(fitted), codebook_size), _joined(asked)
+        costs += [guesser.bits(*questions, strength).sum() for strength in STRENGTHS]
+    return STRENGTHS[int(costs.argmin())]
 
 
 def guessed_bits(
@@ -68,22 +84,20 @@ def guessed_bits(
     """Return the cross-entropy of codes in bits a code, one value for each measured clip and level.
 
     "alone", "previous" (after the code of the frame before, same level) and "above" (after the code of the coarser
-    level, same frame; NaN at level 0), each float [n_clips, n_levels]. Guessers are fitted to the clips of `fitted` and
-    measured on others. Clips: int [n_levels, n_frames]. The first frame of a clip has no code before it and is left
-    out of all three, so that they are about the same codes; a clip of one frame gives NaN.
+    level, same frame; NaN at level 0), each float [n_clips, n_levels]. Guessers and their strength are fitted to the
+    clips of `fitted` and measured on others. Clips: int [n_levels, n_frames]. The first frame of a clip has no code
+    before it and is left out of all three, so that they are about the same codes; a clip of one frame gives NaN.
     """
     n_levels = fitted[0].shape[0]
     found = {kind: np.full((len(measured), n_levels), np.nan) for kind in KINDS}
     for level in range(n_levels):
         for kind in KINDS[1 : 2 + (level > 0)]:
-            before, codes = (
-                np.concatenate(part) for part in zip(*(_pairs(c, level, kind) for c in fitted), strict=True)
-            )
-            guesser = Guesser(before, codes, codebook_size)
+            parts = [_pairs(clip, level, kind) for clip in fitted]
+            guesser, strength = Guesser(*_joined(parts), codebook_size), best_strength(parts, codebook_size)
             for row, clip in enumerate(measured):
                 contexts, asked = _pairs(clip, level, kind)
                 if asked.size:
-                    found[kind][row, level] = guesser.bits(contexts, asked).mean()
+                    found[kind][row, level] = guesser.bits(contexts, asked, strength).mean()
                     found["alone"][row, level] = guesser.bits_alone(asked).mean()
     return found
 
@@ -136,3 +150,8 @@ def _pairs(clip: np.ndarray, level: int, kind: str) -> tuple[np.ndarray, np.ndar
     """Return what each code is guessed from, and the code: two int [n_frames - 1]."""
     before = clip[level, :-1] if kind == "previous" else clip[level - 1, 1:]
     return before, clip[level, 1:]
+
+
+def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    contexts, codes = (np.concatenate(side) for side in zip(*parts, strict=True))
+    return contexts, codes

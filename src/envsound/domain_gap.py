@@ -14,6 +14,7 @@ from envsound.clip_measures import BANDS, MEASURES, SINGLE, Measure, measure_cli
 from envsound.code_measures import check_clips, code_counts, entropy_bits, guessed_bits, halves, take_frames
 from envsound.codecs.base import Codec
 from envsound.codes import encode_recordings, load_codes
+from envsound.effects import INTERVAL, cliffs_delta
 from envsound.errors import InputError
 from envsound.files import write_csv
 from envsound.recordings import Recordings
@@ -36,7 +37,6 @@ GAP_COLUMNS = [
     *[f"{part}_{domain}" for part in ("n", "n_undefined") for domain in DOMAINS],
 ]  # fmt: skip
 CODE_COLUMNS = ["level", *GAP_COLUMNS]
-INTERVAL = (2.5, 97.5)  # percent
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,6 @@ class GapReport:
         """Write gap.csv, gap_codes.csv and clips.csv."""
         for name in ("gap", "gap_codes", "clips"):
             write_csv(Path(folder) / f"{name}.csv", getattr(self, name))
-
-
-def cliffs_delta(a: np.ndarray, b: np.ndarray) -> float:
-    """Return P(a > b) - P(a < b) for values drawn from a [n_a] and b [n_b] (Cliff 1993), in [-1, 1]; NaN when empty."""
-    if not len(a) or not len(b):
-        return float("nan")
-    ordered = np.sort(b)
-    below, not_above = (np.searchsorted(ordered, a, side) for side in ("left", "right"))
-    return float((below + not_above).mean() / len(b) - 1)
 
 
 def compare(speech: np.ndarray, environment: np.ndarray, rng: np.random.Generator, n_resamples: int) -> dict[str, Any]:
@@ -124,10 +115,10 @@ def code_gap(
     """Return gap_codes.csv from the codes of two sets of clips, int [n_levels, n_frames] each.
 
     A row for each level and each of CODE_MEASURES, in columns CODE_COLUMNS. Entropies are of all frames; their 95%
-    intervals come from resampled clips and are turned round the estimate, since resampling loses rare codes and so lies
-    too low. Cross-entropies are of clips that the guessers were not fitted to, about half; `groups` names the group of
-    every clip, which is never on both sides (each clip its own when None). Both depend on how much was counted, so the
-    larger set is cut to as many frames as the smaller, for the entropies and for fitting.
+    intervals come from resampled clips and are moved so that their mean is the estimate, since a resample misses rare
+    codes and lies too low. Cross-entropies are of clips that the guessers were not fitted to, about half; `groups`
+    names the group of every clip, which is never on both sides (each clip its own when None). Both depend on how much
+    was counted, so the larger set is cut to as many frames as the smaller, for the entropies and for fitting.
     Raises InputError when a set holds fewer than two groups, or codes of another shape or size.
     """
     sets = dict(zip(DOMAINS, (speech, environment), strict=True))
@@ -204,10 +195,10 @@ def findings_gap(gap: pd.DataFrame, gap_codes: pd.DataFrame) -> str:
     text = f"{_capital(first['speech_kind'])} (n = {first['n_speech']}) against {first['environment_kind']} "
     text += f"(n = {first['n_environment']}): the widest gap is in **{_sentence(ranked.iloc[-1])}**; "
     text += f"the narrowest in {_sentence(ranked.iloc[0])}. {_code_sentences(gap_codes)}"
-    for kind in (first["speech_kind"], first["environment_kind"]):
-        if kind.startswith("synthetic"):
-            text += f" One side is **{kind}**: these numbers say nothing about recordings of it."
-    return text
+    made = [kind for kind in (first["speech_kind"], first["environment_kind"]) if kind.startswith("synthetic")]
+    return text + (
+        f" These numbers are of **{' and '.join(made)}** and say nothing about recordings of it." * bool(made)
+    )
 
 
 def _named(name: str, measure: Measure, kinds: Kinds) -> dict[str, str]:
@@ -249,7 +240,7 @@ def _entropies(
         resampled = np.stack(
             [entropy_bits(weights @ counts[:, level].astype(np.float32)) for level in range(counts.shape[1])], axis=1
         )
-        found[domain] = whole, 2 * whole - np.percentile(resampled, INTERVAL[::-1], axis=0), n
+        found[domain] = whole, np.percentile(resampled, INTERVAL, axis=0) + whole - resampled.mean(0), n
     return found
 
 
@@ -291,8 +282,8 @@ def _sentence(row: pd.Series) -> str:
 def _code_sentences(gap_codes: pd.DataFrame) -> str:
     rows = gap_codes.set_index(["level", "measure"])
     pair = {key: " against ".join(f"{rows.loc[key, d]:.2f}" for d in DOMAINS) for key in rows.index}
-    text = f"At the coarsest level codes have {pair[0, 'entropy_bits']} bit of entropy, and to know the code of the "
-    text += f"frame before saves {pair[0, 'gained_previous']} bit on clips not fitted to"
+    text = f"At the coarsest level codes have {pair[0, 'entropy_bits']} bits of entropy, and to know the code of the "
+    text += f"frame before saves {pair[0, 'gained_previous']} bits on clips not fitted to"
     above = f"; at the next, to know that of the level above saves {pair[1, 'gained_above']}" if 1 in rows.index else ""
     return f"{text}{above}."
 

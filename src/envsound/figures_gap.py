@@ -70,7 +70,7 @@ def codes_figure(gap_codes: pd.DataFrame) -> Figure:
                 _by_level(bits, gap_codes, name, domain, 1, {**look, "ls": line, "label": f"{kind}: {words}"})
         levels = sorted(gap_codes["level"].unique())
         entropy.set(title="How evenly codes are used", ylabel="entropy (% of the largest)")
-        bits.set(title="How well codes are guessed, from", ylabel="cross-entropy, held-out clips (bit)")
+        bits.set(title="What a code costs, guessed from", ylabel="cross-entropy, held-out clips (bit)")
         for ax in (entropy, bits):
             ax.set(xlabel="level (0 is coarse)", xticks=levels)
             ax.grid(axis="y")

@@ -3,10 +3,11 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
 
 from envsound.figures import DOTTED, DOUBLE_COLUMN, GREY, empty_figure, new_figure, style
 
+ROOM = 1.25  # beside the outermost points, as a factor
 VARIED = {"clip_seconds": "clip length (s)", "batch": "clips in a batch", "n_layers": "layers"}
 MEASURES = {"seconds": "time (s)", "peak_mib": "peak memory (MiB)"}
 LOOKS = {"sampling": ("#D98200", "-", "o"), "training step": ("#0072B2", (0, (5, 1.5)), "s")}
@@ -46,6 +47,7 @@ def growth_figure(growth: pd.DataFrame) -> Figure:
 
 
 def _panel(ax: Axes, growth: pd.DataFrame, measure: str, varied: str) -> None:
+    ax.set_xlim(growth[varied].min() / ROOM, growth[varied].max() * ROOM)
     ax.set(xscale="log", yscale="log")
     for task, (colour, line, marker) in LOOKS.items():
         rows = sweep(growth, task, varied).dropna(subset=[measure])
@@ -55,6 +57,6 @@ def _panel(ax: Axes, growth: pd.DataFrame, measure: str, varied: str) -> None:
         if task == "sampling" and len(rows):
             steps = rows[varied] / rows[varied].iloc[0]
             ax.plot(rows[varied], rows[measure].iloc[0] * steps, color=GREY, lw=0.8, ls=DOTTED, label="in proportion")
-    ax.yaxis.set_major_formatter(ScalarFormatter())
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.grid(axis="y")

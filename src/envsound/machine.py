@@ -27,9 +27,13 @@ def usable_cores() -> int:
 
 
 def machine_name(device: torch.device) -> str:
-    """Return the hardware in one line, such as "AMD EPYC, 2 cores" or "NVIDIA H200; AMD EPYC, 16 cores"."""
-    cores = usable_cores()
-    host = f"{processor_name()}, {cores} core{'s' if cores != 1 else ''}"
+    """Return the hardware in one line, such as "AMD EPYC, 2 cores" or "NVIDIA H200; AMD EPYC, 16 cores".
+
+    On a CPU "1 of 2 cores" where torch uses fewer threads than there are cores.
+    """
+    cores, threads = usable_cores(), torch.get_num_threads()
+    used = f"{threads} of {cores}" if device.type == "cpu" and threads < cores else f"{cores}"
+    host = f"{processor_name()}, {used} core{'s' if cores != 1 else ''}"
     return host if device.type == "cpu" else f"{describe_device(device)}; {host}"
 
 

@@ -83,7 +83,7 @@ def acoustic(clip: np.ndarray, sample_rate: float) -> dict[str, float]:
     ones of digital silence, the SNR of any clip without a change in it. Raises InputError when the clip is
     empty, not 1-D or not finite, or the rate is not positive.
     """
-    x = _checked(clip, "clip")
+    x = checked_clip(clip)
     if not (np.isfinite(sample_rate) and sample_rate > 0):
         raise InputError(f"sample_rate={sample_rate!r}: expected a positive number of Hz")
     magnitude = np.abs(np.fft.rfft(x))  # [n_samples // 2 + 1]
@@ -124,6 +124,24 @@ def log_spectral_distance(real: np.ndarray, generated: np.ndarray) -> float:
     return float(np.sqrt(np.mean(difference**2)))
 
 
+def checked_clip(clip: np.ndarray, name: str = "clip") -> np.ndarray:
+    """Return a clip as float64 [n_samples].
+
+    Raises InputError, with `name` in it, when the clip is empty, not 1-D, not of real numbers or not finite.
+    """
+    x = np.asarray(clip)
+    if x.dtype.kind not in "fiu":
+        raise InputError(f"{name}: has type {x.dtype}, expected real numbers")
+    if x.ndim != 1:
+        raise InputError(f"{name}: has shape {x.shape}, expected one mono clip [n_samples]")
+    if x.size == 0:
+        raise InputError(f"{name}: has no samples, expected at least one")
+    x = x.astype(np.float64)
+    if not np.isfinite(x).all():
+        raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(x))} of its {x.size} samples are NaN or infinite")
+    return x
+
+
 def chosen(names: list[str] | tuple[str, ...]) -> tuple[str, ...]:
     """Return the metric names asked for, in the order of METRICS; none asked for means all.
 
@@ -141,20 +159,6 @@ def describe(names: list[str] | tuple[str, ...] = ()) -> str:
     lines = ["| metric | column | unit | formula | beware |", "|---|---|---|---|---|"]
     lines += [f"| {m.label} | `{name}` | {m.unit or '1'} | {m.formula} | {m.note} |" for m, name in rows]
     return "\n".join(lines)
-
-
-def _checked(clip: np.ndarray, name: str) -> np.ndarray:
-    x = np.asarray(clip)
-    if x.dtype.kind not in "fiu":
-        raise InputError(f"{name}: has type {x.dtype}, expected real numbers")
-    if x.ndim != 1:
-        raise InputError(f"{name}: has shape {x.shape}, expected one mono clip [n_samples]")
-    if x.size == 0:
-        raise InputError(f"{name}: has no samples, expected at least one")
-    x = x.astype(np.float64)
-    if not np.isfinite(x).all():
-        raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(x))} of its {x.size} samples are NaN or infinite")
-    return x
 
 
 def _snr_db(x: np.ndarray) -> float:
@@ -184,6 +188,6 @@ def _rolloff(magnitude: np.ndarray, frequency: np.ndarray) -> float:
 
 
 def _spectra(real: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    x, y = _checked(real, "real"), _checked(generated, "generated")
+    x, y = checked_clip(real, "real"), checked_clip(generated, "generated")
     n_samples = min(x.size, y.size)
     return np.abs(np.fft.rfft(x[:n_samples])), np.abs(np.fft.rfft(y[:n_samples]))

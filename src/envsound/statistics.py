@@ -60,11 +60,15 @@ def ks_test(a: np.ndarray, b: np.ndarray) -> dict[str, float | int | str]:
 
 def holm(p_values: np.ndarray) -> np.ndarray:
     """Return Holm's adjusted p values [n_tests] (Holm 1979); a NaN stays NaN, outside the family."""
-    p_values = np.asarray(p_values, dtype=np.float64)
-    adjusted, tested = np.full_like(p_values, np.nan), ~np.isnan(p_values)
-    if tested.any():
-        adjusted[tested] = multipletests(p_values[tested], method="holm")[1]
-    return adjusted
+    return _adjusted(p_values, "holm")
+
+
+def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
+    """Return p values [n_tests] adjusted for the share of false discoveries (Benjamini and Hochberg 1995).
+
+    A NaN stays NaN, outside the family. They hold that share for independent and for positively dependent tests.
+    """
+    return _adjusted(p_values, "fdr_bh")
 
 
 def ks_table(
@@ -111,6 +115,14 @@ def findings_ks(ks: pd.DataFrame, alpha: float = ALPHA) -> str:
             f"misses distances under about D = {kept['threshold_5_percent'].max():.2f}."
         )
     return " ".join(sentences)
+
+
+def _adjusted(p_values: np.ndarray, method: str) -> np.ndarray:
+    p_values = np.asarray(p_values, dtype=np.float64)
+    adjusted, tested = np.full_like(p_values, np.nan), ~np.isnan(p_values)
+    if tested.any():
+        adjusted[tested] = multipletests(p_values[tested], method=method)[1]
+    return adjusted
 
 
 def _comparison(metrics: pd.DataFrame, name: str, study: pd.DataFrame) -> pd.DataFrame:
