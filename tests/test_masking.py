@@ -69,7 +69,7 @@ def test_training_mask_follows_soundstorm(lengths, seed):
 
 def test_the_prompt_is_visible_at_the_finer_levels_too():
     """Its length is uniform in 0 .. n - 1: on average half of a finer level is visible, and that half comes first."""
-    codes, valid, mask = draw([50] * 600)
+    codes, _, mask = draw([50] * 600)
     items = torch.nonzero(mask.levels < codes.shape[1] - 1)[:, 0]
     visible = (mask.inputs[items, -1] != MASK).float()
     assert abs(float(visible.mean()) - 49 / 100) < 0.04

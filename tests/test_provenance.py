@@ -54,12 +54,16 @@ def test_commit_tells_changes_and_absence(tmp_path, monkeypatch):
 
     git("init")
     (tmp_path / "file").write_text("one")
-    git("add", "file")
+    result = tmp_path / "data" / "published" / "esc10" / "ks.csv"
+    result.parent.mkdir(parents=True)
+    result.write_text("one")
+    git("add", "file", str(result))
     git("commit", "-m", "first")
     clean = provenance.commit()
     assert len(clean) == 40
     (tmp_path / "new").touch()
-    assert provenance.commit() == clean
+    result.write_text("two")
+    assert provenance.commit() == clean  # results are not code
     (tmp_path / "file").write_text("two")
     assert provenance.commit() == clean + "+changes"
 

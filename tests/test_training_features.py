@@ -12,9 +12,11 @@ from envsound import training
 from envsound.batches import training_sets
 from envsound.checkpoints import load_checkpoint
 from envsound.errors import InputError
+from envsound.objective import masked_loss
 from envsound.several_devices import trainer_on
 from envsound.training import Trainer
 from envsound.training_config import TrainingConfig
+from envsound.unigram import unigram_losses
 from envsound.weight_average import WeightAverage
 
 STILL = TINY.__class__(**vars(TINY) | {"dropout": 0.0})
@@ -85,6 +87,27 @@ def test_more_devices_than_there_are_is_refused(tmp_path):
         trainer_on(0, *plan, CPU)
     with pytest.raises(InputError, match=r"devices=9: \d GPUs"):
         trainer_on(9, *plan, torch.device("cuda"))
+
+
+def test_code_frequencies_are_measured_on_the_codes_that_the_model_is_asked_for(tmp_path):
+    """A model that says nothing but the frequencies has the baseline's loss, level by level."""
+    one = still(tmp_path)
+    losses = torch.from_numpy(unigram_losses(code_set(), 16, by_class=True)).float()
+
+    def frequencies(states, level):
+        return -losses[one.asked, level][..., None, :].expand(-1, states.shape[0] // len(one.asked), -1).flatten(0, 1)
+
+    totals = np.zeros((3, 2))
+    for mask, codes, valid, classes in one._validation_batches():
+        for row in range(len(codes)):
+            one.asked = classes[row : row + 1]
+            part = mask.rows(np.array([row]))
+            one.model.logits = frequencies
+            sums = masked_loss(one.model, part, codes[row : row + 1], valid[row : row + 1], None)
+            totals += np.stack([sums.detach(), np.bincount(part.levels, part.targets.sum(1), minlength=3)], 1)
+    expected = totals[:, 0] / totals[:, 1]
+    assert [one.baseline[str(level)] for level in range(3)] == pytest.approx(expected, rel=1e-5, nan_ok=True)
+    assert one.baseline["all"] == pytest.approx(totals[:, 0].sum() / totals[:, 1].sum(), rel=1e-5)
 
 
 def test_an_average_follows_the_weights():

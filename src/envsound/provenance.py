@@ -16,6 +16,7 @@ import torch
 from envsound.device import choose_device, describe_device
 from envsound.files import read_json, write_json
 
+RESULTS = ":(exclude,glob)data/published/*/**"
 PACKAGES = ("torch", "encodec", "numpy", "scipy", "librosa", "soundfile", "soxr", "statsmodels", "papermill")
 
 
@@ -45,10 +46,14 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the current git commit, "+changes" appended when tracked files differ from it; "unknown" outside git."""
+    """Return the current git commit, "+changes" appended when tracked files differ from it; "unknown" outside git.
+
+    The folders of data/published do not count: they are what runs make, and no run reads them.
+    """
     try:
         head = _git("rev-parse", "HEAD")
-        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", RESULTS)
+        return head + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

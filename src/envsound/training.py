@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,7 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, config.lr, total_steps=n_steps + 1, pct_start=config.warmup_fraction
         )
-        baseline = unigram_losses(train, validation, model_config.codebook_size, model_config.n_classes > 0)
-        self.baseline = dict(baseline.itertuples(index=False))
+        self.baseline = self._baseline()
         self.progress, self.identity = Progress(), self._identity()
         self._resume()
         if config.compile:
@@ -218,17 +218,36 @@ class Trainer:
         Clip i is asked for level i mod n_levels, with masks drawn from the seed alone: the same task every epoch.
         """
         model, totals = self.used_model.eval(), np.zeros((self._n_levels, 2))
-        draws = torch.Generator().manual_seed(derive_seed(self.config.seed, -1))
-        for start in range(0, len(self.validation_set), self.config.batch_size):
-            rows = np.arange(start, min(start + self.config.batch_size, len(self.validation_set)))
-            codes, valid, classes = self.validation_set.batch(rows, model.mask_token)
-            levels = torch.from_numpy(rows % self._n_levels)
-            mask = draw_training_mask(codes, valid, model.mask_token, draws, self.config.prompt_chance, levels)
+        for mask, *given in self._validation_batches():
             with self.fabric.autocast():
-                parts = (self._piece(mask, codes, valid, classes, piece) for piece in self._pieces(len(rows)))
+                parts = (self._piece(mask, *given, piece) for piece in self._pieces(len(mask.levels)))
                 summed = torch.stack([masked_loss(model, *part) for part in parts]).sum(0)
             totals += self._totals(summed, mask)
         return totals
+
+    def _validation_batches(self) -> Iterator[tuple[TrainingMask, Tensor, Tensor, Tensor]]:
+        """Yield mask, codes, valid frames and classes of each batch of validation clips."""
+        draws = torch.Generator().manual_seed(derive_seed(self.config.seed, -1))
+        for start in range(0, len(self.validation_set), self.config.batch_size):
+            rows = np.arange(start, min(start + self.config.batch_size, len(self.validation_set)))
+            codes, valid, classes = self.validation_set.batch(rows, self.model.mask_token)
+            levels = torch.from_numpy(rows % self._n_levels)
+            chance = self.config.prompt_chance
+            yield draw_training_mask(codes, valid, self.model.mask_token, draws, chance, levels), codes, valid, classes
+
+    def _baseline(self) -> dict[str, float]:
+        """Return the loss (nat) of code frequencies on the very codes that `validate` asks for, by level and "all"."""
+        shape = self.model.config
+        losses = torch.from_numpy(unigram_losses(self.train_set, shape.codebook_size, shape.n_classes > 0))
+        totals = torch.zeros(shape.n_levels, 2, dtype=torch.float64)
+        for mask, codes, _, classes in self._validation_batches():
+            for level, targets, item, label in zip(mask.levels, mask.targets, codes, classes, strict=True):
+                cost = losses[label, level][item[level][targets]]
+                totals[level] += torch.tensor([cost.sum(), cost.numel()])
+        sums, counts = totals.T
+        return {str(level): float(sums[level] / counts[level]) for level in range(shape.n_levels)} | {
+            "all": float(sums.sum() / counts.sum())
+        }
 
     def _identity(self) -> dict:
         """What a checkpoint must agree with for training to go on from it."""
