@@ -1,0 +1,250 @@
+"""The extended evaluation of finished runs: who is compared, every clip measured, and the tables this makes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from envsound.batches import training_sets
+from envsound.codecs import load_codec
+from envsound.codecs.base import Codec
+from envsound.codes import recorded
+from envsound.controls_of_evaluation import SYSTEMS, Material, draw_like, make_controls
+from envsound.diversity import MEAN, diversity_table
+from envsound.effects import class_table, effect_table, seed_table
+from envsound.errors import InputError
+from envsound.files import inside, read_csv, read_json, write_csv
+from envsound.metric_cache import CACHE, Request, measure_files
+from envsound.metrics_extended import PER_CLIP
+from envsound.sides import common_rate, from_file, text_column
+from envsound.statistics import ALPHA
+
+TABLES = ("evaluation", "evaluation_by_class", "evaluation_seeds", "diversity", "evaluation_clips")
+CLIP_COLUMNS = ["system", "run", "clip", "path", "category", "fold"]
+NOT_SPREAD = ("duration_s",)  # says nothing about how different clips are
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run's own records say about it: folds, seed, preset, codec, and the length its clips are cut to."""
+
+    folder: Path
+    preset: str
+    fold: int
+    seed: int
+    train_folds: tuple[int, ...]
+    validation_fold: int
+    clip_seconds: float
+    codec: str
+    codec_weights: str
+    codec_weights_sha256: str
+    codec_hash: str
+
+    @property
+    def name(self) -> str:
+        """What the run is called in tables, such as "esc10 seed 0"."""
+        return f"{self.preset} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """What an evaluation found, one table for each of TABLES, and facts for the provenance."""
+
+    evaluation: pd.DataFrame
+    evaluation_by_class: pd.DataFrame
+    evaluation_seeds: pd.DataFrame
+    diversity: pd.DataFrame
+    evaluation_clips: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: str | Path) -> None:
+        """Write each table as csv into a folder."""
+        for name in TABLES:
+            write_csv(Path(folder) / f"{name}.csv", getattr(self, name))
+
+
+def read_settings(run_dir: str | Path) -> RunSettings:
+    """Return the settings of a finished run from its provenance.json.
+
+    Raises InputError when the file is missing or lacks the steps 01 and 02.
+    """
+    steps = read_json(Path(run_dir) / "provenance.json").get("steps", {})
+    absent = [name for name in ("01_encode_clips", "02_train_model") if name not in steps]
+    if absent:
+        raise InputError(f"{run_dir}/provenance.json: lacks {absent[0]}; expected a run whose notebooks have run")
+    encoded, trained = (steps[name]["parameters"] for name in ("01_encode_clips", "02_train_model"))
+    return RunSettings(
+        folder=Path(run_dir),
+        preset=str(trained.get("preset", "")),
+        fold=int(trained["fold"]),
+        seed=int(trained["seed"]),
+        train_folds=tuple(trained.get("train_folds", ())),
+        validation_fold=int(trained.get("validation_fold", 0)),
+        clip_seconds=float(encoded.get("clip_seconds", 0)),
+        codec=encoded["codec"],
+        codec_weights=encoded.get("codec_weights", ""),
+        codec_weights_sha256=encoded.get("codec_weights_sha256", ""),
+        codec_hash=steps["01_encode_clips"]["facts"]["codec_hash"],
+    )
+
+
+def read_runs(run_dir: str | Path, more_runs: Sequence[str | Path] = ()) -> list[RunSettings]:
+    """Return the settings of a run and of others that differ in their training seed alone.
+
+    Raises InputError when one has another preset, folds or codec, or the same seed.
+    """
+    runs = [read_settings(folder) for folder in (run_dir, *more_runs)]
+    for run in runs[1:]:
+        for name in ("preset", "fold", "train_folds", "validation_fold", "codec_hash"):
+            mine, first = getattr(run, name), getattr(runs[0], name)
+            if mine != first:
+                raise InputError(f"more_runs: {run.folder} has {name} {mine!r}; expected {first!r} as in {run_dir}")
+    seeds = [run.seed for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"more_runs: training seeds {seeds}; expected a different one for each run")
+    return runs
+
+
+def gather_clips(runs: Sequence[RunSettings], codec: Codec, controls_dir: str | Path, seed: int) -> pd.DataFrame:
+    """Return every clip of a comparison, columns CLIP_COLUMNS: real, floor, ceiling, controls, and each run's samples.
+
+    Real clips are all of the held-out fold; those of the floor, and what controls are made of, are drawn from the folds
+    the model was trained on, as many of each class. Control clips are written below `controls_dir`.
+    """
+    run = runs[0]
+    table = recorded(read_csv(run.folder / "codes.csv"))
+    train, _ = training_sets(table, run.fold, list(run.train_folds), run.validation_fold)
+    held_out = table[table["fold"] == run.fold].reset_index(drop=True)
+    drawn = draw_like(train, held_out, seed)
+    controls = make_controls(Material(held_out, train, drawn), codec, controls_dir, seed)
+    parts = [_recordings("real", held_out), _recordings("real_other", drawn), controls.assign(run="")]
+    clips = pd.concat([*parts, *map(_samples, runs)], ignore_index=True)
+    order = {name: place for place, name in enumerate(SYSTEMS)}
+    return clips.sort_values("system", key=lambda names: names.map(order), kind="stable", ignore_index=True)[
+        CLIP_COLUMNS
+    ]
+
+
+def measure_clips(
+    clips: pd.DataFrame, max_seconds: float, cache_dir: str | Path = CACHE, n_jobs: int = 1
+) -> tuple[pd.DataFrame, int]:
+    """Return clips with every metric and `problem` beside them, and the rate in Hz at which all were measured.
+
+    That is the lowest rate at which any of them is stored.
+    """
+    paths = list(dict.fromkeys(clips["path"]))
+    rate = common_rate([from_file(path) for path in paths])
+    measured = measure_files(paths, Request(rate, max_seconds), cache_dir, n_jobs)
+    return clips.merge(measured, on="path", how="left", validate="many_to_one"), rate
+
+
+def evaluate_runs(
+    run_dir: str | Path,
+    more_runs: Sequence[str | Path] = (),
+    seed: int = 0,
+    n_resamples: int = 1000,
+    n_jobs: int = 1,
+    device: str = "auto",
+    cache_dir: str | Path = CACHE,
+) -> EvaluationReport:
+    """Evaluate a finished run, and further training seeds of it, in every metric of PER_CLIP; see the tables' makers.
+
+    seed: of the floor, the controls and the resamples. Raises InputError when the runs do not belong together or one
+    is not finished.
+    """
+    runs = read_runs(run_dir, more_runs)
+    first = runs[0]
+    codec = load_codec(first.codec, first.codec_weights, device, first.codec_weights_sha256)
+    clips = gather_clips(runs, codec, Path(run_dir) / "controls", seed)
+    clips, rate = measure_clips(clips, first.clip_seconds, cache_dir, n_jobs)
+    names = list(PER_CLIP)
+    table = effect_table(clips, names, seed, n_resamples)
+    counts = clips.groupby(["system", "run"], sort=False).size()
+    facts = {
+        "sample_rate_hz": rate,
+        "n_clips": {" ".join(filter(None, key)): int(n) for key, n in counts.items()},
+        "n_metrics": len(names),
+        "held_out_fold": first.fold,
+        "train_folds": sorted(int(fold) for fold in set(clips.loc[clips["system"] == "real_other", "fold"])),
+        "codec": codec.name,
+        "codec_hash": codec.content_hash,
+        "training_seeds": [run.seed for run in runs],
+        "problems": clips.loc[clips["problem"] != "", "problem"].drop_duplicates().tolist(),
+    }
+    return EvaluationReport(
+        evaluation=table,
+        evaluation_by_class=class_table(clips, names, seed, n_resamples),
+        evaluation_seeds=seed_table(table),
+        diversity=diversity_table(clips, [name for name in names if name not in NOT_SPREAD], seed, n_resamples),
+        evaluation_clips=clips,
+        facts=facts,
+    )
+
+
+def describe_systems(clips: pd.DataFrame) -> str:
+    """Return a Markdown list of the systems in a table of clips, in words, with their runs and numbers of clips."""
+    lines = []
+    for (system, run), rows in clips.groupby(["system", "run"], sort=False):
+        words = f"{SYSTEMS[system]}, {run}" if run else SYSTEMS[system]
+        lines.append(f"- `{system}`: {words}; n = {len(rows)}")
+    return "\n".join(lines)
+
+
+def findings_evaluation(report: EvaluationReport, alpha: float = ALPHA) -> str:
+    """Return Markdown sentences: how many metrics tell a system from real, where the model is furthest."""
+    table = report.evaluation[report.evaluation["ks"].notna() & (report.evaluation["note"] == "")]
+    parts = []
+    for (system, run), rows in table.groupby(["system", "run"], sort=False):
+        words = f"model ({run})" if run else SYSTEMS[system]
+        parts.append(f"{words} {(rows['p_holm'] < alpha).sum()}")
+    n_tests = table.groupby(["system", "run"]).size().max()
+    text = (
+        f"Of {n_tests} metrics that can be tested, those that tell a system from real clips at {100 * alpha:g}% after "
+    )
+    text += f"Holm: {', '.join(parts)}. "
+    model = table[table["system"] == "generated"]
+    if not model.empty:
+        top = model.loc[model["cliffs_delta"].abs().idxmax()]
+        text += f"The model ({top['run']}) is furthest in **{PER_CLIP[top['metric']].label}**: Cliff's delta "
+        text += f"{_interval(top, 'cliffs_delta', '+.2f')}. "
+    text += " ".join(_spread_sentence(row) for _, row in _model_spread(report.diversity).iterrows())
+    return text + _seeds_sentence(report.evaluation_seeds)
+
+
+def _recordings(system: str, rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[["path", "category", "fold"]].assign(system=system, run="", clip=rows["filename"])
+
+
+def _samples(run: RunSettings) -> pd.DataFrame:
+    table = read_csv(run.folder / "samples.csv")
+    if table.empty:
+        raise InputError(f"{run.folder}/samples.csv: lists no sample; expected at least one")
+    paths = [inside(run.folder / "samples", name).as_posix() for name in table["filename"]]
+    found = {"path": paths, "category": text_column(table, "category"), "clip": table["filename"]}
+    return pd.DataFrame(found).assign(system="generated", run=run.name, fold=0)
+
+
+def _model_spread(diversity: pd.DataFrame) -> pd.DataFrame:
+    rows = diversity[diversity["system"] == "generated"]
+    return rows[rows["category"] == (MEAN if (rows["category"] == MEAN).any() else "all clips")]
+
+
+def _spread_sentence(row: pd.Series) -> str:
+    within = "clips of one class" if row["category"] == MEAN else "clips"
+    return f"Its {within} ({row['run']}) lie {_interval(row, 'ratio', '.2f')} times as far apart as real ones."
+
+
+def _seeds_sentence(seeds: pd.DataFrame) -> str:
+    if seeds.empty or seeds["n_runs"].iloc[0] < 2:
+        return " With one training seed, how much training itself varies is not known."
+    widest = seeds.loc[(seeds["cliffs_delta_highest"] - seeds["cliffs_delta_lowest"]).idxmax()]
+    return (
+        f" Over {widest['n_runs']} training seeds Cliff's delta varies most in {PER_CLIP[widest['metric']].label}: "
+        f"{widest['cliffs_delta_lowest']:+.2f} to {widest['cliffs_delta_highest']:+.2f}."
+    )
+
+
+def _interval(row: pd.Series, name: str, digits: str) -> str:
+    return f"{row[name]:{digits}} ({row[f'{name}_low']:{digits}} to {row[f'{name}_high']:{digits}})"
