@@ -46,4 +46,5 @@ def test_rules_are_shown_with_what_caught_them(tmp_path):
     write_csv(tmp_path / "mutants.csv", pd.DataFrame(rows))
     stage_rules(tmp_path / "mutants.csv", tmp_path / "book")
     text = target.read_text()
-    assert "1 of 2 mistakes" in text and "`a \\| b`" in text and "`a & b`" in text and "| NO |" in text
+    assert "1 of 2 mistakes" in text and "With `a | b` made `a & b` in `x.py`, `test_y` fails." in text
+    assert text.count("**does not fail**") == 1

@@ -48,6 +48,14 @@ def test_copies_tables_figures_and_some_clips_without_loss(run_dir, tmp_path):
     assert (folder / "figures" / "ks.png").exists() and all((folder / name).exists() for name in TABLES)
 
 
+def test_what_the_evaluation_found_goes_along_where_it_has_run(run_dir, tmp_path):
+    (run_dir / "evaluation.csv").write_text("metric\n")
+    (run_dir / "evaluation_clips.csv").write_text("path\n/home/me/a.wav\n")
+    folder = publish(run_dir, tmp_path / "published")
+    assert (folder / "evaluation.csv").exists() and not (folder / "diversity.csv").exists()
+    assert not (folder / "evaluation_clips.csv").exists()  # it holds paths
+
+
 def test_no_recording_and_no_path_of_this_machine_is_published(run_dir, tmp_path):
     folder = publish(run_dir, tmp_path / "published")
     assert not list(folder.rglob("real*"))

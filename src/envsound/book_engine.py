@@ -5,7 +5,6 @@ from pathlib import Path
 import pandas as pd
 
 from envsound.files import read_csv, write_text
-from envsound.tables import markdown_table, wide
 
 RULES = "mutants.csv"  # in data/published, written by `make mutants`
 NOTHING = "*This copy of the repository holds no `data/published/mutants.csv`; `make mutants` writes it.*"
@@ -14,20 +13,19 @@ NOTHING = "*This copy of the repository holds no `data/published/mutants.csv`; `
 def stage_rules(path: str | Path, book_dir: str | Path) -> None:
     """Write executed/engine/rules.txt, which the chapter includes: each rule, its mistake, whether it was caught."""
     path = Path(path)
-    lines = rules_table(read_csv(path)) if path.is_file() else [NOTHING]
+    lines = rules_list(read_csv(path)) if path.is_file() else [NOTHING]
     write_text(Path(book_dir) / "executed" / "engine" / "rules.txt", "\n".join(lines) + "\n")
 
 
-def rules_table(rules: pd.DataFrame) -> list[str]:
-    """Return the table of rules in Markdown, from the columns of mutants.csv."""
+def rules_list(rules: pd.DataFrame) -> list[str]:
+    """Return the rules as Markdown, from the columns of mutants.csv: each with its mistake and the test it fails."""
     caught = rules["passes_unchanged"] & rules["fails_mutated"]
-    header = ["rule", "right", "wrong", "test", "caught"]
-    body = [
-        [row["rule"], *map(_code, (row["before"], row["after"], row["test"].split("::")[1])), "yes" if ok else "NO"]
-        for row, ok in zip(rules.to_dict("records"), caught, strict=True)
-    ]
-    summary = f"{int(caught.sum())} of {len(rules)} mistakes are caught by their test."
-    return [summary, "", *wide(markdown_table(header, body))]
+    lines = [f"{int(caught.sum())} of {len(rules)} mistakes are caught by their test.", ""]
+    for row, ok in zip(rules.to_dict("records"), caught, strict=True):
+        verdict = "fails" if ok else "**does not fail**"
+        mistake = f"{_code(row['before'])} made {_code(row['after'])} in {_code(row['file'])}"
+        lines.append(f"- **{row['rule']}.** With {mistake}, {_code(row['test'].split('::')[1])} {verdict}.")
+    return lines
 
 
 def _code(text: str) -> str:

@@ -24,6 +24,7 @@ from envsound.files import atomic_path, inside, read_csv, read_json, write_csv, 
 from envsound.paths import go_to_root
 
 TABLES = ("table_metrics.csv", "ks.csv", "metrics.csv", "pairs.csv", "training.csv")
+EVALUATION = ("evaluation.csv", "evaluation_by_class.csv", "evaluation_seeds.csv", "diversity.csv")  # of notebook 14
 LARGEST_OPTIONAL = 200_000  # bytes; a larger table that a report can do without stays behind
 CLIP_COLUMNS = ["filename", "category", "seed", "n_frames", "seconds", "steps_per_level", "entropy_budget"]
 CLIP_COLUMNS += ["temperature", "fine_temperature", "top_k", "top_p", "order", "order_noise", "guidance_scale"]
@@ -33,11 +34,11 @@ CLIP_COLUMNS += ["guidance_end", "precision", "codec_hash", "checkpoint_sha256"]
 def publish(run_dir: str | Path, folder: str | Path, clips_per_category: int = 2) -> Path:
     """Write the published copy of a run into `folder`, replacing an older one, and return it.
 
-    Raises InputError when the run is not finished.
+    What notebook 14 found goes along where it has run. Raises InputError when the run is not finished.
     """
     run_dir, folder = Path(run_dir), Path(folder)
     with _replacing(run_dir, folder, (*TABLES, "samples.csv", "provenance.json"), "a finished run") as fresh:
-        for name in TABLES:
+        for name in (*TABLES, *(name for name in EVALUATION if (run_dir / name).is_file())):
             shutil.copyfile(run_dir / name, fresh / name)
         shutil.copytree(run_dir / "figures", fresh / "figures", ignore=shutil.ignore_patterns(".*"))
         write_csv(fresh / "clips.csv", _publish_clips(run_dir, fresh / "clips", clips_per_category))

@@ -27,6 +27,9 @@ CAPTIONS = {
     "ks_distances": "Kolmogorov-Smirnov distance of each metric.",
     "pairwise": "Pairs of one generated and one real clip.",
     "waveforms_and_spectrograms": "Waveforms and spectrograms, real and generated.",
+    "evaluation_overview": "Every metric, the model between floor, ceiling and clips that need no model.",
+    "evaluation_octaves": "Energy by octave band: medians with 95% intervals.",
+    "evaluation_diversity": "How far two clips of one class lie apart, generated and real.",
 }
 
 
