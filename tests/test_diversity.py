@@ -86,3 +86,11 @@ def test_undefined_clips_are_left_out_and_a_class_of_one_has_no_spread():
     found = table(made)
     assert set(found.loc["generated"].index) == {ALL, "rain", MEAN}
     assert found.loc[("generated", MEAN), "n"] == 20 and found.loc[("generated", ALL), "n"] == 21
+
+
+def test_two_clips_of_a_class_have_a_spread_and_no_interval():
+    made = clips("generated", 6, n=4)
+    found = table(made).loc["generated"]
+    assert found["ratio"].notna().all()
+    assert found.loc[["dog", MEAN], ["ratio_low", "ratio_high"]].isna().all(axis=None)
+    assert found.loc[ALL, "ratio_low"] < found.loc[ALL, "ratio"] < found.loc[ALL, "ratio_high"]

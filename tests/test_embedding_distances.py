@@ -3,7 +3,6 @@
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,19 +13,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from envsound import embedding_distances as module
 from envsound.embedding_distances import (
-    DISTANCE_COLUMNS,
-    distance_table,
     frechet_distance,
     frechet_infinity,
     kernel_distance,
-    measure_distances,
     median_distance,
     precision_recall,
 )
-from envsound.embeddings import Embedded, NotRun, StatisticsEmbedding, as_sources
 from envsound.errors import InputError
-
-RATE = 16_000  # Hz
 
 
 def gaussian(n: int, dim: int, seed: int, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
@@ -39,11 +32,6 @@ def with_moments(n: int, mean: np.ndarray, covariance: np.ndarray, seed: int) ->
     points = points - points.mean(axis=0)
     whitened = points @ np.linalg.inv(np.linalg.cholesky(np.cov(points.T))).T
     return whitened @ np.linalg.cholesky(covariance).T + mean
-
-
-def embedded(points: np.ndarray, categories: list[str] | None = None, name: str = "g") -> Embedded:
-    table = pd.DataFrame({"clip": [f"{name}{i}" for i in range(len(points))], "category": categories or "", "fold": 0})
-    return Embedded(points, table)
 
 
 # Frechet distance
@@ -178,6 +166,50 @@ def test_kernel_distance_repeats_itself_whatever_the_block(monkeypatch):
         kernel_distance(a, b)
 
 
+# A fixed number of clips of every class
+
+CLASSES = [name for name in "abcd" for _ in range(8)]
+
+
+def balanced(seed: int) -> np.ndarray:
+    """Eight points of each of four classes, which are far apart."""
+    return gaussian(32, 3, seed) + 6 * np.eye(4, 3)[np.repeat(range(4), 8)]
+
+
+def test_classes_in_fixed_numbers_do_not_pull_the_kernel_distance_below_zero():
+    pairs = [(balanced(seed), balanced(seed + 500)) for seed in range(100)]
+    blind = np.array([kernel_distance(a, b, n_resamples=2).value for a, b in pairs])
+    values = np.array([kernel_distance(a, b, n_resamples=2, classes=(CLASSES, CLASSES)).value for a, b in pairs])
+    assert abs(values.mean()) < 3 * values.std() / 10 and blind.mean() < -5 * blind.std() / 10
+
+
+def test_splits_and_resamples_keep_the_classes():
+    found = [kernel_distance(balanced(s), balanced(s + 500), s, 99, classes=(CLASSES, CLASSES)) for s in range(40)]
+    assert 0.2 < np.mean([one.p_value < 0.5 for one in found]) < 0.8
+    assert np.mean([one.low < 0 < one.high for one in found]) > 0.8
+    blind = kernel_distance(balanced(0), balanced(500), 0, 99)
+    assert found[0].chance < 0.7 * blind.chance and found[0].high - found[0].low < 0.7 * (blind.high - blind.low)
+
+
+def test_extrapolation_takes_the_classes_in_proportion():
+    found = []
+    for seed in range(6):
+        a, b = (np.concatenate([balanced(seed + start) for start in (0, 50)]) for start in (0, 500))
+        lines = [frechet_infinity(a, b, seed, n_draws=4, both=True, classes=of) for of in (None, (CLASSES * 2,) * 2)]
+        found.append([line.value for line in lines])
+    blind, true = np.mean(found, axis=0)
+    assert abs(true) < 0.3 * abs(blind) and blind < 0
+
+
+def test_classes_must_fit_the_points():
+    points = balanced(0), balanced(1)
+    for measure in (frechet_infinity, kernel_distance):
+        with pytest.raises(InputError, match="classes: 32 and 31"):
+            measure(*points, classes=(CLASSES, CLASSES[1:]))
+    with pytest.raises(InputError, match="fewer than two"):
+        kernel_distance(*points, classes=(CLASSES, ["e", *CLASSES[1:]]))
+
+
 # Precision and recall
 
 
@@ -216,55 +248,3 @@ def test_points_that_cannot_be_compared_are_refused(points):
     for measure in (frechet_distance, frechet_infinity, kernel_distance, precision_recall):
         with pytest.raises(InputError, match="points"):
             measure(gaussian(40, 2, 0), points)
-
-
-# Tables
-
-
-def test_a_table_has_every_side_and_the_classes_that_n_allows():
-    names = ["dog"] * 30 + ["rain"] * 6 + ["owl"] * 4
-    sides = {name: embedded(gaussian(40, 3, i, shift=i), names, name) for i, name in enumerate(("real", "near", "far"))}
-    table = distance_table(sides, "given")
-    assert list(table.columns) == DISTANCE_COLUMNS and set(table["embedding"]) == {"given"}
-    assert [tuple(row) for row in table[["side", "category"]].to_numpy()] == [
-        (side, category) for side in ("near", "far") for category in ("", "dog", "owl", "rain")
-    ]
-    near, far = (table[table["side"] == side].set_index("category") for side in ("near", "far"))
-    for name in ("fad", "fad_infinity", "fad_infinity_both", "kad"):
-        assert near.loc["", name] < far.loc["", name]
-    assert near.loc["", "precision"] > far.loc["", "precision"] and near.loc["dog", "n"] == 30
-    assert near.loc["dog"].notna().sum() > near.loc["rain"].notna().sum() > near.loc["owl"].notna().sum()
-    assert near.loc["rain", "note"] == "too few clips for precision_recall, fad, fad_infinity"
-    assert near.loc["owl", ["fad", "kad", "precision"]].isna().all() and near.loc["", "note"] == ""
-    assert (far.loc[["dog", "rain"], "kad_p_adjusted"] >= far.loc[["dog", "rain"], "kad_p"]).all()
-
-
-def test_clips_on_both_sides_and_too_many_dimensions_are_noted():
-    points = gaussian(22, 30, 0)
-    table = distance_table({"real": embedded(points), "codec": embedded(points + 0.1)}, "given")
-    assert "no more clips than dimensions" in table["note"][0] and "has 22 clips of the reference" in table["note"][0]
-    with pytest.raises(InputError, match="reference='held-out'"):
-        distance_table({"real": embedded(points)}, "given", reference="held-out")
-
-
-def test_equal_reference_points_leave_only_the_kernel_distance_out():
-    table = distance_table({"real": embedded(np.ones((25, 2))), "other": embedded(gaussian(25, 2, 1), name="o")}, "one")
-    assert np.isnan(table["kad"][0]) and table["fad"][0] > 0
-
-
-def test_every_embedding_has_its_rows_and_those_not_run_here_say_so():
-    rng = np.random.default_rng(0)
-    sounds = [rng.standard_normal(2_000).astype(np.float32) * level for level in np.linspace(0.01, 0.3, 12)]
-    sides = {
-        "real": as_sources(sounds[::2], RATE, names=list("abcdef")),
-        "generated": as_sources(sounds[1::2], RATE, names=list("ghijkl")),
-    }
-    embeddings = [StatisticsEmbedding(), NotRun("CLAP", "no weights"), StatisticsEmbedding(32, "coarse")]
-    table = measure_distances(sides, embeddings)
-    assert list(table["embedding"]) == ["statistics", "CLAP", "coarse"] and list(table.columns) == DISTANCE_COLUMNS
-    assert table["note"][1] == "not run here: no weights" and np.isnan(table["kad"][1])
-    assert table["dim"][0] == 168
-    tested = table.loc[[0, 2], ["kad_p", "kad_p_adjusted"]]
-    assert tested["kad_p_adjusted"].min() == pytest.approx(min(1, 2 * tested["kad_p"].min()))
-    with pytest.raises(InputError, match="selected the model"):
-        measure_distances(sides, embeddings, selected_by=[StatisticsEmbedding().content_hash])

@@ -140,7 +140,7 @@ def test_two_training_seeds_are_evaluated_together(run, tmp_path):
     assert report.facts["n_clips"]["generated tiny seed 1"] == 6 and report.facts["train_folds"] == [2, 3]
     assert "`generated`: model, tiny seed 1; n = 6" in describe_systems(report.evaluation_clips)
     text = findings_evaluation(report)
-    assert "model (tiny seed 1)" in text and "Over 2 training seeds" in text and "as far apart" in text
+    assert "model, tiny seed 1: " in text and "Over 2 training seeds" in text and "as far apart" in text
 
 
 def test_a_model_without_classes_is_compared_with_all_clips(tmp_path):

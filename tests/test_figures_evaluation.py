@@ -67,9 +67,11 @@ def test_metrics_that_say_nothing_are_left_out(table):
 
 
 def test_octaves_are_drawn_in_percent_for_real_and_model(table):
+    table.loc[table["system"] == "noise", "median"] = 0.8
     energy, modulation = octave_curves(table).axes
     assert len(energy.lines) == len(modulation.lines) == 7  # the model has two runs
     assert energy.lines[0].get_ydata() == pytest.approx(50)
+    assert energy.get_ylim()[0] == 0 and energy.get_ylim()[1] > 80  # the last curve has its place too
 
 
 def test_diversity_names_classes_and_systems(table):

@@ -163,5 +163,9 @@ def test_bad_clips_and_rates_are_refused():
             extended(noise(), rate)
 
 
-def test_the_description_names_every_added_metric():
-    assert all(f"`{name}`" in describe_extended() for name in EXTENDED)
+def test_the_description_has_a_row_for_each_metric_and_one_for_each_set_of_bands():
+    text = describe_extended()
+    single = [name for name in EXTENDED if not name.startswith(("octave", "modulation"))]
+    assert all(f"`{name}`" in text for name in single)
+    assert "`octave_63_hz` … `octave_8000_hz`" in text and "`modulation_0.5_1_hz` … `modulation_32_64_hz`" in text
+    assert text.count("\n") == 1 + len(single) + 2

@@ -12,6 +12,7 @@ from envsound.errors import InputError
 
 ALL = "all clips"
 MEAN = "mean over classes"
+LEAST_RESAMPLED = 3  # clips of a class; the one distance of two clips is the same in every resample
 COLUMNS = ["system", "run", "category", "n", "n_real", "spread", "spread_real", "ratio", "ratio_low", "ratio_high"]
 
 
@@ -79,7 +80,8 @@ def diversity_table(
     one for each class with at least two clips on either side, and the mean over those classes. `spread` is the mean
     distance of two different clips, in standard deviations of the real clips, as a root mean square over the metrics;
     `ratio` is spread / spread_real with its 95% percentile interval over resampled clips: 1 is as varied as real clips,
-    0 a model that always says the same. Raises InputError without real clips or when no metric varies over them.
+    0 a model that always says the same. A class of two clips has no interval, nor has a mean that it is in.
+    Raises InputError without real clips or when no metric varies over them.
     """
     points, resamples = standardised(clips, metrics), Resamples(seed, n_resamples)
     groups = clips.reset_index(drop=True).groupby(["system", "run"], sort=False).indices
@@ -115,11 +117,15 @@ def _spread_of(points: np.ndarray, names: np.ndarray, rows: np.ndarray, resample
 def _ratio(mine: list[Spread], real: list[Spread]) -> dict[str, Any]:
     """Return the mean spreads of one class or several, and their ratio with its interval."""
     value, reference = (float(np.mean([part.value for part in side])) for side in (mine, real))
-    resampled, references = (np.mean([part.resampled for part in side], axis=0) for side in (mine, real))
     row = {"n": sum(part.n for part in mine), "n_real": sum(part.n for part in real)}
     row |= {"spread": value, "spread_real": reference, "ratio": np.nan, "ratio_low": np.nan, "ratio_high": np.nan}
     if not reference > 0:
         return row
-    ratios = np.divide(resampled, references, out=np.full_like(resampled, np.nan), where=references > 0)
-    low, high = np.nanpercentile(ratios, INTERVAL) if not np.isnan(ratios).all() else (np.nan, np.nan)
-    return row | {"ratio": value / reference, "ratio_low": low, "ratio_high": high}
+    row["ratio"] = value / reference
+    if min(part.n for part in (*mine, *real)) >= LEAST_RESAMPLED:
+        resampled, references = (np.stack([part.resampled for part in side]) for side in (mine, real))
+        both = ~np.isnan(resampled + references)  # of a class whose resample holds one clip again and again, neither
+        sums = [np.where(both, side, 0.0).sum(axis=0) for side in (resampled, references)]
+        ratios = np.divide(*sums, out=np.full_like(sums[0], np.nan), where=sums[1] > 0)
+        row["ratio_low"], row["ratio_high"] = np.nanpercentile(ratios, INTERVAL)
+    return row

@@ -221,9 +221,8 @@ def _summaries(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     n = counts.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = counts @ values / n
-        centred = values - values.mean()
-        squares = counts @ centred**2 - n * (counts @ centred / n) ** 2
-        sd = np.sqrt(np.where(n > 1, squares.clip(min=0) / (n - 1), np.nan))
+        squares = (counts * (values - mean[:, None]) ** 2).sum(axis=1)
+        sd = np.sqrt(np.where(n > 1, squares / (n - 1), np.nan))
     reached = np.cumsum(counts, axis=1)
     lower = (2 * reached >= n[:, None]).argmax(axis=1)
     upper = (2 * reached > n[:, None]).argmax(axis=1)

@@ -195,15 +195,13 @@ def describe_systems(clips: pd.DataFrame) -> str:
 def findings_evaluation(report: EvaluationReport, alpha: float = ALPHA) -> str:
     """Return Markdown sentences: how many metrics tell a system from real, where the model is furthest."""
     table = report.evaluation[report.evaluation["ks"].notna() & (report.evaluation["note"] == "")]
-    parts = []
+    counts = []
     for (system, run), rows in table.groupby(["system", "run"], sort=False):
-        words = f"model ({run})" if run else SYSTEMS[system]
-        parts.append(f"{words} {(rows['p_holm'] < alpha).sum()}")
+        words = f"{SYSTEMS[system]}, {run}" if run else SYSTEMS[system]
+        counts.append(f"{words}: {(rows['p_holm'] < alpha).sum()}")
     n_tests = table.groupby(["system", "run"]).size().max()
-    text = (
-        f"Of {n_tests} metrics that can be tested, those that tell a system from real clips at {100 * alpha:g}% after "
-    )
-    text += f"Holm: {', '.join(parts)}. "
+    text = f"How many of {n_tests} metrics tell a system from real clips, at {100 * alpha:g}% after Holm: "
+    text += f"{'; '.join(counts)}. "
     model = table[table["system"] == "generated"]
     if not model.empty:
         top = model.loc[model["cliffs_delta"].abs().idxmax()]
@@ -247,4 +245,5 @@ def _seeds_sentence(seeds: pd.DataFrame) -> str:
 
 
 def _interval(row: pd.Series, name: str, digits: str) -> str:
-    return f"{row[name]:{digits}} ({row[f'{name}_low']:{digits}} to {row[f'{name}_high']:{digits}})"
+    ends = [row[f"{name}_low"], row[f"{name}_high"]]
+    return f"{row[name]:{digits}}" + ("" if pd.isna(ends).any() else f" ({ends[0]:{digits}} to {ends[1]:{digits}})")

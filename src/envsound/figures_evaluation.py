@@ -78,6 +78,8 @@ def octave_curves(table: pd.DataFrame) -> Figure:
         energy.set_xticks(OCTAVES_HZ, [f"{hz:g}" if hz < 1000 else f"{hz / 1000:g}k" for hz in OCTAVES_HZ])
         modulation.set(xlabel="modulation (Hz)", ylabel="share of the power (%)", title="Envelope")
         modulation.set_xticks(MODULATION_EDGES_HZ, [f"{hz:g}" for hz in MODULATION_EDGES_HZ])
+        for ax in (energy, modulation):
+            ax.set_ylim(bottom=0)  # at last: it keeps the top from growing
         fig.legend(*energy.get_legend_handles_labels(), loc="outside lower center", ncols=len(CURVES))
         return fig
 
@@ -151,7 +153,6 @@ def _curve(ax: Axes, places: np.ndarray, rows: pd.DataFrame, system: str, label:
         ax.fill_between(places, low, high, color=colour, alpha=0.18, lw=0)
     ax.set_xscale("log")
     ax.minorticks_off()
-    ax.set_ylim(bottom=0)
     ax.grid(axis="y")
 
 

@@ -4,6 +4,8 @@ All are taken over the whole clip, its silence included: a codec turns digital s
 cut silence away would treat the two sides of a comparison differently. What silence leaves undefined is NaN.
 """
 
+from itertools import groupby
+
 import numpy as np
 
 from envsound.clip_measures import (
@@ -196,8 +198,16 @@ def envelope_repetition(x: np.ndarray, sample_rate: int) -> float:
 
 
 def describe_extended() -> str:
-    """Return a Markdown table of EXTENDED: metric, column, unit, formula, and what it is and where it comes from."""
-    rows = [[m.label, f"`{name}`", m.unit or "1", m.formula, m.note] for name, m in EXTENDED.items()]
+    """Return a Markdown table of EXTENDED: metric, column, unit, formula, and what it is and where it comes from.
+
+    Metrics that differ in their band alone share a row.
+    """
+    rows = []
+    for (formula, note), group in groupby(EXTENDED.items(), key=lambda item: (item[1].formula, item[1].note)):
+        names, metrics = zip(*group, strict=True)
+        ends = (0,) if len(names) == 1 else (0, -1)
+        label = " … ".join(metrics[end].label for end in ends)
+        rows.append([label, " … ".join(f"`{names[end]}`" for end in ends), metrics[0].unit or "1", formula, note])
     return "\n".join(markdown_table(["metric", "column", "unit", "formula", "what it is"], rows))
 
 
