@@ -167,7 +167,9 @@ def test_all_tasks_can_be_done_by_mouse_alone(page, site, tmp_path):
             box = slider.bounding_box()
             page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)  # where it stood already
         on()
+    assert heading(page) == "Thank you"
     value = saved(page, lambda: page.click("button[type=submit]"), tmp_path)
+    assert value["listening_with"] == ""
     check(value, page, site, tmp_path, quality=4, score=50)
 
 

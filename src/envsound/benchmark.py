@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from envsound.benchmark_sides import (
 )
 from envsound.conformer import ModelConfig
 from envsound.device import choose_device
-from envsound.errors import InputError
+from envsound.errors import InputError, exit_code
 from envsound.files import write_json
 from envsound.machine import machine_facts, write_record
 from envsound.peak_memory import PeakMemory
@@ -256,13 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compile", action="store_true", help="time the model with torch.compile too")
     parser.add_argument("--out", default=OUT, help="folder for bench.json")
     options = parser.parse_args(arguments)
-    try:
-        bench(options.out, options.device, options.runs, options.peer, options.compile, lambda s: print(s, flush=True))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"Written to {options.out}/bench.json")
-    return 0
+    given = (options.out, options.device, options.runs, options.peer, options.compile)
+    show = partial(print, flush=True)
+    return exit_code(lambda: bench(*given, on_line=show), f"Written to {options.out}/bench.json")
 
 
 if __name__ == "__main__":

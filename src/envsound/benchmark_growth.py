@@ -20,7 +20,7 @@ from envsound.benchmark import OUT, turn_by_turn
 from envsound.benchmark_sides import PRECISIONS, SAMPLE_BATCH, TRAIN, Work, make_side, warm_up
 from envsound.conformer import ModelConfig
 from envsound.device import choose_device, choose_precision
-from envsound.errors import InputError
+from envsound.errors import InputError, exit_code
 from envsound.figures import save_figure
 from envsound.figures_speed import growth_figure
 from envsound.files import read_csv, write_csv
@@ -169,13 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
     parser.add_argument("--out", default=OUT, help="folder for growth.csv and its figure")
     options = parser.parse_args(arguments)
-    try:
-        grow(options.out, options.device, options.runs, options.max_seconds, options.precision)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"Written to {options.out}/growth.csv")
-    return 0
+    given = (options.out, options.device, options.runs, options.max_seconds, options.precision)
+    return exit_code(lambda: grow(*given), f"Written to {options.out}/growth.csv")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from scipy import signal
 
 from envsound.audio import SAMPLE_RATE
 from envsound.errors import InputError
+from envsound.metrics import Labelled
 
 BAND_EDGES_HZ = (0, 300, 3500, 5000)  # the last band reaches up to `max_hz`
 MODULATION_EDGES_HZ = (0.5, 1, 2, 4, 8, 16, 32, 64)
@@ -31,17 +32,10 @@ ONSET_FFT, ONSET_HOP_S, ONSET_MELS = 1024, 0.01, 64
 
 
 @dataclass(frozen=True)
-class Measure:
-    """How a measure is written and read: words, unit ("" for a ratio), and what it is."""
+class Measure(Labelled):
+    """How a measure is written and read: words, unit, and what it is."""
 
-    label: str
-    unit: str
     meaning: str
-
-    @property
-    def axis_label(self) -> str:
-        """The label with its unit, such as "Crest (dB)"."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
 BANDS: dict[str, Measure] = {

@@ -1,5 +1,19 @@
 """The one error a reader of this study is meant to see."""
 
+import sys
+from collections.abc import Callable
+
 
 class InputError(ValueError):
     """A request that cannot be met; the message names the file or parameter and what was expected."""
+
+
+def exit_code(run: Callable[[], object], done: str) -> int:
+    """Run a command and print `done`; return 0, or 1 for an InputError, of which only the message is shown."""
+    try:
+        run()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(done)
+    return 0
