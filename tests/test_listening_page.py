@@ -31,13 +31,14 @@ from envsound.listening_material import (
     low_anchor,
 )
 from envsound.listening_page import FOLDER, PAGE, contents, write_listening
+from envsound.paths import find_root
 from envsound.sound_pages import Run
 
 TELLING = ("reference", "anchor", "mine", "opus", "codec_", "model", "generated", "recording", "clip-0", "0.wav")
 
 
 def material_of(folder: Path) -> dict:
-    text = (folder / "material.js").read_text(encoding="utf-8")
+    text = (folder / "material.mjs").read_text(encoding="utf-8")
     return json.loads(re.fullmatch(r"window\.LISTENING = (.*);\n", text, re.DOTALL)[1])
 
 
@@ -195,7 +196,7 @@ def test_a_clip_that_was_published_from_a_run_is_judged_once(root):
 
 def test_nothing_the_page_loads_tells_what_a_sound_is(tmp_path):
     write_listening(two_clips(), two_trials(), tmp_path)
-    text = (tmp_path / "material.js").read_text().lower()
+    text = (tmp_path / "material.mjs").read_text().lower()
     assert not [word for word in TELLING if word in text]
     names = [path.stem for path in (tmp_path / "sounds").iterdir()]
     assert len(names) == 2 + 2 * 4 and all(re.fullmatch("[0-9a-f]{16}", name) for name in names)
@@ -272,3 +273,10 @@ def test_the_book_stages_the_test_and_the_chapter_includes_it(root):
 def test_the_page_loads_nothing_from_elsewhere():
     for path in (REPOSITORY / "book" / PAGE.parent).iterdir():
         assert not re.findall(r"https?://|//[a-z]+\.", path.read_text(encoding="utf-8")), path.name
+
+
+def test_the_page_adds_nothing_to_the_other_pages_of_the_book():
+    """jupyter-book puts every style and script below _static on all pages."""
+    page = find_root() / "book" / "_static" / "listening"
+    assert (page / "index.html").is_file()
+    assert not [path for path in page.rglob("*") if path.suffix in (".css", ".js")]

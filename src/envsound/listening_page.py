@@ -42,7 +42,7 @@ def stage_listening(
 ) -> Path:
     """Write the listening test of what is on this machine, and return the path of its key.
 
-    In `book_dir`: sounds, material.js and key.json in _static/generated/listening/, and, for the chapter to include,
+    In `book_dir`: sounds, material.mjs and key.json in _static/generated/listening/, and, for the chapter to include,
     executed/listening/contents.txt. `published` is data/published, `reports` data/runs/codec. Raises InputError for a
     sound that cannot be read.
     """
@@ -55,7 +55,7 @@ def stage_listening(
 
 
 def write_listening(clips: Sequence[Sound], trials: Sequence[Sequence[Sound]], folder: str | Path) -> dict[str, Any]:
-    """Write sounds/<id>.wav, material.js and key.json into `folder`, and return the material.
+    """Write sounds/<id>.wav, material.mjs and key.json into `folder`, and return the material.
 
     A trial's first sound is its reference, which is written twice: as the labelled reference and as a version among
     the others, so that no address gives it away. Every file has the same format.
@@ -72,7 +72,7 @@ def write_listening(clips: Sequence[Sound], trials: Sequence[Sequence[Sound]], f
     for name, sound in written.items():
         write_wav(folder / "sounds" / f"{name}.wav", sound.samples, SAMPLE_RATE)
     material = _material(clip_ids, clips, trial_ids, versions)
-    write_text(folder / "material.js", f"window.LISTENING = {json.dumps(material)};\n")
+    write_text(folder / "material.mjs", f"window.LISTENING = {json.dumps(material)};\n")
     key = {"format": KEY_FORMAT, "version": VERSION, "page": material["page"], "made_up": False}
     key["categories"] = sorted({sound.category for sound in clips})
     key["clips"] = [{"id": name, **_told(sound)} for name, sound in zip(clip_ids, clips, strict=True)]
