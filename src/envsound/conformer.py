@@ -95,8 +95,17 @@ class Convolution(nn.Module):
         h = F.glu(self.expand(self.norm(x)), dim=-1)
         if valid is not None:
             h = h * valid[..., None]
-        h = self.depthwise(h.transpose(1, 2)).transpose(1, 2)
+        h = self._over_time(h)
         return self.dropout(self.contract(F.silu(self.norm_inner(h))))
+
+    def _over_time(self, h: Tensor) -> Tensor:  # [batch, n_frames, inner]
+        if h.device.type != "cpu":
+            return self.depthwise(h.transpose(1, 2)).transpose(1, 2)
+        # As an image one pixel high with its channels last, which it is in memory: 10 to 20 times as fast on a CPU.
+        weight, padding = self.depthwise.weight[:, :, None], (0, self.depthwise.padding[0])
+        image = h.transpose(1, 2)[:, :, None]
+        image = F.conv2d(image, weight, self.depthwise.bias, padding=padding, groups=self.depthwise.groups)
+        return image[:, :, 0].transpose(1, 2)
 
 
 class ConformerBlock(nn.Module):

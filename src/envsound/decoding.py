@@ -90,8 +90,9 @@ def decode(
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
     model.eval()
     batch = _Batch(codes, valid, list(n_frames), conditions, generators)
-    for level in range(model.config.n_levels):
-        _decode_level(model, batch, level, config, on_step)
+    with torch.autocast(device.type, config.precision, enabled=config.precision != torch.float32):
+        for level in range(model.config.n_levels):  # all in one context, so that weights are cast once
+            _decode_level(model, batch, level, config, on_step)
     return batch.codes
 
 
@@ -177,9 +178,7 @@ def guided_scores(
     """
 
     def scores(codes: Tensor, valid: Tensor, classes: Tensor | None) -> Tensor:
-        enabled = config.precision != torch.float32
-        with torch.autocast(codes.device.type, config.precision, enabled=enabled):
-            return model.logits(model(codes, valid, classes), level).float()
+        return model.logits(model(codes, valid, classes), level).float()
 
     if classes is None or not config.guided:
         return scores(codes, valid, classes)
