@@ -46,7 +46,7 @@ def settings(n_levels: int, guided: bool) -> list[Setting]:
         Setting("steps at level 0", "12: published", steps(12)),
         Setting("steps at level 0", "16: SoundStorm", steps(16)),
         Setting("steps at level 0", "one code a pass", steps(ONE_CODE_A_STEP)),
-        Setting("steps at level 0", "by entropy, 20 nats a pass", {"entropy_budget": 20.0}),
+        Setting("steps at level 0", "by entropy, 100 nats a pass", {"entropy_budget": 100.0}),
         Setting("order of acceptance", "confidence with noise", {"order": "confidence", "order_noise": 1.0}),
         Setting("order of acceptance", "confidence alone", {"order": "confidence", "order_noise": 0.0}),
         Setting("order of acceptance", "random", {"order": "random"}),

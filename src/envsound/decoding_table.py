@@ -95,7 +95,7 @@ class Contest:
     codec: Codec
     requests: Sequence[Request]
     folder: Path
-    n_slow: int  # clips of a setting that decodes one code a pass
+    n_slow: int  # clips of a setting whose passes are many: one code a pass, or as the entropy asks
     batch_size: int = 8
     checkpoint_sha256: str = ""
 
@@ -107,7 +107,7 @@ class Contest:
         """
         clips, costs = [], []
         for number, (setting, config) in enumerate(tqdm(chosen, desc="settings", unit="setting")):
-            run, slow = f"{number:02d}", ONE_CODE_A_STEP in config.steps_per_level and not config.entropy_budget
+            run, slow = f"{number:02d}", config.entropy_budget > 0 or ONE_CODE_A_STEP in config.steps_per_level
             asked = list(self.requests[: self.n_slow] if slow else self.requests)
             costs.append({"run": run, "control": setting.control, "setting": setting.name} | self._make(asked, config))
             folder = self._folder(config)
