@@ -5,3 +5,10 @@ from envsound.torchaudio_import import install
 __version__ = "0.1.0"
 
 install()  # so that `import encodec` works after `import envsound`; imports nothing by itself
+
+
+def classify(path, top: int = 5):
+    """Return the `top` most probable of ten classes of sound in a recording; see `shipped_classifier.classify`."""
+    from envsound.shipped_classifier import classify as classify_file  # torch is imported when it is needed
+
+    return classify_file(path, top)

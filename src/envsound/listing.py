@@ -12,6 +12,7 @@ from envsound.files import inside
 
 FOLDER_COLUMNS = ("filename", "category", "fold")
 ESC50_COLUMNS = (*FOLDER_COLUMNS, "target", "esc10")
+URBANSOUND_NAMES = {"slice_file_name": "filename", "class": "category", "classID": "target"}  # UrbanSound8K's own
 TRUTH = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
@@ -19,6 +20,7 @@ def read_listing(csv_path: str | Path, required: Sequence[str]) -> pd.DataFrame:
     """Read a csv of clips; return clip_id, filename, fold, category, target, esc10, repeated.
 
     clip_id is the file name without an audio suffix; repeated is True where an earlier row has that clip_id.
+    A csv in UrbanSound8K's own columns is read as well; its files lie in a folder for each fold.
     Folds are ints. Where the csv has no target column, the target (int) is the class's rank in alphabetical
     order; where it has no esc10 column, esc10 is False.
     Raises InputError when the csv is missing, empty or unreadable, lacks a `required` column, or holds a fold
@@ -57,7 +59,11 @@ def _read_text(csv_path: str | Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # pandas' parser errors and wrong encodings are ValueErrors
         raise InputError(f"{csv_path}: not a readable csv ({str(error).strip()})") from None
     rows.columns = [str(name).strip() for name in rows.columns]
-    return rows.fillna("").apply(lambda column: column.str.strip())
+    rows = rows.fillna("").apply(lambda column: column.str.strip())
+    if set(URBANSOUND_NAMES) | {"fold"} <= set(rows.columns):
+        rows = rows.rename(columns=URBANSOUND_NAMES)
+        rows["filename"] = "fold" + rows["fold"] + "/" + rows["filename"]
+    return rows
 
 
 def _without_suffix(filename: str) -> str:

@@ -11,10 +11,10 @@ from tqdm.auto import tqdm
 from envsound.audio import SAMPLE_RATE, BadClip, Reading, read, read_clip
 from envsound.errors import InputError
 from envsound.listing import ESC50_COLUMNS, FOLDER_COLUMNS, audio_folders, choose, find_audio, read_listing
-from envsound.sources import esc50_folder, synthetic_folder
+from envsound.sources import esc50_folder, soundata_folder, synthetic_folder
 
-DATASETS = ("esc50", "folder", "synthetic")
-ESC50_CSV = "meta/esc50.csv"
+DATASETS = ("esc50", "urbansound8k", "folder", "synthetic")
+ESC50_CSV, URBANSOUND_CSV = "meta/esc50.csv", "metadata/UrbanSound8K.csv"
 TABLE_COLUMNS = ["clip_id", "filename", "path", "fold", "category", "target", "esc10", "n_samples", "seconds"]
 REPORT_COLUMNS = [
     "filename",
@@ -73,7 +73,7 @@ class Recordings:
 def load_recordings(
     dataset: str,
     data_dir: str = "",
-    csv_name: str = ESC50_CSV,
+    csv_name: str = "",
     esc10_only: bool = False,
     folds: Sequence[int] = (),
     categories: Sequence[str] = (),
@@ -85,8 +85,9 @@ def load_recordings(
 ) -> Recordings:
     """Find, filter and read every clip of a data set once.
 
-    dataset: "esc50" (the official layout in `data_dir`, or downloaded into `raw_dir` when that is empty),
-        "folder" (audio and a csv with filename, category and fold in `data_dir`) or "synthetic".
+    dataset: "esc50" or "urbansound8k" (the official layout in `data_dir`, or downloaded into `raw_dir` when that is
+        empty), "folder" (audio and a csv with filename, category and fold in `data_dir`) or "synthetic".
+    csv_name: relative to `data_dir`; "" is meta/esc50.csv, of UrbanSound8K metadata/UrbanSound8K.csv.
     folds, categories: an empty sequence takes all.
     clip_seconds: longer clips are cut to this, shorter ones kept as they are; sample_rate: Hz.
     Raises InputError when the request cannot be met; a clip that cannot be used is named in the report.
@@ -95,8 +96,9 @@ def load_recordings(
         raise InputError(f"dataset={dataset!r}: expected one of {', '.join(DATASETS)}")
     if not clip_seconds > 0 or sample_rate <= 0:
         raise InputError(f"clip_seconds={clip_seconds}, sample_rate={sample_rate}: expected both above zero")
+    csv_name = csv_name or (URBANSOUND_CSV if dataset == "urbansound8k" else ESC50_CSV)
     folder, csv_path = _place(dataset, data_dir, csv_name, synthetic_clips_per_class, synthetic_seed, raw_dir)
-    required = FOLDER_COLUMNS if dataset == "folder" else ESC50_COLUMNS
+    required = ESC50_COLUMNS if dataset in ("esc50", "synthetic") else FOLDER_COLUMNS
     required = (*required, "esc10") if esc10_only and "esc10" not in required else required
     chosen = choose(read_listing(csv_path, required), esc10_only, folds, categories)
     table, report = _scan(chosen, audio_folders(folder, csv_path), clip_seconds, sample_rate)
@@ -108,6 +110,7 @@ def load_recordings(
         )
     names = {
         "esc50": f"ESC-50 folder {folder.resolve().name}",
+        "urbansound8k": f"UrbanSound8K folder {folder.resolve().name}",
         "folder": f"folder {folder.resolve().name}",
         "synthetic": f"synthetic (not recordings), seed {synthetic_seed}",
     }
@@ -125,6 +128,9 @@ def _place(
     if dataset == "esc50" and not data_dir:
         folder = esc50_folder(raw_dir)
         return folder, folder / ESC50_CSV
+    if dataset == "urbansound8k" and not data_dir:
+        folder = soundata_folder(dataset, raw_dir)
+        return folder, folder / URBANSOUND_CSV
     if not data_dir or not Path(data_dir).is_dir():
         raise InputError(f"data_dir={str(data_dir)!r}: no such folder; expected audio and {csv_name} in it")
     return Path(data_dir), Path(data_dir) / csv_name

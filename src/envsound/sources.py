@@ -1,45 +1,52 @@
-"""Recordings for users who name no folder: ESC-50 from its publishers, or the synthetic stand-in."""
+"""Recordings for users who name no folder: ESC-50 or UrbanSound8K from their publishers, or the synthetic stand-in."""
 
 import http.client
+import tarfile
 import zipfile
 from pathlib import Path
 
 from envsound.errors import InputError
 
-ADVICE = "check the network, or set data_dir to a folder holding meta/ and audio/"
+ADVICE = "check the network, or set data_dir to a folder holding {}/ and audio/"
+TABLE_FOLDERS = {"esc50": "meta", "urbansound8k": "metadata"}  # where a data set's csv lies
 SYNTHETIC_RATE = 32_000  # Hz
 
 
 def esc50_folder(raw_dir: str | Path) -> Path:
-    """Return `raw_dir/esc50` holding the whole of ESC-50, downloaded and checksum-validated through soundata.
+    """Return `raw_dir/esc50` holding the whole of ESC-50; see `soundata_folder`."""
+    return soundata_folder("esc50", raw_dir)
 
-    A copy that is there already is validated again and not downloaded again.
+
+def soundata_folder(name: str, raw_dir: str | Path) -> Path:
+    """Return `raw_dir/name` holding the data set esc50 or urbansound8k, downloaded and validated through soundata.
+
+    A copy that is there already is validated again, by its checksums, and not downloaded again.
     Raises InputError when the download fails, or when files do not match soundata's checksums.
     """
     import soundata  # imports slowly and sets up logging: only those who download should pay for it
 
-    folder = Path(raw_dir) / "esc50"
-    dataset = soundata.initialize("esc50", data_home=str(folder))
+    folder, advice = Path(raw_dir) / name, ADVICE.format(TABLE_FOLDERS[name])
+    dataset = soundata.initialize(name, data_home=str(folder))
     problems = _problems(dataset)
     if problems is None or (problems and not (folder / "audio").exists()):
-        _download(dataset, folder)
+        _download(dataset, folder, name, advice)
         problems = _problems(dataset)
     if problems is None:
-        raise InputError(f"dataset='esc50': soundata has no index to validate {folder} with; {ADVICE}")
+        raise InputError(f"dataset={name!r}: soundata has no index to validate {folder} with; {advice}")
     if problems:
         raise InputError(
-            f"dataset='esc50': {len(problems)} files in {folder} are missing or fail their checksum "
-            f"(first: {problems[0]}); delete that folder and try again, or {ADVICE}"
+            f"dataset={name!r}: {len(problems)} files in {folder} are missing or fail their checksum "
+            f"(first: {problems[0]}); delete that folder and try again, or {advice}"
         )
     return folder
 
 
-def _download(dataset, folder: Path) -> None:
+def _download(dataset, folder: Path, name: str, advice: str) -> None:
     try:
         dataset.download()
-    except (OSError, http.client.HTTPException, zipfile.BadZipFile) as error:
+    except (OSError, http.client.HTTPException, zipfile.BadZipFile, tarfile.TarError) as error:
         _drop_damaged_archive(dataset, folder)
-        raise InputError(f"dataset='esc50': download into {folder} failed ({error}); {ADVICE}") from error
+        raise InputError(f"dataset={name!r}: download into {folder} failed ({error}); {advice}") from error
 
 
 def _problems(dataset) -> list[str] | None:

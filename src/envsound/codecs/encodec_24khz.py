@@ -79,9 +79,16 @@ class EnCodec24kHz:
 
         Raises InputError for the mask token or any other value that is not a code.
         """
+        return self.model.decoder(self.dequantise(codes))[:, 0].clamp(-1.0, 1.0)
+
+    @torch.no_grad()
+    def dequantise(self, codes: Tensor) -> Tensor:
+        """Return what codes [batch, 1..n_levels, n_frames] stand for before decoding: [batch, 128, n_frames].
+
+        The sum of the levels' code vectors. Raises InputError as `decode` does.
+        """
         check_codes(codes, self.n_levels, self.codebook_size)
-        levels_first = codes.long().to(self.device).transpose(0, 1)
-        return self.model.decoder(self.model.quantizer.decode(levels_first))[:, 0].clamp(-1.0, 1.0)
+        return self.model.quantizer.decode(codes.long().to(self.device).transpose(0, 1))
 
 
 def released_weights() -> Path:

@@ -54,6 +54,15 @@ class StoredCodec:
         check_codes(codes, self.n_levels, self.codebook_size)
         return self.model.decode(codes.long().to(self.model.device))
 
+    @torch.no_grad()
+    def dequantise(self, codes: Tensor) -> Tensor:
+        """Return what codes [batch, 1..n_levels, n_frames] stand for before decoding: [batch, latent_dim, n_frames].
+
+        The sum of the levels' code vectors. Raises InputError as `decode` does.
+        """
+        check_codes(codes, self.n_levels, self.codebook_size)
+        return self.model.quantizer.decode(codes.long().to(self.model.device))
+
 
 def save_codec(path: str | Path, model: Autoencoder) -> None:
     """Write a codec's weights as float16 safetensors, with its generator and shape in the file's metadata."""

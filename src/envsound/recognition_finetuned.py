@@ -1,0 +1,171 @@
+"""Recognisers that go on training the generative model: a Conformer over all levels of codes, and a readout.
+
+Model and readout learn together, on codes that are cropped, hidden and mixed anew at every step. No class is given to
+the model. `recognition_frozen` has the recognisers that leave it as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from envsound.code_identity import digest
+from envsound.code_sampling import CodeAugmentation, CodeBatch, even_windows, load_clips, padded, training_batch
+from envsound.conformer import MaskedConformer
+from envsound.readouts import embed_codes, layer_states, seeded_readout
+from envsound.recognition import Fold
+from envsound.recognition_conformer import ConformerSettings
+from envsound.recognition_pretraining import code_of
+from envsound.recognition_training import STATE, ClassifierSchedule, ClassifierTraining, judged
+from envsound.tensor_files import read_tensors, write_tensors
+
+SCORED_AT_ONCE = 16  # windows or clips
+ANSWER = "probabilities"
+
+
+class CodeClassifier(nn.Module):
+    """A Conformer without its generative heads, and a readout. With `frozen` the Conformer stays as it is."""
+
+    def __init__(self, model: MaskedConformer, readout: nn.Module, frozen: bool):
+        super().__init__()
+        model.heads = nn.ModuleList()  # a fifth of the weights, and of no use here
+        self.model, self.readout, self.frozen = model.requires_grad_(not frozen), readout, frozen
+
+    def train(self, mode: bool = True) -> "CodeClassifier":
+        """Switch dropout on or off; a frozen model has none at any time."""
+        super().train(mode)
+        if self.frozen:
+            self.model.eval()
+        return self
+
+    def forward(self, batch: CodeBatch) -> Tensor:
+        """Return class scores [batch, n_classes] of codes on this module's device."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            embedded = embed_codes(self.model, batch.codes)
+            if batch.share is not None:
+                share = batch.share[:, None, None]
+                embedded = share * embedded + (1 - share) * embedded[batch.other]
+            layers = layer_states(self.model, embedded, batch.valid)
+        return self.readout(layers, batch.valid)
+
+
+@dataclass(frozen=True)
+class FinetunedConformer(ConformerSettings):
+    """A Conformer that goes on learning with its readout; with `trunk_lr` 0 the readout alone learns.
+
+    Settings are those of `ConformerSettings`, `recognition_training.ClassifierSchedule` and
+    `code_sampling.CodeAugmentation`, and mean what they mean there. The defaults take about a quarter of an hour a fold
+    on two CPU cores. A test clip is heard in even windows of `crop_frames`, whose probabilities are averaged.
+    """
+
+    name: str = "Conformer, fine-tuned"
+    readout: str = "attention"  # mean | layers | attention
+    readout_dropout: float = 0.3
+    num_epochs: int = 10
+    batch_size: int = 16  # clips
+    lr: float = 1e-3  # highest, of the readout
+    trunk_lr: float = 3e-4  # highest, of the Conformer
+    warmup_fraction: float = 0.1
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    patience: int = 4  # epochs
+    crop_frames: int = 150  # 2 s at 75 frames/s; 0 = whole clips
+    skip_repeats: bool = True
+    masked_share: float = 0.1
+    level_dropout: float = 0.2
+    mixup: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.schedule()  # so that what is out of range is named at once
+        self.augmentation()
+
+    def schedule(self) -> ClassifierSchedule:
+        """Return the settings of the training loop."""
+        return ClassifierSchedule(**self.own(ClassifierSchedule))
+
+    def augmentation(self) -> CodeAugmentation:
+        """Return how codes are changed."""
+        return CodeAugmentation(**self.own(CodeAugmentation))
+
+    def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
+        """See `recognition.Recogniser`. `folder` holds the state of a training that goes on, then the answer."""
+        identity = self._identity(fold, seed)
+        path = Path(folder) / f"{ANSWER}.safetensors"
+        known = read_answer(path, identity)
+        if known is None:
+            known = self._train(fold, Path(folder), seed, identity)
+            write_tensors(path, {ANSWER: torch.from_numpy(known)}, ANSWER, {"identity": identity})
+            (Path(folder) / STATE).unlink(missing_ok=True)
+        return known
+
+    def _train(self, fold: Fold, folder: Path, seed: int, identity: str) -> np.ndarray:
+        schedule, augmentation = self.schedule(), self.augmentation()
+        classifier = self._classifier(fold, seed)
+        clips = load_clips(fold.train.codes_files, augmentation.skip_repeats)
+        watched = load_clips(fold.validation.codes_files, augmentation.skip_repeats)
+        targets = np.eye(len(fold.train.categories), dtype=np.float32)[fold.train.labels]
+        mask_token, labels = classifier.model.mask_token, torch.from_numpy(fold.validation.labels)
+
+        def batch_loss(rows: np.ndarray, draws: np.random.Generator) -> Tensor:
+            batch = training_batch([clips[row] for row in rows], targets[rows], augmentation, mask_token, draws)
+            batch = batch.to(self.place)
+            with self.autocast():
+                scores = classifier(batch)
+            return F.cross_entropy(scores.float(), batch.targets, label_smoothing=schedule.label_smoothing)
+
+        def validate() -> tuple[float, float]:
+            return judged(self._probabilities(classifier, watched), labels)
+
+        groups = [{"params": list(classifier.readout.parameters()), "lr": schedule.lr}]
+        if not classifier.frozen:
+            groups.append({"params": list(classifier.model.parameters()), "lr": schedule.trunk_lr})
+        training = ClassifierTraining(classifier, groups, len(clips), schedule, seed, folder, identity)
+        training.fit(batch_loss, validate, self.name)
+        return self._probabilities(classifier, load_clips(fold.test.codes_files, augmentation.skip_repeats)).numpy()
+
+    def _classifier(self, fold: Fold, seed: int) -> CodeClassifier:
+        model = self.weights().model(fold.train, seed)
+        n_classes = len(fold.train.categories)
+        readout = seeded_readout(self.readout, model, n_classes, self.readout_dropout, seed)
+        return CodeClassifier(model, readout, frozen=self.trunk_lr == 0).to(self.place)
+
+    @torch.no_grad()
+    def _probabilities(self, classifier: CodeClassifier, clips: Sequence[np.ndarray]) -> Tensor:
+        """Return float64 [n_clips, n_classes]: the mean over each clip's windows, or of the whole clip at once."""
+        windows = [even_windows(clip, self.crop_frames) for clip in clips]
+        flat = [window for of_clip in windows for window in of_clip]
+        found = []
+        for first in range(0, len(flat), SCORED_AT_ONCE):
+            codes, valid = padded(flat[first : first + SCORED_AT_ONCE], classifier.model.mask_token)
+            batch = CodeBatch(codes, valid, torch.empty(0)).to(self.place)
+            with self.autocast():
+                scores = classifier(batch)
+            found.append(scores.cpu().double().softmax(1))
+        parts = torch.cat(found).split([len(of_clip) for of_clip in windows])
+        return torch.stack([part.mean(0) for part in parts])
+
+    def _identity(self, fold: Fold, seed: int) -> str:
+        """Return a hash of all the answer depends on; of the test clips their codes alone."""
+        parts = [repr(self.settings()), self.weights().key(fold.train, seed), str(seed), fold.train.digest]
+        parts += [fold.validation.digest, self.reduced_precision, code_of("recognition_finetuned")]
+        return digest([*map(str, parts), *(file.stem for file in fold.test.codes_files)])
+
+    def settings(self) -> dict[str, Any]:
+        """See `recognition.Recogniser`."""
+        return self.settings_with("readout", "readout_dropout", ClassifierSchedule, CodeAugmentation)
+
+
+def read_answer(path: Path, identity: str) -> np.ndarray | None:
+    """Return stored probabilities, float64 [n, n_classes]; None when there are none of this identity."""
+    try:
+        tensors, header = read_tensors(path, ANSWER)
+        return tensors[ANSWER].numpy().copy() if header["identity"] == identity else None
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None

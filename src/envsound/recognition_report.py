@@ -1,0 +1,183 @@
+"""The report of the classification study: run the recognisers, write every table, and say what was found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from envsound.codecs.base import Codec
+from envsound.codes import encode_recordings
+from envsound.errors import InputError
+from envsound.files import read_csv, write_csv
+from envsound.published import PUBLISHED
+from envsound.recognition import Clips, Fold, Recogniser, clips_of, cross_validation
+from envsound.recognition_scores import Recognised, recognise
+from envsound.recognition_tables import (
+    CITED,
+    beside_table,
+    claim_table,
+    classes_table,
+    confusions_table,
+    pairs_table,
+    summary_table,
+)
+from envsound.recordings import Recordings
+
+SCORES_FOLDER = "recognisers"  # in a run's folder: checkpoints and scores of each recogniser, fold and seed
+CLIPS = "recognition_clips.csv"
+PAIRS, CLAIM = "recognition_pairs", "recognition_claim"
+NOTHING_BESIDE = pd.DataFrame({"beside": ["no other run was named"]})
+
+
+@dataclass(frozen=True)
+class Report:
+    """The tables of a run, by the name of their file without its suffix, and what the recognisers said."""
+
+    found: Recognised
+    tables: dict[str, pd.DataFrame]
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """recognition.csv."""
+        return self.tables["recognition"]
+
+    @property
+    def best(self) -> str:
+        """The recogniser of the highest accuracy among those that were run. Raises InputError when none was."""
+        measured = self.summary[self.summary["status"] == "measured"]
+        if measured.empty:
+            raise InputError("recognisers: none of them can run on this machine; expected at least one")
+        return str(measured.loc[measured["accuracy"].idxmax(), "recogniser"])
+
+    @property
+    def findings(self) -> str:
+        """The report in Markdown sentences; see `findings_recognition`."""
+        return findings_recognition(*(self.tables[name] for name in ("recognition", PAIRS, CLAIM)))
+
+
+def benchmark_of(dataset: str, esc10_only: bool) -> str:
+    """Return the name under which results on these recordings are cited; "" for one's own recordings or synthetic."""
+    if dataset == "esc50":
+        return "esc10" if esc10_only else "esc50"
+    return dataset if dataset == "urbansound8k" else ""
+
+
+def prepare(
+    recordings: Recordings, codec: Codec, folds: Sequence[int] = (), device: str | None = None
+) -> tuple[Clips, list[Fold]]:
+    """Encode the recordings, as far as the cache lacks their codes, and return them with the rounds to run."""
+    clips = clips_of(encode_recordings(recordings, codec, device=device))
+    return clips, cross_validation(clips, folds)
+
+
+def rounds_table(rounds: Sequence[Fold]) -> pd.DataFrame:
+    """Return who is what in each round: test fold, validation fold, and the number of clips of each part."""
+    rows = [(one.number, one.validation_fold, len(one.train), len(one.validation), len(one.test)) for one in rounds]
+    return pd.DataFrame(rows, columns=["test fold", "validation fold", "clips to train on", "to choose on", "to test"])
+
+
+def run_report(
+    recognisers: Sequence[Recogniser],
+    rounds: Sequence[Fold],
+    work_dir: str | Path,
+    seeds: Sequence[int] = (0,),
+    benchmark: str = "",
+    beside: str | Path = "",
+    n_resamples: int = 2000,
+    cited: str | Path = CITED,
+    published: str | Path = PUBLISHED,
+) -> Report:
+    """Run what is not finished and write the tables into `work_dir`, replacing older ones.
+
+    recognition.csv, recognition_folds.csv, recognition_classes.csv, recognition_pairs.csv, recognition_confusion.csv,
+    recognition_claim.csv, recognition_clips.csv; with `beside`, the folder of a finished run on another version of the
+    same clips, recognition_beside.csv. Raises InputError when `beside` is no such folder.
+    """
+    work_dir, draws = Path(work_dir), {"seed": seeds[0], "n_resamples": n_resamples}
+    other = read_csv(Path(beside) / CLIPS) if beside else None
+    found = recognise(recognisers, rounds, work_dir / SCORES_FOLDER, seeds)
+    tables = {
+        "recognition": summary_table(found, benchmark, cited, **draws),
+        "recognition_folds": found.folds,
+        "recognition_classes": classes_table(found, benchmark, published),
+        PAIRS: pairs_table(found, **draws),
+        "recognition_confusion": confusions_table(found),
+        CLAIM: claim_table(found, benchmark, **draws),
+        "recognition_clips": found.clips,
+    }
+    if other is not None:
+        tables["recognition_beside"] = beside_table(found, other, **draws)
+    for name, table in tables.items():
+        write_csv(work_dir / f"{name}.csv", table)
+    return Report(found, tables)
+
+
+def report_facts(recordings: Recordings, recognisers: Sequence[Recogniser], report: Report) -> dict[str, Any]:
+    """Return what the run's provenance should say: the data cut, every setting, and what could not run."""
+    return {
+        "data_cut": recordings.cut,
+        "n_clips": len(recordings.table),
+        "bad_clips": recordings.bad_clips["filename"].tolist(),
+        "recognisers": {one.name: one.settings() for one in recognisers},
+        "not_run": {one.name: one.reason for one in report.found.not_run},
+    }
+
+
+def shown_summary(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return recognition.csv for display: accuracies in percent, the best first, what was not run last."""
+    ordered = summary.sort_values("accuracy", ascending=False, na_position="last", kind="stable")
+    ordered = ordered.fillna({"source": "", "note": ""})  # a column of a csv that holds nothing is read as numbers
+    columns = {"recogniser": ordered["recogniser"], "status": ordered["status"]}
+    columns["accuracy (%)"] = [percent(value) for value in ordered["accuracy"]]
+    columns["95% interval"] = [
+        "–" if pd.isna(low) else f"{percent(low)} to {percent(high)}"
+        for low, high in zip(ordered["low"], ordered["high"], strict=True)
+    ]
+    columns["sd over folds"] = [percent(value) for value in ordered["sd_folds"]]
+    columns["folds"] = ["–" if pd.isna(n) else f"{n:.0f}" for n in ordered["n_folds"]]
+    columns["note"] = [source or note for source, note in zip(ordered["source"], ordered["note"], strict=True)]
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def percent(value: float) -> str:
+    """Return a share as percent with one digit; "–" where there is none."""
+    return "–" if pd.isna(value) else f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: no "-0.0"
+
+
+def findings_recognition(summary: pd.DataFrame, pairs: pd.DataFrame, claim: pd.DataFrame) -> str:
+    """Return Markdown sentences: the best recogniser, whether its lead is clear, and the published claim on classes."""
+    measured = summary[summary["status"] == "measured"].sort_values("accuracy", ascending=False, kind="stable")
+    if measured.empty:
+        return "No recogniser could be run here."
+    best = measured.iloc[0]
+    text = f"**{best['recogniser']}** names {percent(best['accuracy'])}% of {best['n_clips']:.0f} test clips rightly "
+    text += f"(95% interval {percent(best['low'])} to {percent(best['high'])}, {best['n_folds']:.0f} folds)."
+    if len(measured) > 1:
+        text += " " + _lead(best["recogniser"], measured.iloc[1]["recogniser"], pairs)
+    missing = summary.loc[summary["status"] == "not run here", "recogniser"]
+    text += f" Not run here: {', '.join(missing)}." if len(missing) else ""
+    row = claim[claim["recogniser"] == best["recogniser"]]
+    return text + (f" {_claim(row.iloc[0])}" if len(row) else "")
+
+
+def _lead(best: str, second: str, pairs: pd.DataFrame) -> str:
+    forward = (pairs["recogniser_a"] == best) & (pairs["recogniser_b"] == second)
+    backward = (pairs["recogniser_a"] == second) & (pairs["recogniser_b"] == best)
+    row = pairs[forward | backward].iloc[0]
+    low, high = (row["low"], row["high"]) if row["recogniser_a"] == best else (-row["high"], -row["low"])
+    words = "beyond what other clips could change" if low > 0 else "which other clips could turn round"
+    return (
+        f"Its lead over {second} is {percent(abs(row['difference']))} points "
+        f"({percent(low)} to {percent(high)}), {words}."
+    )
+
+
+def _claim(row: pd.Series) -> str:
+    verdict = "higher" if row["low"] > 0 else "lower" if row["high"] < 0 else "not clearly different"
+    return (
+        f"With it the classes published as strong come out {verdict}: {percent(row['strong'])}% against "
+        f"{percent(row['weak'])}% of those published as weak (difference {percent(row['low'])} to "
+        f"{percent(row['high'])} points)."
+    )

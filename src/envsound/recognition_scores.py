@@ -1,0 +1,147 @@
+"""Every recogniser on every fold: scored once, kept with what made it, and never scored twice."""
+
+import json
+import re
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from envsound.code_identity import module_hash
+from envsound.embeddings import NotRun
+from envsound.embeddings_pretrained import NotHere
+from envsound.files import atomic_path
+from envsound.recognition import Fold, Recogniser, check_scores, folder_name
+
+SCORES = "scores.npz"
+FOLD_COLUMNS = ["recogniser", "fold", "validation_fold", "seed", "n_train", "n_test", "n_right", "accuracy", "seconds"]
+CLIP_COLUMNS = ["recogniser", "seed", "fold", "clip", "source", "category", "heard", "is_right", "confidence"]
+CUT_FROM = (r"\d+-(\d+)-[A-Z]+-\d+", r"(\d+)-\d+-\d+-\d+")  # names of ESC-50's and UrbanSound8K's files: the recording
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a recogniser thinks of a test fold: probabilities float64 [n_test, n_classes], and the seconds it took."""
+
+    scores: np.ndarray
+    seconds: float
+
+
+@dataclass
+class Recognised:
+    """What all recognisers said.
+
+    folds: a row for each recogniser, fold and seed (FOLD_COLUMNS; seconds is the wall time of training and scoring);
+    clips: a row for each test clip of those (CLIP_COLUMNS; source is the recording it was cut from, confidence the
+    probability of what was heard); not_run: recognisers that cannot run on this machine, and why.
+    """
+
+    folds: pd.DataFrame
+    clips: pd.DataFrame
+    not_run: list[NotRun] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The recognisers that ran, in the order they were asked for."""
+        return list(dict.fromkeys(self.folds["recogniser"]))
+
+
+def recognise(
+    recognisers: Sequence[Recogniser], rounds: Sequence[Fold], folder: str | Path, seeds: Sequence[int] = (0,)
+) -> Recognised:
+    """Train and score every recogniser on every round with every seed; what is finished in `folder` is not done again.
+
+    A recogniser that raises NotHere has no row, on any fold. Raises InputError when one returns no probabilities.
+    """
+    folds, clips, not_run = [], [], []
+    with tqdm(total=len(recognisers) * len(rounds) * len(seeds), desc="recognisers", unit="fold") as bar:
+        for recogniser in recognisers:
+            found: list[tuple[Fold, int, Scored]] = []
+            try:
+                for fold in rounds:
+                    for seed in seeds:
+                        bar.set_postfix_str(f"{recogniser.name}, fold {fold.number}")
+                        found.append((fold, seed, score_fold(recogniser, fold, folder, seed)))
+                        bar.update()
+            except NotHere as error:
+                not_run.append(NotRun(recogniser.name, str(error)))
+                continue
+            folds += [_fold_row(recogniser.name, *one) for one in found]
+            clips += [_clip_rows(recogniser.name, *one) for one in found]
+    rows = pd.concat(clips, ignore_index=True) if clips else pd.DataFrame(columns=CLIP_COLUMNS)
+    return Recognised(pd.DataFrame(folds, columns=FOLD_COLUMNS), rows, not_run)
+
+
+def score_fold(recogniser: Recogniser, fold: Fold, folder: str | Path, seed: int) -> Scored:
+    """Return what a recogniser thinks of a round's test clips, from its file where that was made from the same."""
+    place = Path(folder) / folder_name(recogniser.name) / f"fold{fold.number}_seed{seed}"
+    identity = json.dumps(identity_of(recogniser, fold, seed), sort_keys=True)
+    kept = _read(place / SCORES, identity)
+    if kept is not None:
+        return kept
+    started = time.perf_counter()
+    scores = check_scores(recogniser.fit_and_score(fold, place, seed), fold, recogniser.name)
+    found = Scored(scores, round(time.perf_counter() - started, 3))
+    with atomic_path(place / SCORES) as temporary:
+        np.savez(temporary, scores=found.scores, seconds=found.seconds, identity=identity)
+    return found
+
+
+def identity_of(recogniser: Recogniser, fold: Fold, seed: int) -> dict[str, Any]:
+    """Return everything that a recogniser's scores of a round depend on: settings, clips, seed and code."""
+    return {
+        "settings": recogniser.settings(),
+        "code": module_hash(type(recogniser).__module__),
+        "folds": [fold.number, fold.validation_fold],
+        "clips": [part.digest for part in (fold.train, fold.validation, fold.test)],
+        "seed": seed,
+    }
+
+
+def _read(path: Path, identity: str) -> Scored | None:
+    """Return kept scores; None when there are none, they are damaged, or they were made from something else."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            if str(kept["identity"]) == identity:
+                return Scored(kept["scores"], float(kept["seconds"]))
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+    return None
+
+
+def _fold_row(name: str, fold: Fold, seed: int, scored: Scored) -> dict[str, Any]:
+    right = int((scored.scores.argmax(1) == fold.test.labels).sum())
+    row = {"recogniser": name, "fold": fold.number, "validation_fold": fold.validation_fold, "seed": seed}
+    row |= {"n_train": len(fold.train), "n_test": len(fold.test), "n_right": right, "accuracy": right / len(fold.test)}
+    return row | {"seconds": scored.seconds}
+
+
+def _clip_rows(name: str, fold: Fold, seed: int, scored: Scored) -> pd.DataFrame:
+    heard, categories = scored.scores.argmax(1), np.array(fold.test.categories)
+    names = clip_names(fold.test.files)
+    columns = {"recogniser": name, "seed": seed, "fold": fold.number, "clip": names}
+    columns |= {"source": [source_of(clip) for clip in names], "category": categories[fold.test.labels]}
+    columns |= {"heard": categories[heard], "is_right": heard == fold.test.labels, "confidence": scored.scores.max(1)}
+    return pd.DataFrame(columns, columns=CLIP_COLUMNS)
+
+
+def clip_names(files: Sequence[Path]) -> list[str]:
+    """Return a name for each file: its own without the suffix, after its folder's where two files are called alike."""
+    stems = Counter(file.stem for file in files)
+    return [file.stem if stems[file.stem] == 1 else f"{file.parent.name}/{file.stem}" for file in files]
+
+
+def source_of(clip: str) -> str:
+    """Return the recording that a clip was cut from, by the naming rules of ESC-50 and UrbanSound8K; else the clip.
+
+    Clips of one recording resemble each other and are right or wrong together.
+    """
+    found = next((match for pattern in CUT_FROM if (match := re.fullmatch(pattern, Path(clip).name))), None)
+    return found[1] if found else clip
