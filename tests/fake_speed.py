@@ -55,3 +55,16 @@ def make_speed_report(folder: Path) -> Path:
     step = {"step": "bench", "parameters": {"n_runs": 3}, "commit": "abc123", "device": "CPU x86_64, 2 threads"}
     write_json(folder / "provenance.json", {"run": str(folder), "steps": {"bench": step}})
     return folder
+
+
+def make_evaluation_speed(folder: Path) -> Path:
+    """Write evaluation_speed.json and its provenance into `folder` (data/runs/evaluation_speed) and return it."""
+    times = {"measure_s": 20.0, "tables_s": 5.0, "seconds": 25.0, "sample_rate_hz": 24_000, "peak_mib": 100.0}
+    result = {"machine": MACHINE, "platform": "Linux", "python": "3.12.1", "commit": "abc123", "n_jobs": 2}
+    result |= {"task": {"n_clips": 400, "seconds": 5.0, "n_classes": 50, "n_resamples": 1000}, "n_metrics": 30}
+    result |= {"cold": times, "warm": times | {"measure_s": 1.0, "seconds": 6.0}}
+    result["memory"] = [{"n_clips": 100, "peak_mib": 90.0}, {"n_clips": 400, "peak_mib": 100.0}]
+    result |= {"target_s": 60.0, "target_cores": 2, "met": True}
+    write_json(folder / "evaluation_speed.json", result)
+    write_json(folder / "provenance.json", {"run": str(folder), "steps": {}})
+    return folder

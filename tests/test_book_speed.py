@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from fake_speed import MACHINE, bench_result, growth, make_speed_report
+from fake_speed import MACHINE, bench_result, growth, make_evaluation_speed, make_speed_report
 
 from envsound import book
 from envsound.book_assets import Assets
@@ -29,13 +29,14 @@ def staged(root: Path) -> dict[str, str]:
 
 def test_the_chapter_includes_what_is_staged():
     chapter = (REPOSITORY / "book" / "speed.md").read_text(encoding="utf-8")
-    for name in ("bench", "growth"):
+    for name in ("bench", "growth", "evaluation"):
         assert f"```{{include}} executed/speed/{name}.txt\n```" in chapter
 
 
 def test_without_measurements_the_chapter_says_so(root):
     found = staged(root)
-    assert set(found) == {"bench", "growth"} and all("Nothing published yet" in text for text in found.values())
+    assert set(found) == {"bench", "growth", "evaluation"}
+    assert all("Nothing published yet" in text for text in found.values())
     assert "{{" not in found["bench"]
 
 
@@ -69,6 +70,17 @@ def test_growth_is_shown_with_its_machine(root):
     rows = growth()
     rows.loc[0, ["note", "seconds", "peak_mib"]] = ["out of memory", float("nan"), float("nan")]
     assert "| 5 | 1 | 2 | out of memory | 0.5 | – | 100 |" in "\n".join(growth_table(rows))
+
+
+def test_the_evaluation_is_shown_with_its_task_times_and_memory(root):
+    report = make_evaluation_speed(root / "data" / "runs" / "evaluation_speed")
+    publish_report(report, root / "data" / "published" / "evaluation_speed", kind_of(report))
+    text = staged(root)["evaluation"]
+    assert f"### {MACHINE}: evaluation" in text and ":Goal: under 60 s on 2 cores: met" in text
+    assert "2 × 400 clips of 5 s in 50 classes, 30 metrics at 24,000 Hz, 1000 resamples" in text
+    assert "| nothing measured before | 20 | 5 | 25 |" in text and "| read from the cache | 1 | 5 | 6 |" in text
+    assert "| 100 | 90 |" in text and "| 400 | 100 |" in text
+    assert not list(book.stage([]).glob("published_evaluation*"))
 
 
 def test_each_machine_has_its_part_and_none_is_a_page_of_results(root):

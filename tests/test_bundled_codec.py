@@ -11,6 +11,7 @@ from envsound.codecs import BUNDLED, load_codec
 from envsound.codecs.material import FREE
 from envsound.codecs.spectral_losses import log_mel_distance
 from envsound.codecs.systems import through_codec
+from envsound.errors import InputError
 from envsound.files import read_csv, read_json, sha256_file
 from envsound.paths import find_root
 from envsound.recordings import load_recordings
@@ -49,6 +50,15 @@ def test_card_levels_help_and_opus_at_6_kbps_is_beaten():
 def test_readme_shows_the_numbers_of_the_card():
     text = (FILE.parent / "README.md").read_text()
     assert CARD["content_hash"] in text and f"{CARD['held_out']['log_mel_distance_8_levels']:.2f}" in text
+
+
+def test_codes_stand_for_the_sum_of_their_code_vectors(codec):
+    codes = torch.from_numpy(np.random.default_rng(0).integers(codec.codebook_size, size=(1, codec.n_levels, 5)))
+    books = codec.model.quantizer.codebooks
+    expected = sum(books[level, codes[0, level]] for level in range(codec.n_levels)).T
+    torch.testing.assert_close(codec.dequantise(codes)[0], expected)
+    with pytest.raises(InputError, match="mask token"):
+        codec.dequantise(torch.full_like(codes, codec.codebook_size))
 
 
 def test_silence_stays_nearly_silent(codec):

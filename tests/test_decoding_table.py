@@ -68,7 +68,9 @@ def train(codec, tmp_path) -> pd.DataFrame:
         rng = np.random.default_rng(number)
         write_wav(path, rng.normal(0, (0.05, 0.2)[number % 2], FRAMES * 320), 24_000)
         save_codes(codes_file, rng.integers(0, 16, (LEVELS, FRAMES)), codec.content_hash, FRAMES * 320)
-        rows.append((path.name, str(path), number // 4 + 2, ("dog", "rain")[number % 2], FRAMES, FRAMES / 75, codes_file))
+        rows.append(
+            (path.name, str(path), number // 4 + 2, ("dog", "rain")[number % 2], FRAMES, FRAMES / 75, codes_file)
+        )
     names = ["filename", "path", "fold", "category", "n_frames", "seconds", "codes_file"]
     return pd.DataFrame(rows, columns=names)
 

@@ -148,6 +148,16 @@ def test_a_reduction_needs_clips():
         Reduced(Given(), np.eye(2))
 
 
+def test_activations_keep_their_scale_and_units_of_several_kinds_do_not():
+    reference = np.random.default_rng(0).standard_normal((40, 3)) * [1, 1, 1e-3]
+    quiet = [np.zeros(3), np.array([0, 0, 0.1])]  # the second stirs a dimension that hardly ever stirs
+    lengths = []
+    for standardised in (True, False):
+        points = Reduced(Given(), reference, standardised=standardised).embed(quiet, RATE)
+        lengths.append(np.linalg.norm(points[1] - points[0]))
+    assert lengths[0] > 90 and lengths[1] == pytest.approx(0.1, rel=0.01)
+
+
 # Who may report
 
 

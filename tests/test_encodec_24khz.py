@@ -126,8 +126,16 @@ def test_zeros_after_a_clip_change_its_last_partial_frame_only(codec, n_samples,
 
 @pytest.mark.parametrize("code", [-1, 1024])
 def test_what_is_not_a_code_is_not_decoded(codec, code):
-    with pytest.raises(InputError, match="codes: values"):
-        codec.decode(torch.full((1, 8, 3), code))
+    for read in (codec.decode, codec.dequantise):
+        with pytest.raises(InputError, match="codes: values"):
+            read(torch.full((1, 8, 3), code))
+
+
+def test_codes_stand_for_the_sum_of_their_code_vectors(codec):
+    codes = codec.encode(noise(1, 1600))
+    books = [layer.codebook for layer in codec.model.quantizer.vq.layers]
+    expected = sum(book[level] for book, level in zip(books, codes[0], strict=False)).T
+    torch.testing.assert_close(codec.dequantise(codes)[0], expected)
 
 
 def test_content_hash_follows_weights_and_levels(codec, weights):

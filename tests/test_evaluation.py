@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from envsound.evaluation import (
     pair_clips,
     results_folder,
 )
+from envsound.evaluation_report import TABLES
 from envsound.figures_audio import examples_of_run
 from envsound.files import read_csv, write_csv, write_wav
 from envsound.metrics import ACOUSTIC, acoustic, log_spectral_distance
@@ -220,14 +222,31 @@ def test_any_two_folders_are_compared_at_the_lower_rate(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "y" / "c.ogg", noise(4), 22_050)
     (tmp_path / "y" / "notes.txt").write_text("not audio")
     (tmp_path / "y" / "broken.wav").write_bytes(b"")
-    result = evaluate_run("nowhere", generated_dir=str(tmp_path / "x"), real_dir=str(tmp_path / "y"))
+    given = {"generated_dir": str(tmp_path / "x"), "real_dir": str(tmp_path / "y"), "cache_dir": tmp_path / "cache"}
+    result = evaluate_run("nowhere", **given, n_resamples=5)
     rows = result.metrics.set_index("clip")
     assert result.sample_rate == 16_000 and "16000 Hz" in result.notes[0]
-    assert set(rows.index) == {"dog/a.wav", "stereo.flac", "dog/b.wav", "c.ogg", "broken.wav"}
-    assert any("broken.wav" in note for note in result.notes)
+    assert set(rows.index) == {"dog/a.wav", "stereo.flac", "dog/b.wav", "c.ogg"}
+    assert any(note.startswith("Left out of real, 1 of 3: `broken.wav` (unreadable") for note in result.notes)
     assert dict(zip(result.pairs["generated"], result.pairs["real"], strict=True))["dog/a.wav"] == "dog/b.wav"
     assert rows.loc["stereo.flac", "duration_s"] == pytest.approx(4800 / 44_100, abs=1e-3)
-    assert (tmp_path / "out" / "table_metrics.csv").exists()
+    assert "2 of 2 pairs" in result.notes[-1]
+    written = {path.stem for path in (tmp_path / "out").iterdir()}
+    assert written == {"metrics", "pairs", "table_metrics", "skipped", *TABLES}
+
+
+def test_a_folder_is_compared_with_the_clips_of_a_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "results_folder", lambda *names: tmp_path / "out")
+    write_wav(tmp_path / "x" / "dog" / "a.wav", noise(0), RATE)
+    result = evaluate_run(run, generated_dir=str(tmp_path / "x"), n_resamples=5, cache_dir=tmp_path / "cache")
+    counts = {"real": 6, "generated": 1, "codec": 6, "real_other": 6}
+    assert result.metrics["side"].value_counts().to_dict() == counts
+    table = result.effects.evaluation.set_index(["system", "metric"])
+    assert table.loc[("codec", "rms"), "n"] == 6
+    codec = result.metrics[result.metrics["side"] == "codec"]
+    assert table.loc[("codec", "rms"), "mean"] == pytest.approx(codec["rms"].mean())
+    assert result.sides["generated"]["folder"].endswith("/x") and result.sides["real"]["folder"].endswith("/run")
+    assert not (run / "metrics.csv").exists()
 
 
 def test_folders_that_cannot_be_compared_are_refused(tmp_path):
@@ -249,7 +268,11 @@ def test_a_sample_outside_the_run_is_refused(run):
 def test_results_of_folders_do_not_overwrite_the_run(tmp_path):
     assert results_folder("data/runs/demo/fold1_seed0") == Path("data/runs/demo/fold1_seed0")
     folder = results_folder("data/runs/demo/fold1_seed0", str(tmp_path / "a" / "x"), "")
-    assert folder == Path("data/runs/folders/a_x_against_demo_fold1_seed0")
+    assert re.fullmatch(r"data/runs/folders/a_x_against_demo_fold1_seed0-[0-9a-f]{6}", folder.as_posix())
+    assert folder != results_folder("data/runs/demo/fold1_seed0", str(tmp_path / "b" / "a" / "x"), "")
+    for awkward in ("/", str(tmp_path / ("long " * 60)), str(tmp_path / "звук"), str(tmp_path / "\udcff")):
+        found = results_folder("run", awkward, awkward)
+        assert found.parent == folder.parent and len(found.name) < 150 and found.name.isascii()
 
 
 def test_the_summary_by_hand():

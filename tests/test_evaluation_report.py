@@ -12,6 +12,7 @@ from envsound import evaluation_report
 from envsound.codes import save_codes
 from envsound.controls_of_evaluation import SYSTEMS
 from envsound.diversity import ALL, MEAN
+from envsound.effects import SUMMARY, seed_table
 from envsound.errors import InputError
 from envsound.evaluation_report import (
     TABLES,
@@ -25,6 +26,7 @@ from envsound.evaluation_report import (
 )
 from envsound.files import read_csv, read_json, write_csv, write_json, write_wav
 from envsound.metrics_extended import PER_CLIP
+from envsound.training_seeds import other_seeds
 
 ROOT = Path(__file__).parents[1]
 RATE, SECONDS = 24_000, 0.19
@@ -58,9 +60,10 @@ def make_run(folder: Path, seed: int = 0, categories: tuple[str, str] = ("dog", 
     for number, name in enumerate(samples["filename"]):
         write_wav(folder / "samples" / name, noise(100 + 10 * seed + number, 4800, 0.05), RATE)
     write_csv(folder / "samples.csv", samples)
-    encoded = {"codec": "loud", "clip_seconds": 5.0, "dataset": "synthetic"}
+    encoded = {"codec": "loud", "clip_seconds": 5.0, "dataset": "synthetic", "device": f"machine {seed}"}
     trained = {"preset": "tiny", "fold": 1, "seed": seed, "train_folds": [], "validation_fold": 0}
-    steps = {"01_encode_clips": encoded, "02_train_model": trained}
+    sampled = {"seed": seed, "guidance_scale": 2.0, "checkpoint": f"seed{seed}/last.safetensors"}
+    steps = {"01_encode_clips": encoded, "02_train_model": trained, "03_sample_clips": sampled}
     facts = {"codec_hash": LoudnessCodec.content_hash}
     records = {name: {"parameters": given, "facts": facts} for name, given in steps.items()}
     for name, record in records.items():
@@ -106,6 +109,48 @@ def test_runs_that_differ_in_more_than_their_seed_are_refused(run, tmp_path, par
         read_runs(run, [other])
 
 
+def test_finished_runs_of_other_seeds_are_found_beside_a_run(tmp_path):
+    place = tmp_path / "tiny"
+    first, *others = (make_run(place / f"fold1_seed{seed}", seed) for seed in (0, 10, 2))
+    make_run(place / "fold2_seed3", 3)
+    make_run(tmp_path / "other" / "fold1_seed4", 4)
+    assert other_seeds(first) == ([path.as_posix() for path in sorted(others, key=lambda p: len(p.name))], [])
+    assert other_seeds(first, taken=[others[1]]) == ([others[0].as_posix()], [])
+    assert other_seeds(first, find=False) == ([], [])
+    runs = read_runs(first, other_seeds(first)[0])
+    assert [run.seed for run in runs] == [0, 2, 10]
+
+
+def test_runs_that_are_not_finished_or_differ_are_left_out_by_name(tmp_path):
+    first, *others = (make_run(tmp_path / "tiny" / f"fold1_seed{seed}", seed) for seed in range(6))
+    (others[0] / "provenance.json").unlink()
+    record = read_json(others[1] / "provenance.json")
+    del record["steps"]["03_sample_clips"]
+    write_json(others[1] / "provenance.json", record)
+    (others[2] / "samples" / "3.wav").unlink()
+    changed(others[3], "03_sample_clips", guidance_scale=3.0)
+    changed(others[4], "02_train_model", seed=0)
+    found, left_out = other_seeds(first)
+    assert found == []
+    reasons = [words.partition(": ")[2] for words in left_out]
+    assert reasons[0].startswith("not finished")
+    assert reasons[1] == "not finished, 03_sample_clips has not run"
+    assert reasons[2] == "lacks 1 of its 6 samples"
+    assert reasons[3] == "has guidance_scale 3.0, not 2.0"
+    assert reasons[4] == "has the training seed of another run, 0"
+
+
+def test_the_spread_over_seeds_is_that_of_the_runs_own_numbers():
+    rows = [("generated", f"tiny seed {seed}", "rms", 0.1 * seed) for seed in range(1, 4)]
+    table = pd.DataFrame(rows, columns=["system", "run", "metric", "cliffs_delta"]).assign(
+        **dict.fromkeys([*SUMMARY, "wasserstein", "ks"], 1.0)
+    )
+    (row,) = seed_table(table).to_dict("records")
+    assert row["n_runs"] == 3 and row["cliffs_delta_mean"] == pytest.approx(0.2)
+    assert row["cliffs_delta_sd"] == pytest.approx(0.1) and row["wasserstein_sd"] == 0
+    assert (row["cliffs_delta_lowest"], row["cliffs_delta_highest"]) == pytest.approx((0.1, 0.3))
+
+
 def test_floor_and_controls_know_the_training_folds_alone(run, tmp_path):
     changed(run, "02_train_model", train_folds=[2])
     clips = gather_clips(read_runs(run), LoudnessCodec(), tmp_path / "controls", seed=0)
@@ -138,7 +183,8 @@ def test_two_training_seeds_are_evaluated_together(run, tmp_path):
     diversity = report.diversity.set_index(["system", "run", "category"])["ratio"]
     assert diversity["copy", "", MEAN] == 0 < diversity["copy", "", ALL]
     assert report.facts["n_clips"]["generated tiny seed 1"] == 6 and report.facts["train_folds"] == [2, 3]
-    assert "`generated`: model, tiny seed 1; n = 6" in describe_systems(report.evaluation_clips)
+    text = describe_systems(report.evaluation_clips, ["fold1_seed2: not finished"])
+    assert "`generated`: model, tiny seed 1; n = 6" in text and "- left out: fold1_seed2: not finished" in text
     text = findings_evaluation(report)
     assert "model, tiny seed 1: " in text and "Over 2 training seeds" in text and "as far apart" in text
 
@@ -151,7 +197,9 @@ def test_a_model_without_classes_is_compared_with_all_clips(tmp_path):
     assert "one training seed" in findings_evaluation(report)
 
 
-def test_the_notebook_runs_on_a_finished_run(run, tmp_path):
+def test_the_notebook_runs_on_a_finished_run_and_the_seed_beside_it(tmp_path):
+    run = make_run(tmp_path / "fold1_seed0")
+    make_run(tmp_path / "fold1_seed1", 1)
     cells = json.loads((ROOT / "notebooks" / "14_evaluate.ipynb").read_text())["cells"]
     scope: dict = {}
     for cell in cells:
@@ -165,3 +213,5 @@ def test_the_notebook_runs_on_a_finished_run(run, tmp_path):
     assert made == {f"evaluation_{n}.{k}" for n in ("overview", "octaves", "diversity") for k in ("pdf", "png")}
     record = read_json(run / "provenance" / "14_evaluate.json")
     assert record["parameters"]["n_resamples"] == 5 and record["facts"]["sample_rate_hz"] == RATE
+    assert record["facts"]["training_seeds"] == [0, 1] and record["facts"]["runs_left_out"] == []
+    assert set(read_csv(run / "evaluation_seeds.csv")["n_runs"]) == {2}

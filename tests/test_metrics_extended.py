@@ -127,6 +127,8 @@ def test_silence_and_a_constant_leave_all_but_their_level_undefined():
 def test_what_a_clip_is_too_short_or_too_slow_for_is_undefined():
     assert undefined(extended(noise()[: RATE // 2], RATE)) == ENVELOPE
     assert undefined(extended(noise(), 16_000)) == {"octave_8000_hz"}
+    above_telephone = {"share_above_5000_hz", "octave_4000_hz", "octave_8000_hz"}
+    assert undefined(extended(noise(), 8_000)) == above_telephone
 
 
 @settings(max_examples=8, deadline=None)
@@ -158,8 +160,8 @@ def test_all_metrics_are_the_published_ones_and_the_added_ones():
 def test_bad_clips_and_rates_are_refused():
     with pytest.raises(InputError, match="no samples"):
         extended(np.array([]), RATE)
-    for rate in (10_000, 24_000.5):
-        with pytest.raises(InputError, match="above 10000"):
+    for rate in (1_999, 24_000.5):
+        with pytest.raises(InputError, match="at least 2000"):
             extended(noise(), rate)
 
 

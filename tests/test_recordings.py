@@ -185,7 +185,7 @@ def test_esc50_without_a_folder_is_downloaded(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "request_, message",
     [
-        ({"dataset": "urban"}, "dataset='urban': expected one of esc50, folder, synthetic"),
+        ({"dataset": "urban"}, "dataset='urban': expected one of esc50, urbansound8k, folder, synthetic"),
         ({"dataset": "folder", "data_dir": ""}, "data_dir='': no such folder"),
         ({"data_dir": "no/such/folder"}, "data_dir='no/such/folder': no such folder"),
         ({"csv_name": "meta/other.csv"}, r"other\.csv: no such file"),
@@ -211,3 +211,39 @@ def test_real_recordings():
     assert found.bad_clips.empty and found.table["n_samples"].between(1, 120_000).all()
     clip = found.load(found.table["clip_id"].iloc[0])
     assert np.isfinite(clip).all() and 0 < np.abs(clip).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def urban(tmp_path_factory) -> Path:
+    """A folder in UrbanSound8K's layout: ten folds of two clips of up to 4 s, some far shorter, of several rates."""
+    folder, rows = tmp_path_factory.mktemp("urban"), []
+    for fold in range(1, 11):
+        (folder / "audio" / f"fold{fold}").mkdir(parents=True)
+        for target, (name, seconds) in enumerate([("dog_bark", 4.5), ("gun_shot", 0.05 * fold)]):
+            file = f"{1000 + fold}-{target}-0-0.wav"
+            soundfile.write(folder / "audio" / f"fold{fold}" / file, noise(seconds, 8_000), 8_000)
+            rows.append((file, 1000 + fold, 0.0, seconds, 1, fold, target, name))
+    columns = ["slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class"]
+    write_csv(folder / "metadata" / "UrbanSound8K.csv", pd.DataFrame(rows, columns=columns))
+    return folder
+
+
+def test_urbansound8k_is_read_in_its_own_layout(urban):
+    found = load_recordings("urbansound8k", str(urban), clip_seconds=4.0)
+    assert found.bad_clips.empty and len(found.table) == 20
+    assert found.class_by_fold().loc[["dog_bark", "gun_shot"], list(range(1, 11))].to_numpy().tolist() == [[1] * 10] * 2
+    assert found.table["clip_id"].iloc[2] == "fold2/1002-0-0-0" and found.table["target"].tolist() == [0, 1] * 10
+    assert found.table["seconds"].max() == 4.0 and found.table["seconds"].min() == pytest.approx(0.05)
+    assert found.cut.startswith(f"UrbanSound8K folder {urban.name}, 2 classes, folds 1-10, 20 clips, 8 kHz sources")
+
+
+def test_a_missing_clip_of_urbansound8k_is_named(urban, tmp_path):
+    rows = pd.read_csv(urban / "metadata" / "UrbanSound8K.csv")
+    rows.loc[0, "slice_file_name"] = "gone.wav"
+    (tmp_path / "audio").symlink_to(urban / "audio")
+    (tmp_path / "metadata").mkdir()
+    rows.to_csv(tmp_path / "metadata" / "UrbanSound8K.csv", index=False)
+    found = load_recordings("urbansound8k", str(tmp_path), clip_seconds=0.1)
+    assert found.bad_clips["filename"].tolist() == ["fold1/gone.wav"]
+    with pytest.raises(InputError, match="lacks the column esc10"):
+        load_recordings("urbansound8k", str(urban), esc10_only=True)

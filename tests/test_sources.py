@@ -1,13 +1,14 @@
 """ESC-50 through soundata (a stand-in here: no network), and the synthetic stand-in."""
 
 import hashlib
+import tarfile
 from types import SimpleNamespace
 
 import pytest
 import soundata
 
 from envsound.errors import InputError
-from envsound.sources import esc50_folder, synthetic_folder
+from envsound.sources import TABLE_FOLDERS, esc50_folder, soundata_folder, synthetic_folder
 
 CLEAN = ({"clips": {}}, {"clips": {}})
 
@@ -21,8 +22,7 @@ class Soundata:
         self.remotes = {"all": archive}
 
     def __call__(self, name, data_home):
-        assert name == "esc50"
-        self.data_home = data_home
+        self.name, self.data_home = name, data_home
         return self
 
     def validate(self, verbose):
@@ -50,7 +50,7 @@ def stand_in(monkeypatch):
 def test_a_valid_copy_is_not_downloaded_again(tmp_path, stand_in):
     fake = stand_in(CLEAN)
     assert esc50_folder(tmp_path) == tmp_path / "esc50"
-    assert fake.n_downloads == 0 and fake.data_home == str(tmp_path / "esc50")
+    assert fake.n_downloads == 0 and (fake.name, fake.data_home) == ("esc50", str(tmp_path / "esc50"))
 
 
 @pytest.mark.parametrize("first", [FileNotFoundError(), ({"clips": {"1-1-A-0": ["a"]}}, {"clips": {}})])
@@ -91,8 +91,18 @@ def test_a_download_that_brings_no_index_is_an_error(tmp_path, stand_in):
         esc50_folder(tmp_path)
 
 
-def test_soundata_still_offers_what_is_used_here(tmp_path):
-    dataset = soundata.initialize("esc50", data_home=str(tmp_path))
+def test_urbansound8k_is_fetched_alike_and_its_own_layout_is_named(tmp_path, stand_in):
+    fake = stand_in(FileNotFoundError(), CLEAN)
+    assert soundata_folder("urbansound8k", tmp_path) == tmp_path / "urbansound8k"
+    assert (fake.name, fake.n_downloads) == ("urbansound8k", 1)
+    stand_in(FileNotFoundError(), failure=tarfile.ReadError("cut short"))
+    with pytest.raises(InputError, match=r"dataset='urbansound8k': download .* \(cut short\).* holding metadata/ and"):
+        soundata_folder("urbansound8k", tmp_path)
+
+
+@pytest.mark.parametrize("name", TABLE_FOLDERS)
+def test_soundata_still_offers_what_is_used_here(tmp_path, name):
+    dataset = soundata.initialize(name, data_home=str(tmp_path))
     assert all(remote.checksum and remote.filename for remote in dataset.remotes.values())
     assert callable(dataset.download) and callable(dataset.validate)
 

@@ -77,7 +77,7 @@ def _decode(path: str | Path, max_seconds: float | None) -> tuple[np.ndarray, in
             rate, total = stream.samplerate, stream.frames
             wanted = total if max_seconds is None else min(total, round((max_seconds + EDGE_SECONDS) * rate))
             samples = stream.read(wanted, dtype="float32", always_2d=True)
-    except (OSError, soundfile.SoundFileError) as error:
+    except (OSError, UnicodeError, soundfile.SoundFileError) as error:  # a name may be no UTF-8
         raise BadClip(path, f"unreadable: {_one_line(error)}") from None
     if total == 0:
         raise BadClip(path, "zero samples")

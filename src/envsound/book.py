@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envsound.book_assets import Assets
+from envsound.book_audit import AUDIT_REPORT, stage_audit
 from envsound.book_codec import CODEC_REPORT, CODEC_REPORTS, CodecClipsPage, stage_figures
-from envsound.book_engine import RULES, stage_rules
+from envsound.book_engine import RULES, stage_rules, stage_runs
+from envsound.book_evaluation import EvaluationChapter
 from envsound.book_gap import GAP_REPORT, stage_gap
+from envsound.book_nearest import NearestPairsPage
 from envsound.book_notebooks import NotebookStager, read_notebook
+from envsound.book_recognition import RECOGNITION_REPORTS, stage_recognition
 from envsound.book_speed import speed_reports, stage_speed
 from envsound.book_transfer import TRANSFER_REPORT, stage_transfer
 from envsound.drawings import write_drawings
@@ -57,7 +61,13 @@ def stage(run_dirs: Sequence[str | Path], book_dir: str | Path = "book") -> Path
     stage_speed(PUBLISHED, assets, book_dir)
     stage_gap(PUBLISHED / GAP_REPORT, assets, book_dir)
     stage_transfer(PUBLISHED / TRANSFER_REPORT, assets, book_dir)
+    stage_audit(PUBLISHED / AUDIT_REPORT, assets, book_dir)
+    stage_recognition(PUBLISHED / RECOGNITION_REPORTS, assets, book_dir)
     stage_rules(PUBLISHED / RULES, book_dir)
+    stage_runs(PUBLISHED, assets, book_dir)
+    EvaluationChapter(PUBLISHED, assets, book_dir).stage()
+    nearest = pages / "nearest_pairs.md"
+    write_text(nearest, NearestPairsPage(assets, nearest).write(runs))
     clips = pages / "codec_clips.md"
     write_text(clips, CodecClipsPage(assets, clips).write(RUNS / CODEC_REPORT, run_dirs))
     stage_listening(PUBLISHED, RUNS / CODEC_REPORT, runs, assets, book_dir)
@@ -105,7 +115,8 @@ def _stage_notebooks(runs: list[Run], assets: Assets, pages: Path) -> None:
 
 
 def _stage_published(runs: list[Run], assets: Assets, pages: Path) -> None:
-    others = {*(PUBLISHED / name for name in (*CODEC_REPORTS, GAP_REPORT, TRANSFER_REPORT)), *speed_reports(PUBLISHED)}
+    reports = (*CODEC_REPORTS, GAP_REPORT, TRANSFER_REPORT, AUDIT_REPORT, RECOGNITION_REPORTS)
+    others = {*(PUBLISHED / name for name in reports), *speed_reports(PUBLISHED)}
     folders = sorted(path for path in PUBLISHED.glob("*") if path.is_dir() and path not in others)
     for folder in folders:
         page = pages / f"published_{folder.name}.md"

@@ -1,13 +1,21 @@
-"""The book's chapter on the model and its decoder: the rules they keep, and the mistakes that the tests catch."""
+"""The book's chapter on the model and its decoder: rules and mistakes, decoding settings compared, what was learnt."""
 
 from pathlib import Path
 
 import pandas as pd
 
+from envsound.book_assets import Assets
+from envsound.book_facts import number, run_origin
+from envsound.decoding_table import CEILING, REAL, findings_settings
 from envsound.files import read_csv, write_text
+from envsound.metrics_extended import PER_CLIP
+from envsound.tables import markdown_table, wide
 
 RULES = "mutants.csv"  # in data/published, written by `make mutants`
 NOTHING = "*This copy of the repository holds no `data/published/mutants.csv`; `make mutants` writes it.*"
+NO_SETTINGS = "*No published run has been compared under other settings; notebook 15 does it.*"
+NO_TRAINING = "*No run has been published.*"
+SETTINGS_WORDS = "Every setting of every control: distance to real clips, accuracy and diversity, with 95% intervals."
 
 
 def stage_rules(path: str | Path, book_dir: str | Path) -> None:
@@ -30,3 +38,85 @@ def rules_list(rules: pd.DataFrame) -> list[str]:
 
 def _code(text: str) -> str:
     return f"`{' '.join(text.split())}`"
+
+
+def stage_runs(published: str | Path, assets: Assets, book_dir: str | Path) -> None:
+    """Write executed/engine/settings.txt and training.txt, which the chapter includes, from every published run.
+
+    published: data/published.
+    """
+    book_dir, folders = Path(book_dir), sorted(Path(published).glob("*/"))
+    settings = [line for folder in folders for line in _settings_section(folder, assets, book_dir / "engine.md")]
+    training = [line for folder in folders for line in _training_section(folder)]
+    for name, lines, nothing in (("settings", settings, NO_SETTINGS), ("training", training, NO_TRAINING)):
+        write_text(book_dir / "executed" / "engine" / f"{name}.txt", "\n".join(lines or [nothing]) + "\n")
+
+
+def settings_table(table: pd.DataFrame) -> list[str]:
+    """Return a table of `decoding_table.compare_settings` in Markdown, floor and ceiling first."""
+    header = ["control", "setting", "n", "passes", "s a clip", "distance", "furthest in", "heard as asked", "diversity"]
+    rows = [
+        [row["control"], str(row["setting"]), str(row["n"]), _value(row["passes"], "{:.0f}"),
+         _value(row["seconds_per_clip"], "{:.2f}"), _with_interval(row, "distance", "{:.2f}"),
+         f"{PER_CLIP[row['furthest']].label} ({row['furthest_delta']:+.2f})", _with_interval(row, "accuracy", "{:.0%}"),
+         _with_interval(row, "diversity", "{:.2f}")]
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+    return markdown_table(header, rows)
+
+
+def training_table(history: pd.DataFrame) -> list[str]:
+    """Return the loss of the last epoch in training.csv by level, beside that of code frequencies, in Markdown."""
+    history = history.astype({"level": str})
+    last = history[history["epoch"] == history["epoch"].max()]
+    sides = {split: rows.set_index("level") for split, rows in last.groupby("split")}
+    rows = []
+    for level, row in sides["validation"].iterrows():
+        known = float(row.get("unigram", float("nan")))
+        cells = [sides["train"].loc[level, "loss"], row["loss"], known, row["loss"] - known]
+        rows.append([str(level), *(_value(value, "{:.2f}") for value in cells)])
+    return markdown_table(["level", "training clips", "watched clips", "code frequencies", "difference"], rows)
+
+
+def _settings_section(folder: Path, assets: Assets, page: Path) -> list[str]:
+    if not (folder / "decoding.csv").is_file():
+        return []
+    table = read_csv(folder / "decoding.csv")
+    link = assets.link(folder / "figures" / "decoding_settings.png", folder.name, page)
+    figure = [f"```{{figure}} {link}", f":alt: {SETTINGS_WORDS}", ":width: 100%", "", SETTINGS_WORDS, "```", ""]
+    named = table["control"].isin([REAL, CEILING])
+    table = pd.concat([table[named], table[~named]])
+    words = findings_settings(table)
+    return [f"### {folder.name}", "", *_origin(folder), "", words, "", *(figure if link else []), *_shown(table)]
+
+
+def _shown(table: pd.DataFrame) -> list[str]:
+    return ["````{dropdown} Show the table", *wide(settings_table(table)), "````", ""]
+
+
+def _training_section(folder: Path) -> list[str]:
+    if not ((folder / "training.csv").is_file() and (folder / "ks.csv").is_file()):
+        return []
+    history = read_csv(folder / "training.csv")
+    epochs, minutes = history["epoch"].max(), history[["epoch", "seconds"]].drop_duplicates()["seconds"].sum() / 60
+    words = f":Training: {epochs} epochs in {number(float(minutes), 3)} minutes"
+    return [f"### {folder.name}", "", *_origin(folder), words, "", *wide(training_table(history))]
+
+
+def _origin(folder: Path) -> list[str]:
+    run = run_origin(folder)
+    fields = {"Data": run.get("data_cut"), "Commit": run.get("commit"), "Machine": run.get("device")}
+    return [f":{name}: {value}" for name, value in fields.items() if value]
+
+
+def _with_interval(row: dict, name: str, form: str) -> str:
+    if pd.isna(row[name]):
+        return "–"
+    ends = [row[f"{name}_low"], row[f"{name}_high"]]
+    return form.format(row[name]) + (
+        "" if pd.isna(ends).any() else f" ({form.format(ends[0])} to {form.format(ends[1])})"
+    )
+
+
+def _value(value: float, form: str) -> str:
+    return "–" if pd.isna(value) else form.format(value)

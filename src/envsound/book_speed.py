@@ -15,6 +15,7 @@ from envsound.publish import kind_of
 from envsound.tables import markdown_table, wide
 
 FRAGMENTS = "speed"  # the folder in executed/ whose files the chapter includes
+KINDS = ("speed", "evaluation_speed")  # of reports, by the folder that takes them
 PROFILE_ROWS = 6
 NOTHING = """:::{{admonition}} Nothing published yet
 This copy of the repository holds no {what}. The commands at the end of this page make one.
@@ -28,20 +29,22 @@ GROWTH_WORDS = (
 def speed_reports(published: str | Path) -> list[Path]:
     """Return the folders of `published`, data/published, that hold measurements of speed."""
     kinds = {folder: kind_of(folder) for folder in Path(published).glob("*/")}
-    return sorted(folder for folder, kind in kinds.items() if kind and kind.folder == "speed")
+    return sorted(folder for folder, kind in kinds.items() if kind and kind.folder in KINDS)
 
 
 def stage_speed(published: str | Path, assets: Assets, book_dir: str | Path) -> None:
-    """Write the fragments that the chapter includes: executed/speed/bench.txt and growth.txt.
+    """Write the fragments that the chapter includes: executed/speed/bench.txt, growth.txt and evaluation.txt.
 
     Without measurements each is a box that says so.
     """
     book_dir, reports = Path(book_dir), speed_reports(published)
     bench = [line for folder in reports for line in bench_section(folder)]
     growth = [line for folder in reports for line in growth_section(folder, assets, book_dir / "speed.md")]
+    evaluation = [line for folder in reports for line in evaluation_section(folder)]
     for name, lines, what in (
         ("bench", bench, "measurement beside the usual implementation"),
         ("growth", growth, "measurement of growth"),
+        ("evaluation", evaluation, "measurement of the evaluation"),
     ):
         text = "\n".join(lines) if lines else NOTHING.format(what=what)
         write_text(book_dir / "executed" / FRAGMENTS / f"{name}.txt", text + "\n")
@@ -140,6 +143,32 @@ def growth_table(rows: pd.DataFrame) -> list[str]:
         shown = [note if _is_text(note) else _cell(value) for value, note in zip(times, notes, strict=True)]
         body.append([*(f"{value:g}" for value in point), *shown, *(_whole(value) for value in cells["peak_mib"])])
     return markdown_table(header, body)
+
+
+def evaluation_section(folder: Path) -> list[str]:
+    """Return the Markdown lines of one machine's evaluation_speed.json; none where there is no such file."""
+    if not (folder / "evaluation_speed.json").is_file():
+        return []
+    result = read_json(folder / "evaluation_speed.json")
+    task, parts = result["task"], ("measure_s", "tables_s", "seconds")
+    times = {"nothing measured before": result["cold"], "read from the cache": result["warm"]}
+    rows = [[words, *(_cell(found[name]) for name in parts)] for words, found in times.items()]
+    met = {True: "met", False: "not met", None: "set for another task or number of processes"}[result["met"]]
+    fields = {
+        "Task": f"2 × {number(task['n_clips'])} clips of {task['seconds']:g} s in {task['n_classes']} classes, "
+        f"{result['n_metrics']} metrics at {number(result['cold']['sample_rate_hz'])} Hz, "
+        f"{number(task['n_resamples'])} resamples",
+        "Processes that measure": result["n_jobs"],
+        "Goal": f"under {result['target_s']:g} s on {result['target_cores']} cores: {met}",
+        "Commit": result["commit"],
+        "System": f"{result['platform']}, Python {result['python']}",
+    }
+    memory = [[f"{number(row['n_clips'])}", _whole(row["peak_mib"])] for row in result["memory"]]
+    return [
+        f"### {result['machine']}: evaluation", "", *(f":{name}: {value}" for name, value in fields.items()), "",
+        *wide(markdown_table(["", "measuring (s)", "comparing (s)", "together (s)"], rows)),
+        *wide(markdown_table(["clips a side", "peak memory of one process (MiB)"], memory)),
+    ]  # fmt: skip
 
 
 def findings(result: dict[str, Any], growth: pd.DataFrame) -> str:

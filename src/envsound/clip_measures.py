@@ -11,7 +11,7 @@ from math import gcd
 import librosa
 import numpy as np
 import pandas as pd
-from scipy import signal
+from scipy import fft, signal
 
 from envsound.audio import SAMPLE_RATE
 from envsound.errors import InputError
@@ -24,6 +24,7 @@ PITCH_HZ = (60.0, 500.0)
 SILENT = 2.0**-15  # one step of 16 bits: below it a sample counts as digital silence
 SPECTRUM_SAMPLES = 2048
 PITCH_FRAME_S, PITCH_HOP_S = 0.05, 0.02  # a frame holds three periods of the lowest pitch
+PITCH_BLOCK = 64  # frames taken together, so that a long clip needs no more memory than a short one
 ENVELOPE_HZ = 200  # rate of the energy envelope; twice the highest modulation and some room
 ENVELOPE_PADDED_S = 4.0  # so that even a short clip has points in the lowest modulation band
 SHORTEST_MODULATED_S = 1.0
@@ -136,12 +137,13 @@ def harmonicity(x: np.ndarray, sample_rate: int) -> float:
     size, hop = round(PITCH_FRAME_S * sample_rate), round(PITCH_HOP_S * sample_rate)
     x = np.pad(x, (0, max(0, size - x.size)))
     frames = np.lib.stride_tricks.sliding_window_view(x, size)[::hop]
-    frames = frames - frames.mean(axis=1, keepdims=True)
     first, last = int(sample_rate / PITCH_HZ[1]), int(np.ceil(sample_rate / PITCH_HZ[0]))
-    weights = (frames**2).sum(axis=1)
-    if not weights.any():
-        return float("nan")
-    return float(np.average(repetition(frames, first, last), weights=weights))
+    found, weights = np.empty((2, len(frames)))
+    for start in range(0, len(frames), PITCH_BLOCK):
+        block = slice(start, start + PITCH_BLOCK)
+        centred = frames[block] - frames[block].mean(axis=1, keepdims=True)
+        found[block], weights[block] = repetition(centred, first, last), (centred**2).sum(axis=1)
+    return float(np.average(found, weights=weights)) if weights.any() else float("nan")
 
 
 def repetition(frames: np.ndarray, first: int, last: int) -> np.ndarray:
@@ -191,7 +193,11 @@ def modulation_shares(x: np.ndarray, sample_rate: int) -> np.ndarray:
     """
     if x.size < SHORTEST_MODULATED_S * sample_rate:
         return np.full(len(MODULATION), np.nan)
-    slow = envelope(x, sample_rate)
+    return envelope_shares(envelope(x, sample_rate))
+
+
+def envelope_shares(slow: np.ndarray) -> np.ndarray:
+    """Return `modulation_shares` of a clip whose `envelope` is `slow`, float [n] at 200 Hz."""
     window = signal.windows.hann(slow.size, sym=False)
     wave = (slow - np.average(slow, weights=window)) * window
     if np.linalg.norm(wave) < LEAST_MODULATED * np.linalg.norm(slow * window):
@@ -205,11 +211,14 @@ def modulation_shares(x: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def _correlation(frames: np.ndarray, lags: np.ndarray) -> np.ndarray:
-    """Return the normalised cross-correlation of frames [n_frames, size] with themselves, [n_frames, n_lags]."""
+    """Return the normalised cross-correlation of frames [n_frames, size] with themselves, [n_frames, n_lags].
+
+    lags: ascending. The transform is long enough that at these lags nothing wraps around.
+    """
     size = frames.shape[1]
-    n_fft = 2 ** int(np.ceil(np.log2(2 * size)))
-    spectrum = np.abs(np.fft.rfft(frames, n_fft)) ** 2
-    products = np.fft.irfft(spectrum, n_fft)[:, lags]
+    n_fft = fft.next_fast_len(size + int(lags[-1]), real=True)
+    spectrum = np.abs(fft.rfft(frames, n_fft)) ** 2
+    products = fft.irfft(spectrum, n_fft)[:, lags]
     energy = np.pad(np.cumsum(frames**2, axis=1), ((0, 0), (1, 0)))  # [n_frames, size + 1]
     head, tail = energy[:, size - lags], energy[:, -1:] - energy[:, lags]
     scale = np.sqrt(head * tail)

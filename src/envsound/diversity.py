@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from envsound.effects import INTERVAL, Resamples
+from envsound.effects import INTERVAL, Resamples, in_blocks
 from envsound.errors import InputError
 
 ALL = "all clips"
@@ -63,11 +63,15 @@ def spread(distance: np.ndarray, counts: np.ndarray) -> np.ndarray:
     counts: how often each resample holds each clip, int [n_resamples, n]. A clip drawn twice is no pair: it would make
     every resample look narrower than the clips it is drawn from. NaN where a resample holds fewer than two clips.
     """
-    counts = counts.astype(np.float64)
     known = (~np.isnan(distance)).astype(np.float64)
     np.fill_diagonal(known, 0)
-    total = ((counts @ (known * np.nan_to_num(distance))) * counts).sum(axis=1)
-    pairs = ((counts @ known) * counts).sum(axis=1)
+    filled = known * np.nan_to_num(distance)
+
+    def sums(rows: np.ndarray) -> np.ndarray:
+        drawn = rows.astype(np.float64)
+        return np.stack([((drawn @ matrix) * drawn).sum(axis=1) for matrix in (filled, known)])
+
+    total, pairs = in_blocks(sums, counts)
     return np.divide(total, pairs, out=np.full(len(counts), np.nan), where=pairs > 0)
 
 

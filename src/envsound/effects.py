@@ -1,6 +1,6 @@
 """How far two sets of clips are apart in each metric: effect sizes, their intervals over resampled clips, tests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from envsound.errors import InputError
 from envsound.statistics import benjamini_hochberg, holm, ks_test
 
 INTERVAL = (2.5, 97.5)  # percent
+BLOCK = 2**18  # numbers; resamples are taken in blocks of so many, whatever the number of clips
 SUMMARY = ("mean", "sd", "median")
 EFFECTS = ("cliffs_delta", "wasserstein")
 ENDS = ("", "_low", "_high")
@@ -69,7 +70,18 @@ def resample_counts(n_clips: int, n_resamples: int, rng: np.random.Generator) ->
     """
     if n_clips < 1 or n_resamples < 1:
         raise InputError(f"n_clips={n_clips}, n_resamples={n_resamples}: expected at least one of each")
-    return rng.multinomial(n_clips, np.full(n_clips, 1 / n_clips), n_resamples)
+    return rng.multinomial(n_clips, np.full(n_clips, 1 / n_clips), n_resamples).astype(np.int32)
+
+
+def in_blocks(work: Callable[..., np.ndarray], *counts: np.ndarray) -> np.ndarray:
+    """Return what `work` makes of resamples, float [n_numbers, n_resamples], some resamples at a time.
+
+    counts: int [n_resamples, n_clips] each, of which `work` gets the same rows. So memory does not grow with the number
+    of clips, but for the counts themselves.
+    """
+    n_rows = max(1, BLOCK // max(1, sum(part.shape[1] for part in counts)))
+    starts = range(0, len(counts[0]), n_rows)
+    return np.concatenate([work(*(part[start : start + n_rows] for part in counts)) for start in starts], axis=1)
 
 
 def cliffs_delta(a: np.ndarray, b: np.ndarray) -> float:
@@ -92,7 +104,7 @@ def summary(sample: Sample) -> dict[str, float]:
         return row
     whole = np.ones((1, kept.values.size), dtype=np.int64)
     point = _summaries(kept.values, whole)[:, 0]
-    low, high = _percentiles(_summaries(kept.values, kept.counts))
+    low, high = _percentiles(in_blocks(lambda counts: _summaries(kept.values, counts), kept.counts))
     for place, name in enumerate(SUMMARY):
         row |= dict(zip((f"{name}{end}" for end in ENDS), (point[place], low[place], high[place]), strict=True))
     return row
@@ -126,11 +138,16 @@ def resampled_effects(a: Sample, b: Sample) -> np.ndarray:
     a, b: `Sample.defined`. NaN where a resample holds no clip.
     """
     pooled = np.unique(np.concatenate([a.values, b.values]))
-    shares = [_shares(part, pooled) for part in (a, b)]  # [n_resamples, n_pooled] each
-    below = [np.cumsum(part, axis=1) for part in shares]
-    distance = np.abs(below[0] - below[1])[:, :-1] @ np.diff(pooled)
-    delta = (shares[0] * (2 * below[1] - shares[1])).sum(axis=1) - 1  # 2 P(b < v) + P(b = v) - 1, over a
-    return np.stack([delta.clip(-1, 1), distance])
+
+    def effects_of(*counts: np.ndarray) -> np.ndarray:
+        parts = [Sample(side.values, rows) for side, rows in zip((a, b), counts, strict=True)]
+        shares = [_shares(part, pooled) for part in parts]  # [n_resamples, n_pooled] each
+        below = [np.cumsum(part, axis=1) for part in shares]
+        distance = np.abs(below[0] - below[1])[:, :-1] @ np.diff(pooled)
+        delta = (shares[0] * (2 * below[1] - shares[1])).sum(axis=1) - 1  # 2 P(b < v) + P(b = v) - 1, over a
+        return np.stack([delta.clip(-1, 1), distance])
+
+    return in_blocks(effects_of, a.counts, b.counts)
 
 
 def effect_table(clips: pd.DataFrame, metrics: Sequence[str], seed: int = 0, n_resamples: int = 1000) -> pd.DataFrame:
@@ -207,6 +224,8 @@ def _row(rows: pd.DataFrame, real: pd.DataFrame, name: str, resamples: Resamples
 
 def _percentiles(values: np.ndarray) -> np.ndarray:
     """Return the ends of the interval of values [n_numbers, n_resamples]: float [2, n_numbers], NaN where all are."""
+    if not np.isnan(values).any():
+        return np.percentile(values, INTERVAL, axis=1)  # many times faster than with NaNs
     ends, defined = np.full((2, len(values)), np.nan), ~np.isnan(values).all(axis=1)
     if defined.any():
         ends[:, defined] = np.nanpercentile(values[defined], INTERVAL, axis=1)

@@ -117,14 +117,23 @@ class StatisticsEmbedding:
 
 
 class Reduced:
-    """An embedding whose dimensions are standardised and projected on principal components of reference clips.
+    """An embedding projected on principal components of reference clips, its dimensions standardised if asked for.
 
     A covariance of many dimensions cannot be estimated from few clips, so no more components are kept than a tenth of
     the reference clips, and at least two. What no reference clip does differently from the others is lost; fit on
     clips that are on neither side of the comparison, such as the real clips of the training folds.
+
+    Standardise what has units of several kinds, not a network's activations: one that hardly ever stirs over the
+    reference clips would count as much as any other, and drown them all where it stirs for a new clip.
     """
 
-    def __init__(self, embedding: Embedding, reference: np.ndarray, max_components: int = MAX_COMPONENTS):
+    def __init__(
+        self,
+        embedding: Embedding,
+        reference: np.ndarray,
+        max_components: int = MAX_COMPONENTS,
+        standardised: bool = True,
+    ):
         """reference: points of `embedding`, [n_clips, dim], at least 3; max_components: 1 or more (InputError)."""
         n_clips, dim = reference.shape
         if n_clips < 3 or max_components < 1:
@@ -133,7 +142,8 @@ class Reduced:
         self.n_components = min(max_components, dim, n_clips - 1, max(2, n_clips // CLIPS_PER_COMPONENT))
         self.name = f"{embedding.name}, {self.n_components} components"
         self.mean, spread = reference.mean(axis=0), reference.std(axis=0)
-        self.scale = np.where(spread > 1e-9 * np.abs(self.mean).max(), spread, np.inf)  # constants become 0
+        varies = spread > 1e-9 * np.abs(self.mean).max()  # constants become 0
+        self.scale = np.where(varies, spread if standardised else 1.0, np.inf)
         self.pca = PCA(self.n_components, svd_solver="full").fit((reference - self.mean) / self.scale)
 
     def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:

@@ -13,10 +13,16 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from envsound.book_assets import slug
+from envsound.code_identity import digest
 from envsound.codecs import Codec, load_codec
 from envsound.codes import load_codes, recorded
 from envsound.errors import InputError
+from envsound.evaluation_report import EvaluationReport
+from envsound.file_names import code_span, printable
 from envsound.files import read_csv, write_csv
+from envsound.folders import Measuring, effect_report, measure_sides, metric_rows, side_facts, skipped_notes
+from envsound.metric_cache import CACHE
 from envsound.metrics import ACOUSTIC, acoustic, chosen, log_spectral_distance, spectral_convergence
 from envsound.published import PUBLISHED
 from envsound.sides import (
@@ -32,6 +38,8 @@ from envsound.sides import (
 from envsound.summary import summary_table
 
 SIDES = ("real", "generated", "codec", "real_other")
+FOLDERS = Path("data") / "runs" / "folders"
+NAME_LENGTH = 60  # letters of a folder's name that the name of its results keeps
 PAIR_COLUMNS = [
     "real", "generated", "category", "spectral_convergence", "log_spectral_distance",
     "real_energy", "generated_energy", "real_duration_s", "generated_duration_s",
@@ -40,19 +48,39 @@ PAIR_COLUMNS = [
 
 @dataclass
 class Evaluation:
-    """What an evaluation found: a row per clip, a row per pair, the summary, and what a reader must know."""
+    """What an evaluation found: a row per clip, a row per pair, the summary, and what a reader must know.
+
+    Of folders also: effect sizes, what was left out (columns `folders.SKIPPED_COLUMNS`), and `sides`, facts on each.
+    """
 
     metrics: pd.DataFrame
     pairs: pd.DataFrame
     table: pd.DataFrame
     sample_rate: int  # Hz, at which everything was measured
     notes: list[str] = field(default_factory=list)
+    effects: EvaluationReport | None = None
+    skipped: pd.DataFrame | None = None
+    sides: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
         """The data cut, for the provenance record."""
         counts = self.metrics["side"].value_counts()
-        return {"sample_rate_hz": self.sample_rate, "n_clips": counts.to_dict(), "notes": self.notes}
+        facts = {"sample_rate_hz": self.sample_rate, "n_clips": counts.to_dict(), "notes": self.notes}
+        if self.skipped is not None:
+            facts |= {"sides": self.sides, "n_skipped": len(self.skipped)}
+        return facts
+
+    def write(self, folder: str | Path) -> None:
+        """Write all tables into a folder: metrics.csv, pairs.csv, table_metrics.csv, of folders those of 14 as well."""
+        folder = Path(folder)
+        write_csv(folder / "metrics.csv", self.metrics)
+        write_csv(folder / "pairs.csv", self.pairs)
+        write_csv(folder / "table_metrics.csv", self.table)
+        if self.skipped is not None:
+            write_csv(folder / "skipped.csv", self.skipped)
+        if self.effects is not None:
+            self.effects.write(folder)
 
     def report(self, folder: str | Path) -> str:
         """Return a Markdown list: the common rate, counts, what could not be measured, where it lies."""
@@ -164,6 +192,32 @@ def evaluate(
     return Evaluation(rows, pairs, table, rate, _notes(sides, rows, rate))
 
 
+def evaluate_folders(
+    sides: dict[str, list[Source]],
+    folders: dict[str, str],
+    how: Measuring,
+    metrics: Sequence[str] = (),
+    seed: int = 0,
+    n_resamples: int = 1000,
+    published: str | Path = PUBLISHED,
+) -> Evaluation:
+    """Evaluate sides of which at least one is a folder of files; nothing is written.
+
+    Like `evaluate`, but what cannot be compared is left out (see `folders.measure_sides`), and effect sizes with
+    intervals are found for the extended metrics too. folders: what each side's folder is called.
+    """
+    measured = measure_sides(sides, how)
+    rows = metric_rows(measured, [name for name in chosen(metrics) if name in ACOUSTIC])
+    pairs = pair_clips(rows[rows["side"] == "generated"], rows[rows["side"] == "real"], seed)
+    pairs = measure_pairs(pairs, measured.sources["real"], measured.sources["generated"], measured.sample_rate)
+    return Evaluation(
+        rows, pairs, summary_table(rows, pairs, published), measured.sample_rate,
+        [*_notes(measured.sources, rows, measured.sample_rate), *skipped_notes(measured), _cut_note(pairs)],
+        effect_report(measured, folders.get("generated", ""), seed, n_resamples),
+        measured.skipped, side_facts(measured, folders),
+    )  # fmt: skip
+
+
 def evaluate_run(
     run_dir: str | Path,
     *,
@@ -176,21 +230,27 @@ def evaluate_run(
     generated_dir: str = "",
     real_dir: str = "",
     clip_seconds: float = 5.0,
+    min_seconds: float = 0.1,
     codec: str = "bundled",
     codec_weights: str = "",
     codec_weights_sha256: str = "",
     device: str = "auto",
+    n_resamples: int = 1000,
+    n_jobs: int = 1,
+    cache_dir: str | Path = CACHE,
 ) -> Evaluation:
-    """Evaluate a run, or any folders, and write metrics.csv, pairs.csv and table_metrics.csv.
+    """Evaluate a run, or any folders, and write the tables (`Evaluation.write`) to `results_folder`.
 
     Generated clips are those of the run's samples.csv, or all audio below `generated_dir`. Real clips are
     `n_real` of the run's codes.csv from `real_folds` (none: the held-out `fold`), or all audio below
     `real_dir`. Only a run's own recordings have the sides codec ("" for none) and real_other, which is drawn
-    from `train_folds` (none: all other folds). All clips are cut to `clip_seconds` (0: whole). The files go
-    to `results_folder`. Raises InputError for a request that cannot be met.
+    from `train_folds` (none: all other folds). All clips are cut to `clip_seconds` (0: whole). Only where a folder is
+    given are clips below `min_seconds` and silent ones left out, and the extended metrics taken, by `n_jobs` processes
+    and with intervals from `n_resamples` resamples. Raises InputError for a request that cannot be met.
     """
-    if clip_seconds < 0:
-        raise InputError(f"clip_seconds={clip_seconds}: expected 0 (whole clips) or more")
+    for name, value in (("clip_seconds", clip_seconds), ("min_seconds", min_seconds)):
+        if value < 0:
+            raise InputError(f"{name}={value}: expected 0 or more")
     if generated_dir:
         sides = {"generated": from_folder(generated_dir, clip_seconds)}
     else:
@@ -205,20 +265,32 @@ def evaluate_run(
         if codec:
             sides |= _codec_side(drawn, load_codec(codec, codec_weights, device, codec_weights_sha256))
         sides |= _floor_side(clips, others, len(drawn), real_seed, clip_seconds) if others else {}
-    result = evaluate({side: sides[side] for side in SIDES if side in sides}, metrics, real_seed)
-    folder = results_folder(run_dir, generated_dir, real_dir)
-    write_csv(folder / "metrics.csv", result.metrics)
-    write_csv(folder / "pairs.csv", result.pairs)
-    write_csv(folder / "table_metrics.csv", result.table)
+    sides = {side: sides[side] for side in SIDES if side in sides}
+    if generated_dir or real_dir:
+        how = Measuring(clip_seconds, min_seconds, n_jobs, cache_dir)
+        names = {"real": _last_parts(real_dir or run_dir), "generated": _last_parts(generated_dir or run_dir)}
+        result = evaluate_folders(sides, names, how, metrics, real_seed, n_resamples)
+    else:
+        result = evaluate(sides, metrics, real_seed)
+    result.write(results_folder(run_dir, generated_dir, real_dir))
     return result
 
 
 def results_folder(run_dir: str | Path, generated_dir: str = "", real_dir: str = "") -> Path:
-    """Return where an evaluation's files go: the run, or a folder named after the folders compared."""
+    """Return where an evaluation's files go: the run, or a folder in FOLDERS named after the folders compared.
+
+    Its name ends with a mark of their whole paths, so that equal names in different places do not meet.
+    """
     if not (generated_dir or real_dir):
         return Path(run_dir)
-    folders = [Path(name or run_dir).resolve() for name in (generated_dir, real_dir)]
-    return Path("data") / "runs" / "folders" / "_against_".join("_".join(path.parts[-2:]) for path in folders)
+    folders = [Path(name or run_dir).expanduser().resolve() for name in (generated_dir, real_dir)]
+    names = [slug("_".join(path.parts[-2:]))[:NAME_LENGTH] for path in folders]
+    return FOLDERS / f"{'_against_'.join(names)}-{digest(printable(str(path)) for path in folders)[:6]}"
+
+
+def _last_parts(folder: str | Path) -> str:
+    """Return the last two parts of a folder's path, as one shows them: the rest may be nobody's business."""
+    return printable("/".join(Path(folder).expanduser().resolve().parts[-2:]))
 
 
 def _codec_side(clips: pd.DataFrame, codec: Codec) -> dict[str, list[Source]]:
@@ -250,14 +322,21 @@ def _measured(source: Source, sample_rate: int, names: Sequence[str]) -> dict[st
     return {"n_samples": clip.size, "peak": peak, **{name: values[name] for name in names}, "problem": ""}
 
 
+def _cut_note(pairs: pd.DataFrame) -> str:
+    n_cut = int((pairs["real_duration_s"] != pairs["generated_duration_s"]).sum())
+    text = "Of a pair of unequal lengths only the first part is compared, as long as the shorter clip"
+    return f"{text}: {n_cut} of {len(pairs)} pairs."
+
+
 def _notes(sides: dict[str, list[Source]], rows: pd.DataFrame, rate: int) -> list[str]:
     stored = ", ".join(f"{side} {rates_of(clips)}" for side, clips in sides.items())
     notes = [f"Everything is measured at {rate} Hz, the lowest rate of any side (stored: {stored})."]
     counts = ", ".join(f"{side} n = {len(clips)}" for side, clips in sides.items())
     notes.append(f"Clips: {counts}.")
     for row in rows[rows["problem"] != ""].itertuples():
-        notes.append(f"Not measured: {row.side} {row.clip}: {row.problem}")
+        notes.append(f"Not measured: {row.side} {code_span(row.clip)}: {row.problem}")
     real, generated = (set(rows.loc[rows["side"] == side, "category"]) - {""} for side in ("real", "generated"))
     if generated - real:
-        notes.append(f"No real clip of {', '.join(sorted(generated - real))}: those are paired with any real clip.")
+        names = ", ".join(map(code_span, sorted(generated - real)))
+        notes.append(f"No real clip of {names}: those are paired with any real clip.")
     return notes

@@ -1,7 +1,7 @@
 """The extended evaluation of finished runs: who is compared, every clip measured, and the tables this makes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from envsound.codecs import load_codec
 from envsound.codecs.base import Codec
 from envsound.codes import recorded
 from envsound.controls_of_evaluation import SYSTEMS, Material, draw_like, make_controls
+from envsound.diversity import COLUMNS as DIVERSITY_COLUMNS
 from envsound.diversity import MEAN, diversity_table
 from envsound.effects import class_table, effect_table, seed_table
 from envsound.errors import InputError
@@ -140,6 +141,27 @@ def measure_clips(
     return clips.merge(measured, on="path", how="left", validate="many_to_one"), rate
 
 
+def tables_of(clips: pd.DataFrame, seed: int = 0, n_resamples: int = 1000) -> EvaluationReport:
+    """Return the tables of measured clips: columns CLIP_COLUMNS, PER_CLIP and problem, the system "real" among them.
+
+    The table of diversity is empty where no metric varies over the real clips.
+    """
+    names = list(PER_CLIP)
+    table = effect_table(clips, names, seed, n_resamples)
+    try:
+        diversity = diversity_table(clips, [name for name in names if name not in NOT_SPREAD], seed, n_resamples)
+    except InputError:
+        diversity = pd.DataFrame(columns=DIVERSITY_COLUMNS)
+    return EvaluationReport(
+        evaluation=table,
+        evaluation_by_class=class_table(clips, names, seed, n_resamples),
+        evaluation_seeds=seed_table(table),
+        diversity=diversity,
+        evaluation_clips=clips,
+        facts={"n_metrics": len(names)},
+    )
+
+
 def evaluate_runs(
     run_dir: str | Path,
     more_runs: Sequence[str | Path] = (),
@@ -159,13 +181,11 @@ def evaluate_runs(
     codec = load_codec(first.codec, first.codec_weights, device, first.codec_weights_sha256)
     clips = gather_clips(runs, codec, Path(run_dir) / "controls", seed)
     clips, rate = measure_clips(clips, first.clip_seconds, cache_dir, n_jobs)
-    names = list(PER_CLIP)
-    table = effect_table(clips, names, seed, n_resamples)
+    report = tables_of(clips, seed, n_resamples)
     counts = clips.groupby(["system", "run"], sort=False).size()
     facts = {
         "sample_rate_hz": rate,
         "n_clips": {" ".join(filter(None, key)): int(n) for key, n in counts.items()},
-        "n_metrics": len(names),
         "held_out_fold": first.fold,
         "train_folds": sorted(int(fold) for fold in set(clips.loc[clips["system"] == "real_other", "fold"])),
         "codec": codec.name,
@@ -173,42 +193,61 @@ def evaluate_runs(
         "training_seeds": [run.seed for run in runs],
         "problems": clips.loc[clips["problem"] != "", "problem"].drop_duplicates().tolist(),
     }
-    return EvaluationReport(
-        evaluation=table,
-        evaluation_by_class=class_table(clips, names, seed, n_resamples),
-        evaluation_seeds=seed_table(table),
-        diversity=diversity_table(clips, [name for name in names if name not in NOT_SPREAD], seed, n_resamples),
-        evaluation_clips=clips,
-        facts=facts,
-    )
+    return replace(report, facts=facts | report.facts)
 
 
-def describe_systems(clips: pd.DataFrame) -> str:
-    """Return a Markdown list of the systems in a table of clips, in words, with their runs and numbers of clips."""
+def describe_systems(clips: pd.DataFrame, left_out: Sequence[str] = ()) -> str:
+    """Return a Markdown list of the systems in a table of clips, in words, with their runs and numbers of clips.
+
+    left_out: runs beside the first that were found and not taken, in words.
+    """
     lines = []
     for (system, run), rows in clips.groupby(["system", "run"], sort=False):
         words = f"{SYSTEMS[system]}, {run}" if run else SYSTEMS[system]
         lines.append(f"- `{system}`: {words}; n = {len(rows)}")
+    lines += [f"- left out: {words}" for words in left_out]
     return "\n".join(lines)
 
 
-def findings_evaluation(report: EvaluationReport, alpha: float = ALPHA) -> str:
-    """Return Markdown sentences: how many metrics tell a system from real, where the model is furthest."""
-    table = report.evaluation[report.evaluation["ks"].notna() & (report.evaluation["note"] == "")]
-    counts = []
-    for (system, run), rows in table.groupby(["system", "run"], sort=False):
-        words = f"{SYSTEMS[system]}, {run}" if run else SYSTEMS[system]
-        counts.append(f"{words}: {(rows['p_holm'] < alpha).sum()}")
+def telling_apart(table: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
+    """Return how many metrics tell each system and run from real clips, from a table of `effects.effect_table`.
+
+    Columns: system, run; n_tests, of metrics that can be tested at all; n_apart, of those that the Kolmogorov-Smirnov
+    test rejects at `alpha` after Holm; apart, their names, the largest distance first.
+    """
+    rows = []
+    for (system, run), group in _tested(table).groupby(["system", "run"], sort=False):
+        apart = group[group["p_holm"] < alpha].sort_values("ks", ascending=False, kind="stable")["metric"]
+        rows.append((system, run, len(group), len(apart), list(apart)))
+    return pd.DataFrame(rows, columns=["system", "run", "n_tests", "n_apart", "apart"])
+
+
+def findings_evaluation(report: EvaluationReport, alpha: float = ALPHA, model: str = "model") -> str:
+    """Return Markdown sentences: how many metrics tell a system from real, where the model is furthest.
+
+    model: what the system "generated" is called.
+    """
+    names, table, counts = SYSTEMS | {"generated": model}, _tested(report.evaluation), []
+    if table.empty:
+        return "No metric can be tested."
+    for row in telling_apart(report.evaluation, alpha).itertuples():
+        words = f"{names[row.system]}, {row.run}" if row.run else names[row.system]
+        counts.append(f"{words}: {row.n_apart}")
     n_tests = table.groupby(["system", "run"]).size().max()
     text = f"How many of {n_tests} metrics tell a system from real clips, at {100 * alpha:g}% after Holm: "
     text += f"{'; '.join(counts)}. "
-    model = table[table["system"] == "generated"]
-    if not model.empty:
-        top = model.loc[model["cliffs_delta"].abs().idxmax()]
-        text += f"The model ({top['run']}) is furthest in **{PER_CLIP[top['metric']].label}**: Cliff's delta "
+    rows = table[table["system"] == "generated"]
+    if not rows.empty:
+        top = rows.loc[rows["cliffs_delta"].abs().idxmax()]
+        text += f"The {model} ({top['run']}) is furthest in **{PER_CLIP[top['metric']].label}**: Cliff's delta "
         text += f"{_interval(top, 'cliffs_delta', '+.2f')}. "
     text += " ".join(_spread_sentence(row) for _, row in _model_spread(report.diversity).iterrows())
     return text + _seeds_sentence(report.evaluation_seeds)
+
+
+def _tested(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose test says something: the metric is defined on both sides, and not the same throughout."""
+    return table[table["ks"].notna() & (table["note"] == "")]
 
 
 def _recordings(system: str, rows: pd.DataFrame) -> pd.DataFrame:
@@ -225,7 +264,7 @@ def _samples(run: RunSettings) -> pd.DataFrame:
 
 
 def _model_spread(diversity: pd.DataFrame) -> pd.DataFrame:
-    rows = diversity[diversity["system"] == "generated"]
+    rows = diversity[(diversity["system"] == "generated") & diversity["ratio"].notna()]
     return rows[rows["category"] == (MEAN if (rows["category"] == MEAN).any() else "all clips")]
 
 
@@ -235,7 +274,9 @@ def _spread_sentence(row: pd.Series) -> str:
 
 
 def _seeds_sentence(seeds: pd.DataFrame) -> str:
-    if seeds.empty or seeds["n_runs"].iloc[0] < 2:
+    if seeds.empty:
+        return ""
+    if seeds["n_runs"].iloc[0] < 2:
         return " With one training seed, how much training itself varies is not known."
     widest = seeds.loc[(seeds["cliffs_delta_highest"] - seeds["cliffs_delta_lowest"]).idxmax()]
     return (

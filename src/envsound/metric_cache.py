@@ -15,7 +15,7 @@ import pandas as pd
 import scipy
 from tqdm.auto import tqdm
 
-from envsound.audio import RESAMPLER, read_clip
+from envsound.audio import RESAMPLER, BadClip, read_clip
 from envsound.code_identity import module_hash
 from envsound.errors import InputError
 from envsound.files import read_json, sha256_bytes, sha256_file, write_json
@@ -39,8 +39,9 @@ def measure_files(
 ) -> pd.DataFrame:
     """Return every metric of PER_CLIP for audio files: columns path, the metrics, and problem, one row for each path.
 
-    A file that cannot be read or measured has NaN metrics and its `problem` in words; else that is "". Values are kept
-    in `cache_dir`, one file for each, named after all that they depend on (`cache_key`); equal files are measured once.
+    A file that cannot be read or measured has NaN metrics and its `problem`, "path: reason"; else that is "". Values
+    are kept in `cache_dir`, one file for each, named after all that they depend on (`cache_key`); equal files are
+    measured once.
     `n_jobs` processes measure what is missing; each holds one clip at a time, whatever the number of files.
     Raises InputError when n_jobs is below 1.
     """
@@ -67,25 +68,27 @@ def cache_key(sha256: str, request: Request, code: str) -> str:
 
 
 def measure_file(path: str | Path, request: Request) -> dict[str, Any]:
-    """Return the metrics of one file and its `problem`."""
+    """Return the metrics of one file and the `reason` for having none, without the path: equal files share both."""
     try:
         values = measure(read_clip(path, request.sample_rate, request.max_seconds or None), request.sample_rate)
     except InputError as error:
-        return {name: None for name in PER_CLIP} | {"problem": str(error)}
-    return {name: None if np.isnan(value) else value for name, value in values.items()} | {"problem": ""}
+        reason = error.reason if isinstance(error, BadClip) else str(error)
+        return {name: None for name in PER_CLIP} | {"reason": reason}
+    return {name: None if np.isnan(value) else value for name, value in values.items()} | {"reason": ""}
 
 
 def _kept_as(path: str | Path, request: Request, code: str, cache_dir: str | Path) -> Path | None:
     """Return the cache file of a path; None when there is nothing to hash."""
-    if not Path(path).is_file():
+    try:
+        return Path(cache_dir) / f"{cache_key(sha256_file(path), request, code)}.json"
+    except OSError:
         return None
-    return Path(cache_dir) / f"{cache_key(sha256_file(path), request, code)}.json"
 
 
 def _is_whole(file: Path) -> bool:
     """Say whether a cache file is there and holds what is asked of it; any other is measured again."""
     try:
-        return set(read_json(file)) == {*PER_CLIP, "problem"}
+        return set(read_json(file)) == {*PER_CLIP, "reason"}
     except (InputError, TypeError):
         return False
 
@@ -110,6 +113,6 @@ def _measure_and_keep(job: tuple[Path, str | Path], request: Request) -> None:
 
 
 def _row(path: str | Path, file: Path | None) -> dict[str, Any]:
-    found = {"problem": f"{path}: no such file"} if file is None else read_json(file)
+    found = {"reason": "no such file, or it may not be opened"} if file is None else read_json(file)
     values = {name: np.nan if found.get(name) is None else found[name] for name in PER_CLIP}
-    return {"path": str(path), **values, "problem": found["problem"]}
+    return {"path": str(path), **values, "problem": f"{path}: {found['reason']}" if found["reason"] else ""}

@@ -19,8 +19,8 @@ from envsound.clip_measures import (
     band_shares,
     crest_db,
     envelope,
+    envelope_shares,
     harmonicity,
-    modulation_shares,
     onset_rate,
     repetition,
 )
@@ -30,7 +30,8 @@ from envsound.tables import markdown_table
 
 OCTAVES_HZ = (63, 125, 250, 500, 1000, 2000, 4000, 8000)  # nominal centres; the exact ones halve down from 1000
 ABOVE = "share_above_5000_hz"
-LOWEST_RATE = 2 * 5000  # Hz; there must be something above 5 kHz
+LOWEST_RATE = 2000  # Hz; four samples in a period of the highest pitch that is looked for
+LOWEST_RATE_ABOVE = 2 * 5000  # Hz; at or below it there is nothing above 5 kHz
 FLUX_FRAME_S = 0.04  # frames follow one another without overlap
 ENVELOPE_EDGE = 10  # samples of the envelope at either end that the low-pass has mixed with silence
 REPETITION_S = (0.1, 2.0)  # lags at which loudness may repeat: steps, ticks, sirens, waves
@@ -100,12 +101,12 @@ def extended(clip: np.ndarray, sample_rate: int) -> dict[str, float]:
 
     Peak and crest are of the clip as it is; before anything else its mean is removed, as a constant is no sound. NaN:
     everything for digital silence, all but peak and crest for a constant, an octave that reaches beyond half the rate,
-    and for clips under 1 s what is taken from the envelope. Raises InputError when the clip is empty, not 1-D or not
-    finite, or the rate not a whole number above 10,000.
+    the share above 5 kHz at 10 kHz and less, and for clips under 1 s what is taken from the envelope. Raises InputError
+    when the clip is empty, not 1-D or not finite, or the rate not a whole number of at least 2,000.
     """
     x = checked_clip(clip)
-    if sample_rate != int(sample_rate) or sample_rate <= LOWEST_RATE:
-        raise InputError(f"sample_rate={sample_rate!r}: expected a whole number of Hz above {LOWEST_RATE}")
+    if sample_rate != int(sample_rate) or sample_rate < LOWEST_RATE:
+        raise InputError(f"sample_rate={sample_rate!r}: expected a whole number of Hz, at least {LOWEST_RATE}")
     found = dict.fromkeys(EXTENDED, float("nan"))
     if x.any():
         found |= {"peak_dbfs": float(20 * np.log10(np.abs(x).max())), "crest_db": crest_db(x)}
@@ -113,15 +114,21 @@ def extended(clip: np.ndarray, sample_rate: int) -> dict[str, float]:
         return found
     x = x - x.mean()
     octaves = octave_shares(x, sample_rate)
-    return found | {
-        ABOVE: band_shares(x, sample_rate, sample_rate / 2)[-1],
-        **{f"octave_{hz}_hz": share for hz, share in zip(OCTAVES_HZ, octaves.tolist(), strict=True)},
+    found |= {f"octave_{hz}_hz": share for hz, share in zip(OCTAVES_HZ, octaves.tolist(), strict=True)}
+    if sample_rate > LOWEST_RATE_ABOVE:
+        found[ABOVE] = band_shares(x, sample_rate, sample_rate / 2)[-1]
+    found |= {
         "harmonicity": harmonicity(x, sample_rate),
         "onset_rate_hz": onset_rate(x, sample_rate),
         "spectral_flux": spectral_flux(x, sample_rate),
-        "envelope_correlation_s": envelope_correlation_s(x, sample_rate),
-        "envelope_repetition": envelope_repetition(x, sample_rate),
-        **dict(zip(MODULATION, modulation_shares(x, sample_rate).tolist(), strict=True)),
+    }
+    if x.size < SHORTEST_MODULATED_S * sample_rate:
+        return found
+    slow = envelope(x, sample_rate)
+    return found | {
+        "envelope_correlation_s": envelope_correlation_s(slow),
+        "envelope_repetition": envelope_repetition(slow),
+        **dict(zip(MODULATION, envelope_shares(slow).tolist(), strict=True)),
     }
 
 
@@ -166,14 +173,14 @@ def spectral_flux(x: np.ndarray, sample_rate: int) -> float:
     return float(np.clip(1 - np.sum(magnitude[1:] * magnitude[:-1]) / scale, 0, 1))
 
 
-def envelope_correlation_s(x: np.ndarray, sample_rate: int) -> float:
+def envelope_correlation_s(slow: np.ndarray) -> float:
     """Return the lag in s at which the envelope's autocorrelation first falls below 1/e: how long loudness stays alike.
 
     R(k) = sum e_t e_(t+k) / sum e_t^2 with the mean of e removed, the biased estimate (Box and Jenkins 1976, section
-    2.1.5); e is `clip_measures.envelope`, at 200 Hz; between two lags the line between them counts. NaN for a clip
-    shorter than 1 s or of constant envelope.
+    2.1.5); between two lags the line between them counts. slow: `clip_measures.envelope` of at least 1 s, float [n] at
+    200 Hz. NaN for a constant envelope.
     """
-    wave = _envelope_wave(x, sample_rate)
+    wave = _wave(slow)
     if wave is None:
         return float("nan")
     correlation = np.fft.irfft(np.abs(np.fft.rfft(wave, 2 * wave.size)) ** 2)[: wave.size]
@@ -184,13 +191,13 @@ def envelope_correlation_s(x: np.ndarray, sample_rate: int) -> float:
     return float((after - 1 + (before - level) / (before - correlation[after])) / ENVELOPE_HZ)
 
 
-def envelope_repetition(x: np.ndarray, sample_rate: int) -> float:
+def envelope_repetition(slow: np.ndarray) -> float:
     """Return how well the envelope repeats itself after 0.1 to 2 s, at most half the clip, in [0, 1].
 
-    `clip_measures.repetition` of the envelope at 200 Hz with its mean removed: 1 for a clock, about 0.1 for noise. NaN
-    for a clip shorter than 1 s or of constant envelope.
+    `clip_measures.repetition` of the envelope with its mean removed: 1 for a clock, about 0.1 for noise. slow: as for
+    `envelope_correlation_s`. NaN for a constant envelope.
     """
-    wave = _envelope_wave(x, sample_rate)
+    wave = _wave(slow)
     if wave is None:
         return float("nan")
     first, last = (round(lag * ENVELOPE_HZ) for lag in REPETITION_S)
@@ -211,10 +218,8 @@ def describe_extended() -> str:
     return "\n".join(markdown_table(["metric", "column", "unit", "formula", "what it is"], rows))
 
 
-def _envelope_wave(x: np.ndarray, sample_rate: int) -> np.ndarray | None:
-    """Return the envelope without its ends and its mean; None when the clip is too short or its envelope constant."""
-    if x.size < SHORTEST_MODULATED_S * sample_rate:
-        return None
-    slow = envelope(x, sample_rate)[ENVELOPE_EDGE:-ENVELOPE_EDGE]
+def _wave(slow: np.ndarray) -> np.ndarray | None:
+    """Return an envelope without its ends and its mean; None when it is constant."""
+    slow = slow[ENVELOPE_EDGE:-ENVELOPE_EDGE]
     wave = slow - slow.mean()
     return wave if np.linalg.norm(wave) >= LEAST_MODULATED * np.linalg.norm(slow) else None

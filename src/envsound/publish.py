@@ -3,8 +3,9 @@
 `python -m envsound.publish data/runs/esc10/fold1_seed0` writes data/published/esc10/, and
 `python -m envsound.publish data/runs/codec/bundled`, the report of a codec, writes data/published/codec/; measurements
 of speed, data/runs/speed, go to data/published/speed/; `data/runs/domain_gap/<name>` and `data/runs/transfer/<name>`,
-what notebooks 11 and 12 made, go to data/published/domain_gap/ and data/published/transfer/. No recording is copied,
-and no path of the machine that made the run.
+what notebooks 11 and 12 made, go to data/published/domain_gap/ and data/published/transfer/, and
+`data/runs/recognition/<name>` of notebook 07 to data/published/recognition/<name>/, and `data/runs/audit/<name>` of
+notebook 16 to data/published/audit/. No recording is copied, and no path of the machine that made the run.
 """
 
 import argparse
@@ -25,6 +26,9 @@ from envsound.paths import go_to_root
 
 TABLES = ("table_metrics.csv", "ks.csv", "metrics.csv", "pairs.csv", "training.csv")
 EVALUATION = ("evaluation.csv", "evaluation_by_class.csv", "evaluation_seeds.csv", "diversity.csv")  # of notebook 14
+SETTINGS = ("decoding.csv",)  # of notebook 15
+LISTENERS = ("distances.csv", "distances_by_class.csv", "class_truth.csv", "class_training.csv", "confusion.csv")
+LISTENERS += ("memorisation.csv", "nearest.csv")  # of notebook 17; the clips themselves stay behind
 LARGEST_OPTIONAL = 200_000  # bytes; a larger table that a report can do without stays behind
 CLIP_COLUMNS = ["filename", "category", "seed", "n_frames", "seconds", "steps_per_level", "entropy_budget"]
 CLIP_COLUMNS += ["temperature", "fine_temperature", "top_k", "top_p", "order", "order_noise", "guidance_scale"]
@@ -34,11 +38,12 @@ CLIP_COLUMNS += ["guidance_end", "precision", "codec_hash", "checkpoint_sha256"]
 def publish(run_dir: str | Path, folder: str | Path, clips_per_category: int = 2) -> Path:
     """Write the published copy of a run into `folder`, replacing an older one, and return it.
 
-    What notebook 14 found goes along where it has run. Raises InputError when the run is not finished.
+    What notebooks 14, 15 and 17 found goes along where they have run. Raises InputError when the run is not finished.
     """
     run_dir, folder = Path(run_dir), Path(folder)
     with _replacing(run_dir, folder, (*TABLES, "samples.csv", "provenance.json"), "a finished run") as fresh:
-        for name in (*TABLES, *(name for name in EVALUATION if (run_dir / name).is_file())):
+        found = [name for name in (*EVALUATION, *SETTINGS, *LISTENERS) if (run_dir / name).is_file()]
+        for name in (*TABLES, *found):
             shutil.copyfile(run_dir / name, fresh / name)
         shutil.copytree(run_dir / "figures", fresh / "figures", ignore=shutil.ignore_patterns(".*"))
         write_csv(fresh / "clips.csv", _publish_clips(run_dir, fresh / "clips", clips_per_category))
@@ -49,13 +54,15 @@ def publish(run_dir: str | Path, folder: str | Path, clips_per_category: int = 2
 class ReportKind:
     """A kind of report beside the study's runs: the tables that tell it, those that may be missing, what it is called.
 
-    `folder` in data/published takes it; "" takes the name of the folder the report lies in.
+    `folder` in data/published takes it; "" takes the name of the folder the report lies in. keeps_name: there may be
+    several of this kind, and each keeps its own name below that folder.
     """
 
     needed: tuple[str, ...]
     words: str
     optional: tuple[str, ...] = ()
     folder: str = ""
+    keeps_name: bool = False
 
 
 REPORTS = (
@@ -66,8 +73,22 @@ REPORTS = (
     ),
     ReportKind(("gap.csv", "gap_codes.csv"), "a finished report of notebook 11"),
     ReportKind(("transfer.csv", "transfer_final.csv"), "a finished report of notebook 12"),
+    ReportKind(
+        tuple(f"audit_{name}.csv" for name in ("figures", "rates", "snr", "padding", "protocol", "ks", "classes")),
+        "a finished report of notebook 16",
+        ("audit_protocol_runs.csv", "audit_clips.csv"),
+        "audit",
+    ),
+    ReportKind(
+        ("recognition.csv", "recognition_folds.csv", "recognition_classes.csv", "recognition_pairs.csv"),
+        "a finished report of notebook 07",
+        ("recognition_confusion.csv", "recognition_claim.csv", "recognition_beside.csv"),
+        "recognition",
+        keeps_name=True,
+    ),
     ReportKind(("bench.json",), "finished measurements of speed", ("growth.csv",), "speed"),
     ReportKind(("growth.csv",), "finished measurements of speed", (), "speed"),
+    ReportKind(("evaluation_speed.json",), "a finished measurement of the evaluation", (), "evaluation_speed"),
 )
 
 
@@ -89,6 +110,12 @@ def publish_report(run_dir: str | Path, folder: str | Path, kind: ReportKind) ->
             shutil.copyfile(run_dir / name, fresh / name)
         _copy_figures(run_dir, fresh)
     return folder
+
+
+def _place_of(run_dir: Path, kind: ReportKind | None) -> Path:
+    """Return where a run or a report goes, relative to data/published."""
+    place = Path((kind.folder if kind else "") or run_dir.parent.name)
+    return place / run_dir.name if kind and kind.keeps_name else place
 
 
 def _is_small(path: Path) -> bool:
@@ -154,8 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     go_to_root()
     kind = kind_of(options.run_dir)
-    name = (kind.folder if kind else "") or Path(options.run_dir).parent.name
-    target = options.to or Path("data") / "published" / name
+    target = options.to or Path("data") / "published" / _place_of(Path(options.run_dir), kind)
     try:
         if kind is None:
             print(publish(options.run_dir, target, options.clips_per_category))

@@ -14,6 +14,7 @@ from envsound.audio import read_clip
 from envsound.codecs import Codec
 from envsound.codes import load_codes
 from envsound.errors import InputError
+from envsound.file_names import printable
 from envsound.files import inside, read_csv
 
 AUDIO_SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
@@ -25,7 +26,8 @@ class Source:
     """One clip of one side of a comparison.
 
     `load(rate)` returns it as float32 [n_samples], mono, at `rate` Hz, or raises InputError. `sample_rate` is
-    what it was stored at (0 when unknown), `category` "" and `fold` 0 when it has none.
+    what it was stored at (0 when unknown), `category` "" and `fold` 0 when it has none. `path` is its file, "" for what
+    is decoded.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Source:
     sample_rate: int = 0
     category: str = ""
     fold: int = 0
+    path: str = ""
 
 
 def from_file(path: str | Path, name: str = "", category: str = "", fold: int = 0, max_seconds: float = 0) -> Source:
@@ -44,16 +47,18 @@ def from_file(path: str | Path, name: str = "", category: str = "", fold: int = 
         sample_rate=_stored_rate(path),
         category=category,
         fold=fold,
+        path=str(path),
     )
 
 
 def from_folder(folder: str | Path, max_seconds: float = 0) -> list[Source]:
     """Return every audio file below a folder, sorted by name; its category is its subfolder ("" at the top).
 
+    Names and categories are `printable`.
     Files that soundfile cannot open count as audio only when their suffix says so: those are kept, so that
     the evaluation can name them. Raises InputError when the folder is missing or holds no audio.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder, expected a folder of audio files")
     found = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".") and _is_audio(p)]
@@ -61,7 +66,7 @@ def from_folder(folder: str | Path, max_seconds: float = 0) -> list[Source]:
         raise InputError(f"{folder}: holds no file that soundfile can read, expected a folder of audio files")
     names = [path.relative_to(folder) for path in found]
     return [
-        from_file(path, name.as_posix(), "" if name.parent == Path() else name.parent.as_posix(), 0, max_seconds)
+        from_file(path, printable(name.as_posix()), printable(name.parent.as_posix().removeprefix(".")), 0, max_seconds)
         for path, name in zip(found, names, strict=True)
     ]
 
@@ -131,7 +136,7 @@ def text_column(table: pd.DataFrame, name: str) -> list[str]:
 def _stored_rate(path: str | Path) -> int:
     try:
         return int(soundfile.info(str(path)).samplerate)
-    except (RuntimeError, TypeError, OSError):
+    except (RuntimeError, TypeError, OSError, UnicodeError):
         return 0
 
 

@@ -72,9 +72,7 @@ class Trainer:
         self.folder, self.table = Path(run_dir) / "checkpoints", Path(run_dir) / "training.csv"
         self.precision = choose_precision(config.precision, device)
         strategy = "ddp" if n_processes > 1 else "auto"
-        self.fabric = Fabric(
-            accelerator=device.type, strategy=strategy, devices=n_processes, precision=self.precision
-        )
+        self.fabric = Fabric(accelerator=device.type, strategy=strategy, devices=n_processes, precision=self.precision)
         self.fabric.launch()
         torch.manual_seed(config.seed)
         model = MaskedConformer(model_config)

@@ -1,0 +1,63 @@
+"""Points of clips, computed once: each is kept in a file that is named after all that it depends on."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from envsound.code_identity import module_hash
+from envsound.embeddings import Embedding
+from envsound.files import atomic_path, sha256_bytes
+
+CACHE = Path("data/cache/embeddings")
+LIBRARIES = f"numpy {np.__version__}, torch {torch.__version__}"
+
+
+class KeptEmbedding:
+    """An embedding that keeps its points in a folder, behind the same interface (`embeddings.Embedding`).
+
+    A point of another network, code, library, rate or clip has another name, so that nothing has to be thrown away
+    when something changes; equal clips share a file whatever theirs are called. A file that cannot be read is written
+    anew. Points that are asked for together are computed together: their last digits may depend on that.
+    """
+
+    def __init__(self, embedding: Embedding, folder: str | Path = CACHE):
+        self.embedding, self.folder = embedding, Path(folder)
+        self.name, self.content_hash = embedding.name, embedding.content_hash
+        self.sample_rate = embedding.sample_rate
+        self.code = _code(type(embedding).__module__)
+
+    def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Return a point for each clip, float [n_clips, dim]; clips are float [n_samples] at `sample_rate` Hz."""
+        files = [self.folder / f"{self.key(clip, sample_rate)}.npy" for clip in clips]
+        points = {file: read_point(file) for file in files}
+        missing = {file: clip for file, clip in zip(files, clips, strict=True) if points[file] is None}
+        if missing:
+            made = self.embedding.embed(list(missing.values()), sample_rate)
+            for file, point in zip(missing, made, strict=True):
+                points[file] = point
+                with atomic_path(file) as temporary:
+                    np.save(temporary, point)
+        return np.stack([points[file] for file in files])
+
+    def key(self, clip: np.ndarray, sample_rate: int) -> str:
+        """Return 64 hexadecimal digits that change with anything a clip's point depends on."""
+        content = sha256_bytes(np.asarray(clip, dtype=np.float32).tobytes())
+        return sha256_bytes(json.dumps([content, int(sample_rate), self.content_hash, self.code, LIBRARIES]).encode())
+
+
+@cache
+def _code(module: str) -> str:
+    return module_hash(module)
+
+
+def read_point(file: Path) -> np.ndarray | None:
+    """Return a point, float [dim], None when the file is missing or damaged."""
+    try:
+        point = np.load(file)
+    except (OSError, ValueError, EOFError):
+        return None
+    return point if point.ndim == 1 and point.size else None

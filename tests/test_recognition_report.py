@@ -1,0 +1,247 @@
+"""The report on recognising sounds: its files, its words, its figures, and the settings it is made from."""
+
+import inspect
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from fake_recognition import Knower, made_up_clips
+
+from envsound import book_recognition, recognition_report
+from envsound.book_assets import Assets
+from envsound.embeddings import NotRun
+from envsound.errors import InputError
+from envsound.figures import save_figure
+from envsound.figures_recognition import accuracy_figure, classes_figure
+from envsound.files import read_csv, write_json
+from envsound.presets import checked, notebook_parameters
+from envsound.publish import main as publish
+from envsound.recognisers import KINDS, load_recognisers, make_recogniser, recogniser_names
+from envsound.recognition import cross_validation, folder_name
+from envsound.recognition_cnn import CnnRecogniser
+from envsound.recognition_report import benchmark_of, findings_recognition, rounds_table, run_report, shown_summary
+from envsound.recognition_tables import CITED
+
+ROOT = Path(__file__).parents[1]
+ROUNDS = cross_validation(made_up_clips(4, 3))
+RECOGNISERS = (Knower(), Knower("half", 0.5), Knower("absent", here=False))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run's folder, and its report."""
+    folder = tmp_path_factory.mktemp("runs") / "recognition" / "esc50"
+    report = run_report(RECOGNISERS, ROUNDS, folder, benchmark="esc50", n_resamples=50)
+    save_figure(accuracy_figure(report.summary, report.found.folds), folder / "figures", "accuracy")
+    facts = {"data_cut": "made-up clips", "recognisers": {one.name: one.settings() for one in RECOGNISERS}}
+    step = {"parameters": {"codec": "bundled", "seeds": [0], "data_dir": "/home/me/ESC-50"}, "facts": facts}
+    write_json(folder / "provenance.json", {"steps": {"07_classify": step | {"commit": "abc", "device": "CPU"}}})
+    return folder, report
+
+
+def test_every_table_is_written_and_read_back(finished):
+    folder, report = finished
+    for name, table in report.tables.items():
+        kept = read_csv(folder / f"{name}.csv")
+        if name == "recognition_clips":
+            kept["source"] = kept["source"].astype(str)  # numbers, of ESC-50
+        pd.testing.assert_frame_equal(kept, table, check_dtype=False)
+    assert report.best == "knower" and [one.name for one in report.found.not_run] == ["absent"]
+
+
+def test_a_run_again_scores_nothing_and_finds_the_same(finished):
+    folder, report = finished
+    one = Knower()
+    again = run_report([one, *RECOGNISERS[1:]], ROUNDS, folder, benchmark="esc50", n_resamples=50)
+    assert not one.calls
+    for name, table in report.tables.items():
+        pd.testing.assert_frame_equal(again.tables[name], table)
+
+
+def test_beside_another_version_of_the_clips(finished, tmp_path):
+    folder, _ = finished
+    report = run_report([Knower("half", 0.25)], ROUNDS, tmp_path, beside=folder, n_resamples=50)
+    row = read_csv(tmp_path / "recognition_beside.csv").iloc[0]
+    assert (row["recogniser"], row["here"], row["there"]) == ("half", 0.25, 0.5)
+    assert set(report.summary["status"]) == {"measured"}
+    with pytest.raises(InputError, match=r"recognition_clips\.csv: no such file"):
+        run_report([Knower()], ROUNDS, tmp_path, beside=tmp_path / "nowhere")
+
+
+def test_the_findings_name_the_best_its_lead_and_the_claim(finished):
+    text = finished[1].findings
+    assert text.startswith("**knower** names 100.0% of 36 test clips rightly")
+    assert "Its lead over half is 50.0 points" in text and "beyond what other clips could change" in text
+    assert "Not run here: absent." in text and "come out not clearly different: 100.0% against 100.0%" in text
+
+
+def test_a_lead_that_could_turn_round_is_called_that():
+    summary = pd.DataFrame({"recogniser": ["a", "b"], "status": "measured", "accuracy": [0.5, 0.6], "low": 0.4,
+                            "high": 0.7, "n_clips": 40, "n_folds": 5})  # fmt: skip
+    pairs = pd.DataFrame([("a", "b", -0.1, -0.25, 0.05)], columns=["recogniser_a", "recogniser_b", "difference",
+                                                                   "low", "high"])  # fmt: skip
+    text = findings_recognition(summary, pairs, pd.DataFrame({"recogniser": []}))
+    assert "lead over a is 10.0 points (-5.0 to 25.0), which other clips could turn round" in text
+    nothing = summary.assign(status="cited")
+    assert findings_recognition(nothing, pairs, pd.DataFrame()) == "No recogniser could be run here."
+
+
+def test_the_table_shows_the_best_first_and_says_what_is_cited(finished):
+    shown = shown_summary(finished[1].summary).set_index("recogniser")
+    assert shown.index[0] == "knower" and shown.index[-1] == "absent"
+    assert shown.loc["people", ["status", "accuracy (%)", "95% interval", "note"]].tolist() == [
+        "cited", "81.3", "–", "Piczak 2015"
+    ]  # fmt: skip
+    assert shown.loc["absent", ["status", "accuracy (%)", "note"]].tolist() == [
+        "not run here", "–", "its weights are elsewhere"
+    ]  # fmt: skip
+
+
+def test_rounds_are_shown_with_their_sizes():
+    assert rounds_table(ROUNDS).iloc[2].tolist() == [3, 1, 12, 12, 12]
+
+
+def test_results_are_cited_beside_the_recordings_they_belong_to():
+    assert benchmark_of("esc50", True) == "esc10" and benchmark_of("esc50", False) == "esc50"
+    assert benchmark_of("urbansound8k", False) == "urbansound8k"
+    assert benchmark_of("synthetic", False) == benchmark_of("folder", False) == ""
+
+
+def test_a_report_without_any_recogniser_has_no_best(tmp_path):
+    report = run_report([Knower(here=False)], ROUNDS, tmp_path, n_resamples=10)
+    assert report.findings == "No recogniser could be run here."
+    with pytest.raises(InputError, match="none of them can run"):
+        _ = report.best
+
+
+def test_figures_show_folds_and_classes(finished, tmp_path):
+    _, report = finished
+    ax = accuracy_figure(report.summary, report.found.folds).axes[0]
+    labels = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert labels[0] == "knower" and "people (cited)" in labels and "absent" not in labels
+    classes = classes_figure(report.tables["recognition_classes"], "half")
+    names = [tick.get_text() for tick in classes.axes[0].get_xticklabels()]
+    assert names == ["chainsaw", "clock tick", "dog"] and len(classes.legends) == 1
+    plain = report.tables["recognition_classes"].assign(published=float("nan"))
+    assert not classes_figure(plain, "half").legends
+    empty = report.summary[report.summary["status"] == "not run here"]
+    absent = classes_figure(report.tables["recognition_classes"], "absent")
+    for fig in (accuracy_figure(empty, report.found.folds), classes, absent):
+        assert all(path.stat().st_size > 1000 for path in save_figure(fig, tmp_path, "x"))
+
+
+# The chapter
+
+
+def staged(folder: Path, tmp_path: Path) -> dict[str, str]:
+    book_recognition.stage_recognition(folder, Assets(tmp_path / "book", [tmp_path, folder]), tmp_path / "book")
+    return {path.stem: path.read_text() for path in (tmp_path / "book/executed/classification").glob("*.txt")}
+
+
+def test_without_a_report_the_chapter_says_so_and_shows_what_is_cited(tmp_path):
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / CITED.name).write_bytes((ROOT / CITED).read_bytes())
+    pages = staged(tmp_path / "published" / "recognition", tmp_path)
+    assert set(pages) == {*book_recognition.BENCHMARKS, "beside"}
+    assert "Not run here" in pages["esc50"] and "| people | 81.3 | – | Piczak 2015 |" in pages["esc50"]
+    assert "95.7" in pages["esc10"] and "69.8" in pages["urbansound8k"] and "not measured" in pages["beside"]
+
+
+def test_the_chapter_shows_a_published_report(finished, tmp_path):
+    folder, _ = finished
+    assert publish([str(folder), "--to", str(tmp_path / "published/recognition/esc50")]) == 0
+    published = tmp_path / "published/recognition/esc50"
+    assert not (published / "recognition_clips.csv").exists() and "/home/me" not in (
+        published / "provenance.json").read_text()  # fmt: skip
+    page = staged(tmp_path / "published/recognition", tmp_path)["esc50"]
+    assert ":Data cut: made-up clips" in page and ":Commit: abc" in page and "**knower**" in page
+    assert page.count("```{figure}") == 1 and "| half | measured | 50.0 |" in page
+    assert "published as strong (%)" in page and "| knower | half | +50.0 (" in page
+
+
+def test_what_the_missing_band_costs_is_a_table(tmp_path):
+    table = pd.DataFrame([("cnn", 0.9, 0.85, 0.05, -0.01, 0.11, 400)],
+                         columns=["recogniser", "here", "there", "difference", "low", "high", "n_clips"])  # fmt: skip
+    table.to_csv(tmp_path / "beside.csv", index=False)
+    text = "\n".join(book_recognition.beside_lines(tmp_path / "beside.csv"))
+    assert "| cnn | 90.0 | 85.0 | +5.0 (-1.0 to +11.0) | 400 |" in text
+
+
+def test_the_chapter_includes_every_fragment_and_no_other():
+    text = (ROOT / "book" / "classification.md").read_text()
+    included = {line.split("/")[-1].removesuffix(".txt") for line in text.splitlines() if "{include}" in line}
+    assert included == {*book_recognition.BENCHMARKS, "beside"}
+
+
+# Settings
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "classify").glob("*.yml")), ids=lambda path: path.stem)
+def test_the_parameters_of_a_run_are_those_of_the_notebook(path):
+    values, known = yaml.safe_load(path.read_text()), notebook_parameters(ROOT / "notebooks" / "07_classify.ipynb")
+    for name, value in values.items():
+        checked(value, known[name], f"{path.name}: {name}")
+    assert values["work_dir"] == f"data/runs/recognition/{path.stem}" and path.stem in book_recognition.BENCHMARKS
+    assert set(values["recognisers"]) <= set(recogniser_names(ROOT / "notebooks" / "recognisers"))
+
+
+def test_every_file_of_settings_is_a_row_of_its_own():
+    folder = ROOT / "notebooks" / "recognisers"
+    names = recogniser_names(folder)
+    rows = load_recognisers(names, {"device": "cpu", "clip_seconds": 4.0}, folder)
+    assert len({folder_name(row.name) for row in rows}) == len(names)
+    cnn = rows[names.index("cnn")]
+    assert isinstance(cnn, CnnRecogniser) and cnn.clip_seconds == 4.0 and cnn.device == "cpu"
+    assert rows[names.index("cnn_refit")].refit and not cnn.refit
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_setting_of_a_kind_has_a_default(kind):
+    for name, parameter in inspect.signature(KINDS[kind]).parameters.items():
+        assert parameter.default is not inspect.Parameter.empty, name
+
+
+def test_settings_that_cannot_be_are_named(tmp_path):
+    files = {
+        "kindless": "name: x",
+        "unknown": "kind: cnnn",
+        "misspelt": "kind: cnn\nn_epoch: 3",
+        "mistyped": "kind: cnn\nn_epochs: many",
+        "broken": "kind: [",
+        "one": "kind: mfcc_svm\nname: A b",
+        "two": "kind: mfcc_svm\nname: a_b",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.yml").write_text(text)
+    expected = {
+        "kindless": "has no kind",
+        "unknown": "unknown kind 'cnnn'; expected perhaps 'cnn'",
+        "misspelt": "unknown setting 'n_epoch' of a cnn; expected perhaps 'n_epochs'",
+        "mistyped": "n_epochs: 'many' is text; expected an integer",
+        "broken": "not valid YAML",
+        "three": "recogniser 'three': no such file",
+    }
+    for name, words in expected.items():
+        with pytest.raises(InputError, match=words):
+            load_recognisers([name], folder=tmp_path)
+    with pytest.raises(InputError, match="occurs 2 times"):
+        load_recognisers(["one", "two"], folder=tmp_path)
+    with pytest.raises(InputError, match="there are none"):
+        load_recognisers([], folder=tmp_path)
+
+
+def test_lists_become_tuples_of_the_right_type():
+    assert make_recogniser("cnn", {"widths": [8, 16]}).widths == (8, 16)
+    with pytest.raises(InputError, match="widths: 'a' is text"):
+        make_recogniser("cnn", {"widths": ["a"]})
+
+
+def test_what_cannot_run_is_in_the_provenance(finished):
+    class Cut:
+        cut, table, bad_clips = "made up", [1, 2], pd.DataFrame({"filename": ["bad.wav"]})
+
+    facts = recognition_report.report_facts(Cut(), RECOGNISERS, finished[1])
+    assert facts["not_run"] == {"absent": "its weights are elsewhere"} and facts["bad_clips"] == ["bad.wav"]
+    assert facts["recognisers"]["half"] == {"share": 0.5} and finished[1].found.not_run[0] == NotRun(
+        "absent", "its weights are elsewhere")  # fmt: skip

@@ -1,0 +1,81 @@
+"""Scoring every recogniser on every fold: once, kept with what made it, and in tables that say what happened."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_recognition import Knower, made_up_clips
+
+from envsound.errors import InputError
+from envsound.recognition import cross_validation
+from envsound.recognition_scores import CLIP_COLUMNS, FOLD_COLUMNS, clip_names, recognise, source_of
+
+ROUNDS = cross_validation(made_up_clips(2, 3))
+
+
+def test_a_row_for_every_recogniser_fold_and_seed(tmp_path):
+    found = recognise([Knower(), Knower("half", 0.5)], ROUNDS, tmp_path, seeds=(0, 1))
+    assert list(found.folds.columns) == FOLD_COLUMNS and list(found.clips.columns) == CLIP_COLUMNS
+    assert found.names == ["knower", "half"] and len(found.folds) == 2 * 3 * 2
+    assert found.folds.groupby("recogniser")["accuracy"].unique().map(list).to_dict() == {
+        "knower": [1.0],
+        "half": [0.5],
+    }
+    assert (found.folds["n_test"] == 6).all() and (found.folds["n_train"] == 6).all()
+    assert len(found.clips) == 2 * 2 * 18
+    right = found.clips["category"] == found.clips["heard"]
+    assert (right == found.clips["is_right"]).all() and found.clips["confidence"].to_numpy() == pytest.approx(0.8)
+
+
+def test_what_is_finished_is_not_done_again(tmp_path):
+    first = Knower()
+    recognise([first], ROUNDS[:2], tmp_path)
+    again = Knower()
+    found = recognise([again], ROUNDS, tmp_path)
+    assert first.calls == [(1, 0), (2, 0)] and again.calls == [(3, 0)]
+    assert found.folds["accuracy"].tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("change", ["settings", "clips", "seed", "validation", "damage"])
+def test_what_was_made_from_something_else_is_done_again(tmp_path, change):
+    recognise([Knower()], ROUNDS, tmp_path)
+    one, rounds, seeds = Knower(), ROUNDS, (0,)
+    if change == "settings":
+        one = Knower(share=0.5)
+    elif change == "clips":
+        rounds = cross_validation(replace(made_up_clips(2, 3), categories=["a", "b", "c"]))
+    elif change == "seed":
+        seeds = (1,)
+    elif change == "validation":
+        rounds = [replace(each, validation_fold=9) for each in ROUNDS]
+    else:
+        for file in tmp_path.rglob("*.npz"):
+            file.write_bytes(file.read_bytes()[:100])
+    recognise([one], rounds, tmp_path, seeds)
+    assert len(one.calls) == 3
+
+
+def test_a_recogniser_that_is_not_here_has_a_reason_and_no_rows(tmp_path):
+    found = recognise([Knower(here=False), Knower("other")], ROUNDS, tmp_path)
+    assert found.names == ["other"] and set(found.clips["recogniser"]) == {"other"}
+    assert [(one.name, one.reason) for one in found.not_run] == [("knower", "its weights are elsewhere")]
+
+
+def test_scores_that_are_no_probabilities_are_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(Knower, "fit_and_score", lambda *_: np.ones((6, 3)))
+    with pytest.raises(InputError, match="knower, fold 1"):
+        recognise([Knower()], ROUNDS, tmp_path)
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+@pytest.mark.parametrize(
+    ("clip", "source"),
+    [("1-100032-A-0", "100032"), ("4-100032-B-41", "100032"), ("100032-3-0-12", "100032"), ("rain_2", "rain_2")],
+)
+def test_the_recording_a_clip_was_cut_from(clip, source):
+    assert source_of(clip) == source
+
+
+def test_clips_that_are_called_alike_keep_their_folders():
+    assert clip_names([Path("a/x.wav"), Path("b/x.wav"), Path("b/y.ogg")]) == ["a/x", "b/x", "y"]
