@@ -95,8 +95,6 @@ def findings_copies(memorisation: pd.DataFrame, system: str = "generated", throu
     model = memorisation[(memorisation["side"] == system) & memorisation["space"].isin(missed)]
     blind = list(model.loc[model["copies_found"].astype(bool), "space"])
     if blind:
-        text += (
-            f" In {', '.join(blind)}, then, to be near to training clips is no sign of a copy: such clips are typical "
-        )
-        text += "of what training clips have in common."
+        text += f" In {', '.join(blind)}, then, to be near to training clips is no sign of a copy: such clips are "
+        text += "typical of what training clips have in common."
     return f"{text} Distances are relative to the {NEIGHBOURS} nearest training clips."
