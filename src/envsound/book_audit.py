@@ -20,7 +20,7 @@ from envsound.files import read_json, write_text
 from envsound.metrics import METRICS
 from envsound.published import PUBLISHED
 from envsound.published_pages import SYNTHETIC_NOTE
-from envsound.tables import markdown_table, wide
+from envsound.tables import dropdown, markdown_table, wide
 
 AUDIT_REPORT = "audit"  # the folder in data/published, and in data/runs, that holds such reports
 STEP = "16_audit_published_study"
@@ -191,7 +191,7 @@ def _figure(folder: Path, part: str, assets: Assets, page: Path) -> list[str]:
 
 
 def _more(title: str, table: Sequence[str]) -> list[str]:
-    return [f"````{{dropdown}} {title}", *wide(list(table), "notes"), "````", ""]
+    return dropdown(title, wide(list(table), "notes"))
 
 
 def _interval(value: float, low: float, high: float, unit: str = "") -> str:

@@ -9,7 +9,7 @@ from envsound.book_facts import number, run_origin
 from envsound.decoding_table import CEILING, REAL, findings_settings
 from envsound.files import read_csv, write_text
 from envsound.metrics_extended import PER_CLIP
-from envsound.tables import markdown_table, wide
+from envsound.tables import dropdown, markdown_table, wide
 
 RULES = "mutants.csv"  # in data/published, written by `make mutants`
 NOTHING = "*This copy of the repository holds no `data/published/mutants.csv`; `make mutants` writes it.*"
@@ -86,12 +86,8 @@ def _settings_section(folder: Path, assets: Assets, page: Path) -> list[str]:
     figure = [f"```{{figure}} {link}", f":alt: {SETTINGS_WORDS}", ":width: 100%", "", SETTINGS_WORDS, "```", ""]
     named = table["control"].isin([REAL, CEILING])
     table = pd.concat([table[named], table[~named]])
-    words = findings_settings(table)
-    return [f"### {folder.name}", "", *_origin(folder), "", words, "", *(figure if link else []), *_shown(table)]
-
-
-def _shown(table: pd.DataFrame) -> list[str]:
-    return ["````{dropdown} Show the table", *wide(settings_table(table)), "````", ""]
+    words, shown = findings_settings(table), dropdown("Show the table", wide(settings_table(table)))
+    return [f"### {folder.name}", "", *_origin(folder), "", words, "", *(figure if link else []), *shown]
 
 
 def _training_section(folder: Path) -> list[str]:

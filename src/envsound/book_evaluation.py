@@ -24,13 +24,13 @@ from envsound.listener_findings import (
 from envsound.metrics_extended import PER_CLIP
 from envsound.sound_pages import Run
 from envsound.statistics import ALPHA
-from envsound.tables import markdown_table, wide
+from envsound.tables import dropdown, markdown_table, wide
 
 NOT_RUN = "*Not run here: no published run has this yet.*"
 FIGURES = {
     "evaluation_overview": "Every metric of every system: Cliff's delta, bold where a test tells it from real clips.",
     "evaluation_diversity": "How far two clips of one class lie apart, real clips being 1; bars are 95% intervals.",
-    "listener_distances": "Distances between embeddings, by system; lines mark floor and ceiling, ticks chance.",
+    "listener_distances": "Distances between embeddings, by system; lines mark floor and ceiling, squares chance.",
     "listener_confusion": "What the network hears of what was asked for, in numbers of clips: real and generated.",
     "listener_nearest": "Relative distance to the nearest training clip, cumulated over clips.",
 }
@@ -64,14 +64,14 @@ class EvaluationChapter:
             write_text(self.book_dir / "executed" / "evaluation" / f"{name}.txt", text)
 
     def origins(self) -> list[str]:
-        """Return a list of the runs: data, folds, commit, machine."""
-        rows = []
+        """Return a list of the runs: data, fold, seed, machine; each links to its page, which names the commits."""
+        lines = []
         for run in self.runs:
-            origin = run.origin
-            cells = [origin.get(name) for name in ("data_cut", "fold", "seed", "commit", "device")]
-            rows.append([f"[{run.folder.name}](executed/published_{run.folder.name}.md)", *map(_text, cells)])
-        header = ["run", "data", "held-out fold", "training seed", "commit", "machine"]
-        return wide(markdown_table(header, rows), "notes") if rows else []
+            origin, name = run.origin, run.folder.name
+            cut, fold, seed, device = (_text(origin.get(key)) for key in ("data_cut", "fold", "seed", "device"))
+            link = f"[{name}](executed/published_{name}.md)"
+            lines.append(f"- {link}: {cut}; held-out fold {fold}, training seed {seed}; {device}")
+        return lines
 
     def apart(self) -> list[str]:
         """Return how many metrics tell each system from real clips, and in which the model fails."""
@@ -252,7 +252,7 @@ def _interval(row: Any, name: str, form: str) -> str:
 
 
 def _folded(table: Sequence[str]) -> list[str]:
-    return ["````{dropdown} Every number", *wide(list(table)), "````", ""]
+    return dropdown("Every number", wide(list(table)))
 
 
 def _text(value: Any) -> str:

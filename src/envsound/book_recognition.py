@@ -10,7 +10,7 @@ from envsound.book_facts import NOT_MEASURED, run_origin
 from envsound.files import read_csv, read_json, write_text
 from envsound.recognition_report import findings_recognition, percent, shown_summary
 from envsound.recognition_tables import CITED, cited_table
-from envsound.tables import markdown_table, wide
+from envsound.tables import dropdown, markdown_table, wide
 
 RECOGNITION_REPORTS = "recognition"  # the folder in data/published, and in data/runs, that holds such reports
 STEP = "07_classify"
@@ -50,8 +50,8 @@ def report_lines(folder: Path, assets: Assets, page: Path) -> list[str]:
     lines = [*_origin(folder), "", findings_recognition(summary, pairs, claim), ""]
     lines += _figure(folder, "accuracy", assets, page) + summary_lines(summary)
     lines += _figure(folder, "classes", assets, page) + claim_lines(claim)
-    lines += _dropdown("Every pair of recognisers", pairs_lines(pairs))
-    return lines + _dropdown("What is taken for what", _figure(folder, "confusion", assets, page))
+    lines += dropdown("Every pair of recognisers", pairs_lines(pairs))
+    return lines + dropdown("What is taken for what", _figure(folder, "confusion", assets, page))
 
 
 def summary_lines(summary: pd.DataFrame) -> list[str]:
@@ -140,7 +140,3 @@ def _figure(folder: Path, name: str, assets: Assets, page: Path) -> list[str]:
     link = assets.link(folder / "figures" / f"{name}.png", f"recognition-{folder.name}", page)
     words = FIGURES[name]
     return [f"```{{figure}} {link}", f":alt: {words}", ":width: 100%", "", words, "```", ""] if link else []
-
-
-def _dropdown(title: str, lines: list[str]) -> list[str]:
-    return [f"````{{dropdown}} {title}", *lines, "````", ""] if lines else []

@@ -12,11 +12,12 @@ from envsound.figures_evaluation import SYSTEM_LOOKS
 
 PANELS = {  # column of distances.csv: title, whether it has an interval
     "kad": ("Kernel distance (KAD)", True),
-    "fad_infinity_both": ("Fréchet distance at infinite n", False),
-    "precision": ("Precision, and recall (open)", True),
+    "fad_infinity_both": ("Fréchet distance, infinite n", False),
+    "precision": ("Precision; recall is open", True),
 }
 SHARES = ("precision", "recall")
-LINEAR = 0.5  # distances up to here are drawn on a linear scale: kernel distances may be below 0
+LINEAR = 1.0  # distances up to here are drawn on a linear scale: unbiased ones may be below 0
+TICKS = {-100: "−100", -10: "−10", -1: "−1", 0: "0", 1: "1", 10: "10", 100: "100", 1000: "1000"}
 CURVES = {  # sides of nearest.csv: words, colour, line
     "real": ("real, held out", LOOKS["real"].colour, LOOKS["real"].line),
     "generated": ("model", LOOKS["generated"].colour, LOOKS["generated"].line),
@@ -29,7 +30,7 @@ MOST_NUMBERED = 20  # classes up to which the cells of a confusion matrix bear n
 def distance_dots(distances: pd.DataFrame) -> Figure:
     """Draw the distances of every system from distances.csv, a row of panels for each embedding that has some.
 
-    Whiskers are 95% intervals; lines mark the floor and the ceiling; the tick is what 95% of random splits stay below.
+    Whiskers are 95% intervals; lines mark the floor and the ceiling; squares what 95% of random splits stay below.
     """
     rows = distances[(distances["category"] == "") & distances["kad"].notna()]
     embeddings = list(rows["embedding"].unique())
@@ -43,7 +44,8 @@ def distance_dots(distances: pd.DataFrame) -> Figure:
             mine = rows[rows["embedding"] == embedding].set_index("side").reindex(systems)
             for ax, (name, (title, has_interval)) in zip(axes, PANELS.items(), strict=True):
                 _panel(ax, mine, name, has_interval)
-                ax.set_title(f"{embedding}: {title}" if ax is axes[0] else title)
+                ax.set_title(title)
+            axes[0].set_ylabel(embedding)
             axes[0].set_yticks(range(len(systems)), [SYSTEM_LOOKS[name][0] for name in systems])
             axes[0].set_ylim(len(systems) - 0.5, -0.5)
         return fig
@@ -108,14 +110,19 @@ def _panel(ax: Axes, rows: pd.DataFrame, name: str, has_interval: bool) -> None:
         if name in SHARES:
             ax.plot(row["recall"], place, ls="", marker="o", ms=4.5, mfc="white", color=colour)
         if name == "kad":
-            ax.plot(row["kad_chance"], place, ls="", marker="|", ms=7, color=GREY)
+            ax.plot(row["kad_chance"], place, ls="", marker="s", ms=3, mfc="white", color=GREY)
     for system in ("real_other", "codec"):
         if system in rows.index and np.isfinite(rows.loc[system, name]) and name not in SHARES:
             ax.axvline(rows.loc[system, name], color=SYSTEM_LOOKS[system][1], lw=0.8, ls=DOTTED)
     if name in SHARES:
         ax.set_xlim(-0.03, 1.03)
     else:
-        ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.4)
+        ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.6)
+        ax.margins(x=0.08)
+        low, high = ax.get_xlim()
+        shown = {value: words for value, words in TICKS.items() if low <= value <= high}
+        ax.set_xticks(list(shown), list(shown.values()))
+        ax.minorticks_off()
     ax.grid(axis="x")
     ax.tick_params(axis="y", length=0)
 

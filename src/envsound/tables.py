@@ -17,6 +17,11 @@ def wide(table: list[str], kind: str = "") -> list[str]:
     return [f"::::{{div}} wide-table {kind}".rstrip(), *table, "::::", ""]
 
 
+def dropdown(title: str, lines: list[str]) -> list[str]:
+    """Return lines that a reader can unfold; none for none. The empty line keeps them from being read as options."""
+    return [f"````{{dropdown}} {title}", "", *lines, "````", ""] if lines else []
+
+
 def listeners_in(table: pd.DataFrame) -> list[str]:
     """Return the names of the listeners whose verdicts a table of `codecs.report` holds, the main one first."""
     found = [name.removeprefix("recognised_") for name in table if name.startswith("recognised_")]
