@@ -90,8 +90,9 @@ def decode(
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
     model.eval()
     batch = _Batch(codes, valid, list(n_frames), conditions, generators)
-    with torch.autocast(device.type, config.precision, enabled=config.precision != torch.float32):
-        for level in range(model.config.n_levels):  # all in one context, so that weights are cast once
+    casting = torch.autocast(device.type, config.precision, enabled=config.precision != torch.float32)
+    with casting:  # one context for all passes, so that weights are cast once
+        for level in range(model.config.n_levels):
             _decode_level(model, batch, level, config, on_step)
     return batch.codes
 
