@@ -32,8 +32,8 @@ def code_set(n=10, seed=0, longest=20):
     return CodeSet(codes, rng.integers(2, size=n), ["dog", "rain"])
 
 
-def trainer(folder, num_epochs=4, **changes):
-    config = TrainingConfig(num_epochs=num_epochs, batch_size=4, lr=3e-3, precision="32-true", **changes)
+def trainer(folder, num_epochs=4, batch_size=4, **changes):
+    config = TrainingConfig(num_epochs=num_epochs, batch_size=batch_size, lr=3e-3, precision="32-true", **changes)
     return Trainer(code_set(), code_set(4, seed=1), TINY, config, folder, CPU, codec_hash="abc")
 
 
@@ -142,6 +142,13 @@ def test_checkpoint_of_another_codec_is_refused(tmp_path):
 def test_one_cycle_rises_for_thirty_percent_then_falls(tmp_path):
     lrs = trainer(tmp_path, num_epochs=10).fit().drop_duplicates("epoch")["lr"].to_numpy()
     assert lrs.argmax() in (2, 3, 4) and lrs.max() <= 3e-3 * 1.0001 and lrs[-1] < lrs[0] * 2
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 4])
+def test_a_training_of_a_few_steps_is_possible(tmp_path, num_epochs):
+    short = trainer(tmp_path, num_epochs=num_epochs, batch_size=64, warmup_fraction=0.01)
+    assert np.isfinite(short.fit()["loss"]).all()
+    assert short.progress.step == num_epochs
 
 
 def test_loss_counts_only_targets_of_the_own_level():

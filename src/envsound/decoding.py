@@ -175,7 +175,8 @@ def guided_scores(
     """Return float32 scores [batch, n_frames, codebook_size] of one level, with classifier-free guidance.
 
     masked_shares: for each item the share of the level's codes that are still masked, which anneals the scale. Both
-    sides of the guidance go through the model in one pass.
+    sides of the guidance go through the model in one pass, in the precision of the autocast around the call (`decode`
+    sets `config.precision`).
     """
 
     def scores(codes: Tensor, valid: Tensor, classes: Tensor | None) -> Tensor:

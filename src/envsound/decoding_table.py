@@ -23,7 +23,7 @@ from envsound.decoding import ONE_CODE_A_STEP, DecodingConfig
 from envsound.diversity import MEAN, diversity_table
 from envsound.effects import INTERVAL, Resamples, Sample, cliffs_delta, resampled_effects
 from envsound.errors import InputError
-from envsound.evaluation_report import measure_clips
+from envsound.evaluation_report import measure_clips, recordings
 from envsound.files import read_json, sha256_bytes, write_json, write_wav
 from envsound.metric_cache import CACHE
 from envsound.metrics_extended import PER_CLIP
@@ -167,7 +167,7 @@ def compare_settings(
     what was asked for. diversity: see `diversity.diversity_table`. passes are those of a batch.
     """
     made, costs = contest.samples(chosen)
-    parts = [_recordings(REAL, judges.reference), _recordings(FLOOR, judges.others)]
+    parts = [recordings(REAL, judges.reference), recordings(FLOOR, judges.others)]
     clips = pd.concat([*parts, contest.reconstructions(judges.reference), made], ignore_index=True)
     clips, _ = measure_clips(clips, how.max_seconds, how.cache_dir, how.n_jobs)
     resamples = Resamples(how.seed, how.n_resamples)
@@ -199,10 +199,6 @@ def mean_distance(clips: pd.DataFrame, real: pd.DataFrame, resamples: Resamples)
     furthest = max(deltas, key=lambda name: abs(deltas[name]))
     ends = {"distance_low": max(0.0, 2 * value - high), "distance_high": min(1.0, 2 * value - low)}
     return {"distance": value, **ends, "furthest": furthest, "furthest_delta": deltas[furthest]}
-
-
-def _recordings(system: str, rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[["path", "category", "fold"]].assign(system=system, run="", clip=rows["filename"])
 
 
 def _diversity(table: pd.DataFrame, system: str, run: str) -> dict[str, float]:

@@ -120,7 +120,7 @@ def gather_clips(runs: Sequence[RunSettings], codec: Codec, controls_dir: str | 
     held_out = table[table["fold"] == run.fold].reset_index(drop=True)
     drawn = draw_like(train, held_out, seed)
     controls = make_controls(Material(held_out, train, drawn), codec, controls_dir, seed)
-    parts = [_recordings("real", held_out), _recordings("real_other", drawn), controls.assign(run="")]
+    parts = [recordings("real", held_out), recordings("real_other", drawn), controls.assign(run="")]
     clips = pd.concat([*parts, *map(_samples, runs)], ignore_index=True)
     order = {name: place for place, name in enumerate(SYSTEMS)}
     return clips.sort_values("system", key=lambda names: names.map(order), kind="stable", ignore_index=True)[
@@ -250,7 +250,8 @@ def _tested(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["ks"].notna() & (table["note"] == "")]
 
 
-def _recordings(system: str, rows: pd.DataFrame) -> pd.DataFrame:
+def recordings(system: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of a table of recordings as clips of a system: path, category, fold, system, run, clip."""
     return rows[["path", "category", "fold"]].assign(system=system, run="", clip=rows["filename"])
 
 

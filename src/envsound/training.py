@@ -83,10 +83,9 @@ class Trainer:
         self.model = model
         self.average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
-        n_steps = config.num_epochs * self.steps_per_epoch
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, config.lr, total_steps=n_steps + 1, pct_start=config.warmup_fraction
-        )
+        total = max(config.num_epochs * self.steps_per_epoch + 1, 3)  # a step up and a step down at least
+        warmup = max(config.warmup_fraction, 2 / total)  # a rise of less than one step has no slope
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=total, pct_start=warmup)
         self.baseline = self._baseline()
         self.progress, self.identity = Progress(), self._identity()
         self._resume()
