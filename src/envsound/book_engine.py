@@ -7,7 +7,7 @@ import pandas as pd
 from envsound.book_assets import Assets
 from envsound.book_facts import number, run_origin
 from envsound.decoding_table import CEILING, REAL, findings_settings
-from envsound.files import read_csv, write_text
+from envsound.files import read_csv, read_json, write_text
 from envsound.metrics_extended import PER_CLIP
 from envsound.tables import dropdown, markdown_table, wide
 
@@ -87,7 +87,16 @@ def _settings_section(folder: Path, assets: Assets, page: Path) -> list[str]:
     named = table["control"].isin([REAL, CEILING])
     table = pd.concat([table[named], table[~named]])
     words, shown = findings_settings(table), dropdown("Show the table", wide(settings_table(table)))
-    return [f"### {folder.name}", "", *_origin(folder), "", words, "", *(figure if link else []), *shown]
+    return [
+        f"### {folder.name}",
+        "",
+        *_origin(folder, "15_compare_decoding"),
+        "",
+        words,
+        "",
+        *(figure if link else []),
+        *shown,
+    ]
 
 
 def _training_section(folder: Path) -> list[str]:
@@ -96,12 +105,12 @@ def _training_section(folder: Path) -> list[str]:
     history = read_csv(folder / "training.csv")
     epochs, minutes = history["epoch"].max(), history[["epoch", "seconds"]].drop_duplicates()["seconds"].sum() / 60
     words = f":Training: {epochs} epochs in {number(float(minutes), 3)} minutes"
-    return [f"### {folder.name}", "", *_origin(folder), words, "", *wide(training_table(history))]
+    return [f"### {folder.name}", "", *_origin(folder, "02_train_model"), words, "", *wide(training_table(history))]
 
 
-def _origin(folder: Path) -> list[str]:
-    run = run_origin(folder)
-    fields = {"Data": run.get("data_cut"), "Commit": run.get("commit"), "Machine": run.get("device")}
+def _origin(folder: Path, step: str) -> list[str]:
+    run, made = run_origin(folder), read_json(folder / "provenance.json")["steps"].get(step, {})
+    fields = {"Data": run.get("data_cut"), "Commit": made.get("commit"), "Machine": run.get("device")}
     return [f":{name}: {value}" for name, value in fields.items() if value]
 
 

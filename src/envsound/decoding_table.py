@@ -239,8 +239,10 @@ def best_setting(table: pd.DataFrame) -> pd.Series:
 
 def facts_of(judges: Judges, codec: Codec) -> dict[str, Any]:
     """Return what the provenance record keeps of a comparison."""
-    folds = {name: sorted(int(fold) for fold in set(getattr(judges, name)["fold"])) for name in ("reference", "others")}
-    return {"reference_folds": folds["reference"], "recogniser_folds": folds["others"], "recogniser": RECOGNISER} | {
+    return {
+        "reference_folds": sorted(judges.reference["fold"].unique().tolist()),
+        "recogniser_folds": sorted(judges.others["fold"].unique().tolist()),
+        "recogniser": RECOGNISER,
         "codec": codec.name,
         "codec_hash": codec.content_hash,
     }
@@ -251,8 +253,10 @@ def findings_settings(table: pd.DataFrame) -> str:
     best = best_setting(table)
     base = table[table["control"] == BASE.control].iloc[0]
     marks = {row["setting"]: row["distance"] for _, row in table[table["control"].isin([REAL, CEILING])].iterrows()}
-    text = f"Closest to real clips is **{best['control']}: {best['setting']}**, {_words(best)}. The base is at "
-    text += f"{_words(base)}; "
+    others = table[~table["control"].isin([REAL, CEILING]) & table["distance"].notna()].drop(index=best.name)
+    near = int((others["distance_low"] <= best["distance_high"]).sum())
+    text = f"Closest to real clips is **{best['control']}: {best['setting']}**, {_words(best)}; the intervals of "
+    text += f"{near} of the {len(others)} other settings overlap its own. The base is at {_words(base)}; "
     text += ", ".join(f"{name} at {value:.2f}" for name, value in marks.items()) + "."
     slow = table[table["setting"] == "one code a pass"]
     if not slow.empty and np.isfinite(slow.iloc[0]["distance"]):
