@@ -45,9 +45,9 @@ class ConformerSettings:
     n_layers: int = 2
     n_heads: int = 8
     dropout: float = 0.1  # inside the model
-    pretraining_epochs: int = 4
+    pretraining_epochs: int = 2
     pretraining_batch_size: int = 8  # clips
-    pretraining_lr: float = 5e-4  # highest
+    pretraining_lr: float = 1e-3  # highest
     pretraining_prompt_chance: float = 0.5
     pretraining_ema_decay: float = 0.0
     pretraining_dir: str = str(STORE)  # finished pretrainings, named after all they depend on
@@ -76,7 +76,7 @@ class ConformerSettings:
             lr=self.pretraining_lr,
             prompt_chance=self.pretraining_prompt_chance,
             ema_decay=self.pretraining_ema_decay,
-            precision=self.precision,
+            precision=choose_precision(self.precision, self.place),  # two precisions are two models
         )
         first = speech if self.speech_checkpoint else random
         return PretrainedStart(first, plan, Path(self.pretraining_dir), self.place)

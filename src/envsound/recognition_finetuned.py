@@ -60,8 +60,8 @@ class FinetunedConformer(ConformerSettings):
     """A Conformer that goes on learning with its readout; with `trunk_lr` 0 the readout alone learns.
 
     Settings are those of `ConformerSettings`, `recognition_training.ClassifierSchedule` and
-    `code_sampling.CodeAugmentation`, and mean what they mean there. The defaults take about a quarter of an hour a fold
-    on two CPU cores. A test clip is heard in even windows of `crop_frames`, whose probabilities are averaged.
+    `code_sampling.CodeAugmentation`, and mean what they mean there. A test clip is heard in even windows
+    of `crop_frames`, whose probabilities are averaged.
     """
 
     name: str = "Conformer, fine-tuned"
