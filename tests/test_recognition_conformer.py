@@ -184,6 +184,12 @@ def test_statistics_of_a_clip_are_computed_once(fold, monkeypatch):
     assert np.array_equal(again, first)
 
 
+def test_a_probe_that_asks_first_has_the_model_pretrained(fold, tmp_path):
+    recogniser = ProbedConformer(**MODEL | {"start": "environment", "pretraining_dir": str(tmp_path / "store")})
+    assert recogniser.fit_and_score(fold, tmp_path / "probe", 0).shape == (len(fold.test), 3)
+    assert list((tmp_path / "store").glob("*.safetensors"))
+
+
 @pytest.mark.parametrize("name", ["frozen", "probe", "finetuned"])
 def test_clear_classes_are_learnt(fold, tmp_path, name):
     settings = {"frozen": MODEL | {"readout": "layers", "lr": 3e-2}, "probe": MODEL, "finetuned": TUNED}[name]

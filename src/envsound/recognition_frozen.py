@@ -47,13 +47,12 @@ class FrozenSettings(ConformerSettings):
         def model() -> MaskedConformer:  # loaded, or trained, when the first clip asks for it
             return self.weights().model(fold.train, seed).to(self.place).eval()
 
-        @torch.no_grad()
         def measure(_: Path, codes_file: Path) -> np.ndarray:
             (codes,) = load_clips([codes_file], self.skip_repeats)
-            batch = torch.from_numpy(codes.astype(np.int64))[None].to(self.place)
-            with self.autocast():
-                layers = layer_states(model(), embed_codes(model(), batch))
-            return pooled_statistics(layers)[0].cpu().numpy()
+            batch, known = torch.from_numpy(codes.astype(np.int64))[None].to(self.place), model()
+            with torch.no_grad(), self.autocast():
+                layers = layer_states(known, embed_codes(known, batch))
+                return pooled_statistics(layers)[0].cpu().numpy()
 
         return measure
 
