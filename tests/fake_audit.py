@@ -69,7 +69,7 @@ def write_report(report: AuditReport, folder: Path) -> Path:
     for name in ("agreement", "padding"):
         (folder / "figures" / f"{name}.png").write_bytes(b"png")
     step = {
-        "parameters": {"dataset": "esc50", "data_dir": "/home/me/ESC-50", "seeds": [0, 1]},
+        "parameters": {"dataset": "esc50", "data_dir": "/home/me/ESC-50", "seeds": [0, 1], "padding_seeds": [4, 5]},
         "facts": report.facts, "seconds": 9.0, "started": "2026-01-02T03:04:05+00:00", "commit": "abc123",
         "device": "CPU test",
     }  # fmt: skip

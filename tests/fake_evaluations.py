@@ -12,7 +12,8 @@ from envsound.diversity import COLUMNS as DIVERSITY_COLUMNS
 from envsound.effects import COLUMNS
 from envsound.files import write_csv
 from envsound.listener_report import ROLES, TRAINING_COLUMNS, TRUTH_COLUMNS
-from envsound.memorisation import MEMORISATION_COLUMNS, NEIGHBOUR_COLUMNS
+from envsound.listener_seeds import seeds_table
+from envsound.memorisation import COPIED, MEMORISATION_COLUMNS, NEIGHBOUR_COLUMNS, THROUGH_CODEC
 
 OTHERS = [name for name in SYSTEMS if name != "real"]
 METRICS = {"zcr": 0.001, "rms": 0.9, "snr_db": 0.04}  # p of the model after Holm
@@ -26,7 +27,9 @@ def evaluation(run: str = "esc10 seed 0") -> pd.DataFrame:
         for metric, p in {**METRICS, "duration_s": 1.0}.items():
             p = {"generated": p, "codec": 0.001 if metric == "zcr" else 1.0, "noise": 0.001}.get(system, 1.0)
             row = {"system": system, "run": run if system == "generated" else "", "metric": metric}
-            row |= {"note": "degenerate" if metric == "duration_s" else "", "cliffs_delta": -0.25, "p_holm": p}
+            row |= {"note": "not tested" if metric == "duration_s" else "", "cliffs_delta": -0.25, "p_holm": p}
+            row |= {"n": 100 if system == "generated" else 80, "n_real": 80}
+            row["test"] = "paired" if system == "codec" else "two-sample"
             row |= {"ks": 0.9 if metric == "snr_db" else 0.5 - 0.01 * place}
             rows.append(row if system != "real" else row | {"ks": None, "p_holm": None, "cliffs_delta": None})
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -58,6 +61,12 @@ def distances(category: str = "") -> pd.DataFrame:
     if not category:
         rows.append({"embedding": "AST", "side": "", "category": "", "note": "not run here: no weights"})
     return pd.DataFrame(rows, columns=DISTANCE_COLUMNS)
+
+
+def listener_seeds(n_seeds: int = 2) -> pd.DataFrame:
+    """Three quantities of each training seed: 0.25, 0.5, 0.75, ..."""
+    rows = {(quantity, judge): 0.25 for quantity, judge in (("kad", SPACES[1]), ("accuracy", "cnn"), ("recall", "e"))}
+    return seeds_table({seed: {key: value * (seed + 1) for key, value in rows.items()} for seed in range(n_seeds)})
 
 
 def class_truth() -> pd.DataFrame:
@@ -96,10 +105,11 @@ def memorisation(guilty: bool = False) -> pd.DataFrame:
     """Copies are found out, through the codec in log-mel alone; the model's where it is `guilty`."""
     rows = []
     for space in SPACES:
-        for side in ("generated", "copy", "copied"):
-            found = {"generated": guilty, "copy": space == "log-mel", "copied": True}[side]
+        for side in ("generated", THROUGH_CODEC, COPIED):
+            found = {"generated": guilty, THROUGH_CODEC: space == "log-mel", COPIED: True}[side]
             row = {"side": side, "space": space, "n": 10, "n_held_out": 16, "relative": 0.8, "relative_held_out": 0.85}
-            row |= {"nearer": 0.55, "n_nearest": 1, "n_nearest_expected": 0.6, "p_holm": 0.5, "copies_found": found}
+            row |= {"nearer": 0.55, "n_nearest": 4, "n_nearest_expected": 0.6, "n_distinct": 3, "p_holm": 0.5}
+            row["copies_found"] = found
             rows.append(row | {"note": ""})
     rows.append({"side": "", "space": "AST", "note": "not run here: no weights"})
     return pd.DataFrame(rows, columns=MEMORISATION_COLUMNS)
@@ -113,22 +123,23 @@ def nearest() -> pd.DataFrame:
             "space": space,
             "clip": f"{side}{i}",
             "nearest": "t",
-            "relative": 0.0 if side == "copied" else i / 4,
+            "relative": 0.0 if side == COPIED else i / 4,
         }
         for space in SPACES
-        for side in ("real", "generated", "copy", "copied")
+        for side in ("real", "generated", THROUGH_CODEC, COPIED)
         for i in range(4)
     ]
     return pd.DataFrame(rows, columns=NEIGHBOUR_COLUMNS)
 
 
-def make_published(folder: Path, run: str = "esc10 seed 0") -> Path:
+def make_published(folder: Path, run: str = "esc10 seed 0", n_seeds: int = 2) -> Path:
     """Write a published run that both notebooks have judged, with one figure of each, and return its folder."""
     write_results(folder, folder.name, "esc50")
     tables = {
         "evaluation": evaluation(run), "diversity": diversity(run), "distances": distances(),
         "distances_by_class": pd.concat([distances("dog"), distances("rain")]), "class_truth": class_truth(),
         "class_training": class_training(), "confusion": confusion(), "memorisation": memorisation(),
+        "listener_seeds": listener_seeds(n_seeds),
     }  # fmt: skip
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)

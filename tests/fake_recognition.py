@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from fake_codecs import tone
 
 from envsound.codes import save_codes
 from envsound.embeddings_pretrained import NotHere
-from envsound.files import write_wav
+from envsound.files import sha256_file, write_csv, write_json, write_wav
 from envsound.recognition import Clips, Fold
 
 RATE = 24_000  # Hz
@@ -46,6 +47,16 @@ def sounding_clips(folder: Path, n_per_class: int = 2, n_folds: int = 3, seconds
     return Clips(files, codes_files, clips.labels, clips.folds, clips.categories)
 
 
+def codec_that_met(folder: Path, clips: Sequence[str]) -> str:
+    """Write what lies beside a codec that was trained on clips of these names; return the path of its weights."""
+    weights = folder / "small.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    weights.write_bytes(b"weights")
+    write_json(folder / "card.json", {"content_hash": sha256_file(weights)})
+    write_csv(folder / "attribution.csv", pd.DataFrame({"clip": list(clips), "fold": 1}))
+    return str(weights)
+
+
 @dataclass
 class Knower:
     """Knows the class of the clips it is told to know, by their names; calls every other one the class after it."""
@@ -53,10 +64,12 @@ class Knower:
     name: str = "knower"
     share: float = 1.0  # of the test clips, the first ones
     here: bool = True
+    codec: str = ""  # as in `codecs.load_codec`: it says that it reads its codes
+    refit: bool = False
     calls: list[tuple[int, int]] = field(default_factory=list)
 
     def settings(self) -> dict[str, Any]:
-        return {"share": self.share}
+        return {"share": self.share} | ({"refit": True} if self.refit else {})
 
     def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
         if not self.here:

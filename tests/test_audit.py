@@ -12,7 +12,8 @@ from fake_codecs import SampleCodec
 from envsound import figures_audit
 from envsound.audit import OPTIONAL, TABLES, AuditPlan, kind_of_clips, read_report, run_audit
 from envsound.audit_padding import PaddingPlan
-from envsound.audit_verdicts import HEADINGS, Verdict, verdict_list, verdicts
+from envsound.audit_statistics import OPEN
+from envsound.audit_verdicts import HEADINGS, LEAST_GAIN, NOTED_HEADING, Verdict, agreed_sign, verdict_list, verdicts
 from envsound.errors import InputError
 from envsound.figures import save_figure
 
@@ -65,26 +66,69 @@ def test_each_verdict_follows_its_table(report):
     assert any("at one rate it is 50% (20 to 80) larger" in words for words in found)
     rates = rates.assign(share=0.01, share_low=0.005, share_high=0.02)  # not by chance, but next to nothing
     assert stands(said(report, audit_rates=rates), "The difference in RMS") is True
+    rates = rates.assign(share=0.25, share_low=-0.1, share_high=0.6)  # anything between: no result
+    assert stands(said(report, audit_rates=rates), "The difference in RMS") is None
     found = said(report, audit_rates=rates.assign(share=np.nan))
     assert stands(found, "unequal rates explain: not run here") is None
-    snr = report["audit_snr"].assign(low=0.9, high=1.1)
-    assert stands(said(report, audit_snr=snr), "The name SNR") is True
-    protocol = report["audit_protocol"].assign(low=0.01)
-    assert stands(said(report, audit_protocol=protocol), "best on the test fold (level 0)") is False
-    assert stands(said(report, audit_protocol=protocol.assign(low=0.0)), "test fold (level 0)") is None
+    one = rates.assign(share=[np.nan, *[0.01] * 5], share_low=0.005, share_high=0.02, note="no clip")
+    found = said(report, audit_rates=one)
+    assert stands(found, "The difference in SNR; of it, the rate alone makes: unknown (no clip)") is None
+    assert not any("nan" in words for words in found)
 
 
-def test_padding_harms_where_every_seed_says_so(report):
+def test_what_is_not_excluded_is_left_open(report):
+    snr = report["audit_snr"]
+    for low, high, expected in ((0.2, 0.4, False), (0.96, 1.04, True), (0.5, 1.5, None), (0.96, 0.99, True)):
+        assert stands(said(report, audit_snr=snr.assign(low=low, high=high)), "The name SNR") is expected
+    classes = report["audit_classes"]
+    best, worst = (classes["category"] == name for name in ("clock_tick", "helicopter"))
+    assert stands(said(report), "recognised more often than helicopter, if the accuracies are over one fold") is None
+    apart = classes.assign(low=np.where(best, 0.9, 0.1), high=np.where(worst, 0.2, 0.95))
+    assert stands(said(report, audit_classes=apart), "if the accuracies are over one fold") is True
+    ks = report["audit_ks"]
+    one = ks.assign(verdict=[OPEN, *ks["verdict"][1:]])
+    assert stands(said(report, audit_ks=one), "5 of 6 Kolmogorov-Smirnov tests") is None
+
+
+def test_the_best_epoch_on_the_test_must_gain_more_than_a_point(report):
+    for low, expected in ((LEAST_GAIN + 0.001, False), (LEAST_GAIN, None), (0.001, None)):
+        protocol = report["audit_protocol"].assign(low=low)
+        assert stands(said(report, audit_protocol=protocol), "best on the test fold (level 0)") is expected
+
+
+def test_six_seeds_must_agree_in_sign():
+    assert agreed_sign([0.1] * 6) == 1 and agreed_sign([-0.1] * 7) == -1
+    for differences in ([0.1] * 5, [0.1] * 3, [0.1] * 6 + [-0.1], [0.0] * 6, []):
+        assert agreed_sign(differences) == 0
+
+
+def test_padding_is_judged_only_where_six_seeds_agree(report):
     def with_difference(*by_seed: float) -> pd.DataFrame:
-        table = report["audit_padding"].copy()
-        last = (table["step"] > 0) & (table["targets"] == "real")
+        first = report["audit_padding"].query("seed == 0")
+        parts = []
         for seed, value in enumerate(by_seed):
-            table.loc[last & (table["seed"] == seed) & (table["variant"] == "masks"), "loss"] = 2.0
-            table.loc[last & (table["seed"] == seed) & (table["variant"] == "padded"), "loss"] = 2.0 + value
-        return table
+            part = first.assign(seed=seed)
+            last, padded = part["step"] > 0, part["variant"] == "padded"
+            part.loc[last & (part["targets"] == "real"), "loss"] = 2.0
+            part.loc[last & padded & (part["targets"] == "real"), "loss"] = 2.0 + value
+            part.loc[last & padded & (part["targets"] == "all"), "loss"] = 1.0
+            parts.append(part)
+        return pd.concat(parts)
 
-    for differences, expected in (((0.1, 0.2), False), ((-0.1, -0.2), True), ((0.1, -0.2), None)):
-        assert stands(said(report, audit_padding=with_difference(*differences)), "does the model no harm") is expected
+    worse, better, mixed, few = [0.1] * 6, [-0.1] * 6, [0.1] * 5 + [-0.1], [0.1] * 3
+    expected = ((worse, False, False), (better, True, False), (mixed, None, False), (few, None, None))
+    for differences, harmless, honest in expected:
+        found = said(report, audit_padding=with_difference(*differences))
+        assert stands(found, "does the model no harm") is harmless
+        assert stands(found, "padded clips as a loss of sound") is honest
+
+
+def test_what_is_only_noted_stands_apart_from_what_is_judged(report):
+    noted = [verdict for verdict in verdicts(report) if verdict.is_noted]
+    assert any(verdict.words.startswith("pretraining: says LibriLight") for verdict in noted)
+    text = verdict_list(verdicts(report))
+    assert text.count("LibriLight") == 1 and text.index("LibriLight") > text.index(NOTED_HEADING)
+    assert "### What stays open" not in verdict_list(noted)
 
 
 def test_the_figures_say_what_they_show(report, tmp_path):

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from envsound.audit_figures import (
     CHECKS,
     COLUMNS,
+    FRAMES,
+    NOTED,
     VERDICTS,
     audit_figures,
     count_verdicts,
@@ -92,7 +94,7 @@ def test_rates_losses_units_and_cited_figures_are_judged_by_their_values(tmp_pat
                                  for name, v in (("a", 6.93), ("b", 6.98), ("c", 8.2))))  # fmt: skip
     assert list(losses["verdict"]) == ["agrees", "differs", "differs"] and losses["compared"][0] == np.log(1024)
     unit = audited(tmp_path, "lsd,pair,2.00,,dB in the paper; neper in fact,paper table 2,")
-    assert unit["compared"][0] == pytest.approx(17.37, abs=0.01) and unit["verdict"][0] == "differs"
+    assert unit["compared"][0] == pytest.approx(17.37, abs=0.01) and unit["verdict"][0] == NOTED
     cited = audited(tmp_path, "speed,reference,2,,s,paper 1,", "speed,cited,0.5,,s,Somebody,")
     assert verdict(cited, check="cited") == "differs"
 
@@ -105,6 +107,14 @@ def test_the_claims_that_can_be_computed_are(tmp_path):
         assert verdict(table, check="claim") == expected
     formula = audited(tmp_path, "unmask_count_formula,method,,,,paper 3,counts those still masked")
     assert formula["printed"][0] > 5 * formula["compared"][0] and formula["verdict"][0] == "differs"
+
+
+def test_what_is_only_in_a_note_is_noted_and_never_judged():
+    table = audit_figures(STUDY)
+    noted = table["verdict"] == NOTED
+    assert set(table.loc[noted, "check"]) == {"statement", "unit"} and table.loc[noted, "detail"].ne("").all()
+    assert not (~noted & table["check"].isin(["statement", "unit"])).any()
+    assert {"pretraining_claim", "spectral_entropy"} <= set(table.loc[noted, "item"]) and FRAMES == 375
 
 
 def test_text_that_is_no_number_is_refused(tmp_path):

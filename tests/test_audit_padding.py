@@ -1,5 +1,7 @@
 """Padding: what is asked for, in which share, and that both ways are asked for the same codes of real frames."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from fake_audit import CPU, PADDING, SHAPE, STUDY, TRAINING
 
 from envsound.audit_padding import (
     COLUMNS,
+    EVALUATED,
     PaddingPlan,
     final_losses,
     findings_padding,
@@ -15,10 +18,13 @@ from envsound.audit_padding import (
     region_losses,
     run_padding,
     stretches,
+    target_losses,
     untrained,
 )
 from envsound.batches import CodeSet
 from envsound.errors import InputError
+from envsound.masking import draw_training_mask
+from envsound.objective import masked_loss
 from envsound.training import Trainer
 
 
@@ -45,6 +51,19 @@ def test_the_share_of_constants_among_targets_is_that_among_frames():
     assert row(rows, "all")["n_targets"] == row(rows, "real")["n_targets"] + row(rows, "constant")["n_targets"]
     total = sum(row(rows, name)["loss"] * row(rows, name)["n_targets"] for name in ("real", "constant"))
     assert row(rows, "all")["loss"] == pytest.approx(total / row(rows, "all")["n_targets"])
+
+
+def test_losses_by_region_are_those_of_the_training_objective_from_one_pass():
+    model = untrained(SHAPE, 0).eval()
+    codes, valid, _ = clips(6).batch(np.arange(6), 16)
+    mask = draw_training_mask(codes, valid, 16, torch.Generator().manual_seed(0), 0.0)
+    with torch.no_grad():
+        losses, frames = target_losses(model, mask, codes, valid)
+        assert losses.sum() == pytest.approx(float(masked_loss(model, mask, codes, valid, None).sum()), rel=1e-5)
+    assert sorted(frames.tolist()) == sorted(mask.targets.nonzero()[:, 1].tolist())
+    watched = Watched()
+    region_losses(watched, clips(EVALUATED + 1), 33, True, seed=0)
+    assert len(watched.seen) == 2  # a pass for each batch
 
 
 class Watched(torch.nn.Module):
@@ -110,6 +129,14 @@ def test_stretches_leave_out_what_is_too_short():
     assert [codes.shape for codes in stretches(mixed, 8, seed=0).codes] == [(2, 8)] * 4
 
 
+def test_no_more_clips_are_watched_than_the_plan_says(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("envsound.audit_padding._train", lambda plan, sides, *given: seen.append(sides) or [])
+    for n_watched, expected in ((3, 3), (50, 7)):
+        run_padding(replace(PADDING, n_watched=n_watched), clips(9), clips(7, seed=1), tmp_path, "x", CPU)
+        assert [len(side) for side in seen.pop()] == [9, expected]
+
+
 def test_findings_name_shares_losses_and_the_published_first_loss():
     rows = [(v, 0, t, loss, share) for v, t, loss, share in
             (("masks", "real", 7.0, 1.0), ("padded", "all", 6.9, 1.0), ("padded", "real", 7.0, 0.4),
@@ -126,6 +153,6 @@ def test_findings_name_shares_losses_and_the_published_first_loss():
 
 
 def test_a_plan_without_frames_steps_or_seeds_is_refused():
-    for wrong in ({"n_frames": 1}, {"n_steps": 0}, {"seeds": ()}):
+    for wrong in ({"n_frames": 1}, {"n_steps": 0}, {"n_watched": 0}, {"seeds": ()}):
         with pytest.raises(InputError, match="expected"):
             PaddingPlan(SHAPE, TRAINING, **wrong)

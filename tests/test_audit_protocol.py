@@ -19,7 +19,6 @@ from envsound.audit_protocol import (
     random_folds,
     run_protocol,
     shared_sources,
-    source_of,
 )
 from envsound.codes import save_codes
 from envsound.errors import InputError
@@ -40,20 +39,23 @@ def codes_table(tmp_path, n_folds: int = 3, name: str = "{fold}-{source}-A-{targ
     return pd.DataFrame(rows)
 
 
-def test_the_recording_behind_a_clip_is_read_from_its_name():
-    assert source_of("1-100032-A-0.wav") == "100032" and source_of("5-s0x4-B-41.ogg") == "s0x4"
-    assert source_of("a_dog.wav") == ""
-
-
 @settings(deadline=None, max_examples=40)
-@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=40), st.integers(2, 5), st.integers(0, 9))
+@given(st.lists(st.sampled_from("abc"), max_size=40), st.integers(2, 5), st.integers(0, 9))
 def test_random_folds_are_equal_within_each_class(categories, n_folds, seed):
+    categories = categories + list("abc") * n_folds
     folds = random_folds(categories, n_folds, seed)
-    assert set(folds) <= set(range(1, n_folds + 1))
+    assert set(folds) == set(range(1, n_folds + 1))
     for category in set(categories):
         counts = np.bincount(folds[np.asarray(categories) == category], minlength=n_folds + 1)[1:]
         assert counts.max() - counts.min() <= 1
     assert (folds == random_folds(categories, n_folds, seed)).all()
+
+
+def test_random_folds_differ_by_seed_and_need_a_clip_for_each():
+    categories = list("ab") * 20
+    assert (random_folds(categories, 5, 0) != random_folds(categories, 5, 1)).any()
+    with pytest.raises(InputError, match="n_folds=5: expected two or more, and a class with a clip for each"):
+        random_folds(list("aabb"), 5, 0)
 
 
 def test_a_leak_is_counted_over_the_clips_whose_recording_is_known():
@@ -80,12 +82,12 @@ def test_a_classifier_learns_what_can_be_learnt_and_leaves_the_random_state_alon
     assert (first["test"] == again["test"]).all()
 
 
-def test_one_training_is_read_in_three_ways(tmp_path, monkeypatch):
+def test_one_training_is_read_in_two_ways(tmp_path, monkeypatch):
     fake = {"validation": np.array([0.1, 0.6, 0.6]), "test": np.array([0.9, 0.2, 0.5])}
     monkeypatch.setattr("envsound.audit_protocol.accuracy_by_epoch", lambda *given: fake)
     runs = run_protocol(codes_table(tmp_path), PROTOCOL, 16, "recorded clips", "abc")
     assert list(runs.columns) == RUN_COLUMNS and len(runs) == 2 * 2 * 3 * 2  # splits, inputs, folds, seeds
-    assert set(runs["on_test"]) == {0.9} and set(runs["on_validation"]) == {0.2} and set(runs["last"]) == {0.5}
+    assert set(runs["on_test"]) == {0.9} and set(runs["on_validation"]) == {0.2}
     assert set(runs["epoch_on_validation"]) == {2} and set(runs["epoch_on_test"]) == {1}
     table = audit_protocol(runs, n_resamples=20).set_index("comparison")
     assert table.loc["epoch, all levels", "difference"] == pytest.approx(0.7)
@@ -118,8 +120,9 @@ def test_the_test_fold_is_in_neither_of_the_other_parts(tmp_path, monkeypatch):
         assert all(part.any() for part in parts.values())
 
 
-def test_names_without_a_recording_leave_random_folds_out(tmp_path):
-    runs = run_protocol(codes_table(tmp_path, name="clip{fold}{target}.wav"), PROTOCOL, 16, "x", "abc")
+@pytest.mark.parametrize("name", ["clip{fold}{target}.wav", "{fold}-s{source}x4-A-{target}.wav"])
+def test_names_without_a_recording_leave_random_folds_out(tmp_path, name):
+    runs = run_protocol(codes_table(tmp_path, name=name), PROTOCOL, 16, "x", "abc")  # the second: as of synthetic clips
     assert set(runs["split"]) == {"official"}
     assert "not run here" in findings_protocol(audit_protocol(runs, n_resamples=20))
 

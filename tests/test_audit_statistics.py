@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from envsound.audit_figures import read_as_printed
 from envsound.audit_statistics import (
     CLASS_COLUMNS,
-    FALLS,
     KS_COLUMNS,
+    OPEN,
     SILENT,
     STANDS,
     accuracy_interval,
@@ -20,9 +21,11 @@ from envsound.audit_statistics import (
     dkw_width,
     findings_classes,
     findings_ks,
+    published_clips,
     separated_pairs,
 )
 from envsound.errors import InputError
+from envsound.published import read_published
 from envsound.statistics import holm
 
 
@@ -65,13 +68,19 @@ def test_all_six_published_tests_stand_and_the_duration_says_nothing():
     assert "**6 of 6** tests" in text and "D = 0.45 in RMS" in text and "not why" in text
 
 
-def test_a_small_distance_does_not_stand(tmp_path):
+def test_a_small_distance_is_left_open_and_one_of_no_known_metric_is_refused(tmp_path):
     rows = ["item,side,value,sd,unit,source,note", "rms,real,0.1,0.1,1,paper table 2,"]
     (tmp_path / "a.csv").write_text("\n".join([*rows, "ks_rms,pair,0.10,,D,paper table 3,n=100 a side"]))
-    assert list(audit_ks(tmp_path / "a.csv")["verdict"]) == [FALLS]
+    assert list(audit_ks(tmp_path / "a.csv")["verdict"]) == [OPEN]
     (tmp_path / "b.csv").write_text("\n".join([*rows, "ks_rms,pair,0.10,,D,paper table 3,"]))
     with pytest.raises(InputError, match="a side"):
         audit_ks(tmp_path / "b.csv")
+    rows.append("ks_rms,pair,0.10,,D,paper table 3,n=100 a side")
+    (tmp_path / "c.csv").write_text("\n".join([*rows, "ks_duration,pair,0.00,,D,paper table 3,constant"]))
+    assert list(audit_ks(tmp_path / "c.csv")["verdict"]) == [OPEN, SILENT]
+    (tmp_path / "d.csv").write_text("\n".join([*rows, "ks_loudness,pair,0.70,,D,paper table 3,"]))
+    with pytest.raises(InputError, match=r"ks_loudness: D=0\.7, expected 0 or a metric of the table of means"):
+        audit_ks(tmp_path / "d.csv")
 
 
 def test_an_accuracy_that_no_number_of_clips_gives_is_named():
@@ -80,6 +89,31 @@ def test_an_accuracy_that_no_number_of_clips_gives_is_named():
     assert not found["reachable"] and found["nearest"] == 0.65
     assert found["low"] < 0.64 < found["high"]
     assert accuracy_interval("64", 8)["high"] - accuracy_interval("64", 8)["low"] > 1.8 * (found["high"] - found["low"])
+
+
+@pytest.mark.parametrize(
+    ("percent", "n", "reachable"),
+    [
+        ("68", 40, True),  # 27 of 40 are 67.5, halves are rounded upward
+        ("87", 66, True),  # 57 of 66 are 86.4 and nearer, but 58 are 87.9, which is cut to 87
+        ("66", 23, False),  # 15 of 23 are 65.2: within one of 66, and neither rounded nor cut to it
+        ("88", 40, True),
+        ("72.3", 400, True),  # 289 of 400 are 72.25
+        ("0", 7, True),
+        ("100", 7, True),
+    ],
+)
+def test_a_printed_accuracy_is_a_count_rounded_or_cut(percent, n, reachable):
+    found = accuracy_interval(percent, n)
+    assert found["reachable"] is reachable
+    steps = 10 if "." in percent else 1  # of the last digit in a percent
+    rounded = {np.floor(100 * steps * count / n + 0.5) / steps for count in range(n + 1)}
+    cut = {(100 * steps * count // n) / steps for count in range(n + 1)}
+    assert (float(percent) in rounded | cut) is reachable
+
+
+def test_the_number_of_clips_is_read_from_the_notes():
+    assert published_clips(read_as_printed(STUDY)) == published_clips(read_published(STUDY)) == 100
 
 
 def test_the_published_classes_are_told_apart_by_more_clips_only():

@@ -9,7 +9,8 @@ from fake_audit import STUDY, finished_audit, write_report
 
 from envsound import book
 from envsound.audit import TABLES
-from envsound.book_audit import NOT_RUN, NOTHING, PARTS
+from envsound.book_audit import NOT_RUN, NOTHING, PARTS, codec_words
+from envsound.files import write_json
 from envsound.publish import kind_of, main, publish_report
 
 CHAPTER = Path(__file__).parents[1] / "book" / "audit.md"
@@ -42,7 +43,8 @@ def test_the_chapter_includes_every_part_and_types_no_result():
 def test_a_report_becomes_verdicts_findings_tables_and_figures(root, published):
     pages = book.stage([])
     top = fragment(pages, "verdicts")
-    assert ":Clips for what is re-run: ESC-50 folder" in top and ":Seeds: 0, 1" in top and ":Commit: abc123" in top
+    assert ":Clips for what is re-run: ESC-50 folder" in top and ":Commit: abc123" in top
+    assert ":Seeds of the classifiers: 0, 1" in top and ":Seeds of the padding: 4, 5" in top
     assert top.index("### What stands") < top.index("### What does not stand") and "synthetic" not in top
     figures = fragment(pages, "figures")
     assert (
@@ -55,10 +57,23 @@ def test_a_report_becomes_verdicts_findings_tables_and_figures(root, published):
     assert "without noise | 44,100 Hz |" in fragment(pages, "snr")
     assert "| padded with a valid code | 4 steps | constant |" in fragment(pages, "padding")
     assert "official folds, level 0, epoch best on the test fold" in fragment(pages, "protocol")
+    assert "| agrees | differs | missing | noted |" in figures
+    assert re.search(r"\| a statement of the text[^|]*\| statement \| 0 \| 0 \| 0 \| 2 \|", figures)
+    assert "What reading the text and the code noted" in top
+    assert "what it was trained on is not known here" in fragment(pages, "protocol")  # no card in this repository
     intervals = fragment(pages, "intervals")
     assert "| duration | yes | 0 |" in intervals and "no; nearest" in intervals
     for part in PARTS:
         assert "nan" not in fragment(pages, part)
+
+
+def test_the_codec_behind_the_classifiers_is_named_with_what_it_was_trained_on(tmp_path):
+    card = {"content_hash": "ab", "training": {"material": "731 clips, CC BY or CC0", "held_out_fold": 1}}
+    write_json(tmp_path / "card.json", card)
+    text = codec_words({"codec": "bundled", "codec_hash": "ab"}, tmp_path / "card.json")
+    assert "one codec (bundled)" in text and "on 731 clips, CC BY or CC0." in text and "every one but 1" in text
+    other = codec_words({"codec": "mine", "codec_hash": "cd"}, tmp_path / "card.json")
+    assert "codec mine; what it was trained on is not known" in other
 
 
 def test_synthetic_clips_are_called_so_at_the_top(root, published):

@@ -18,11 +18,11 @@ from envsound.codecs.report import (
     codes_used,
     measure_clips,
     measure_systems,
-    wilson,
 )
 from envsound.codecs.speed import measure_speed
 from envsound.codecs.systems import Family, System, each, families
 from envsound.errors import InputError
+from envsound.statistics import wilson
 from envsound.tables import listeners_in, systems_table
 
 SIX = 20 * np.log10(2)  # dB, 6.02

@@ -24,7 +24,7 @@ from envsound.controls_of_evaluation import (
     shuffled,
 )
 from envsound.errors import InputError
-from envsound.files import write_wav
+from envsound.files import read_csv, write_csv, write_wav
 from envsound.sides import decode_clip
 
 RATE, HOP, N_FRAMES = 24_000, 320, 15
@@ -169,6 +169,19 @@ def test_what_was_made_before_is_used_and_anything_missing_is_made_again(materia
     assert make_controls(material, LoudnessCodec(), tmp_path / "out").equals(first) and not made
     (tmp_path / "out" / "noise" / "0001.wav").unlink()
     assert make_controls(material, LoudnessCodec(), tmp_path / "out").equals(first) and made
+
+
+def test_a_list_of_clips_holds_names_and_one_that_leads_out_of_the_folder_is_not_followed(material, tmp_path):
+    folder, secret = tmp_path / "out", tmp_path / "secret.wav"
+    first = make_controls(material, LoudnessCodec(), folder)
+    table = read_csv(folder / "controls.csv")
+    assert "path" not in table and table["filename"][0] == "codec/0000.wav"
+    assert all(Path(path).is_relative_to(folder) for path in first["path"])
+    write_wav(secret, np.zeros(100), RATE)
+    for name in ("../secret.wav", str(secret)):
+        write_csv(folder / "controls.csv", table.assign(filename=name))
+        assert make_controls(material, LoudnessCodec(), folder).equals(first)
+        assert read_csv(folder / "controls.csv").equals(table)
 
 
 def test_another_codec_is_refused(material, tmp_path):

@@ -29,6 +29,7 @@ from envsound.decoding_table import (
     best_setting,
     compare_settings,
     distinct,
+    facts_of,
     findings_settings,
     mean_distance,
 )
@@ -78,7 +79,9 @@ def train(codec, tmp_path) -> pd.DataFrame:
 def compare(contest: Contest, train: pd.DataFrame, settings: list[Setting]) -> pd.DataFrame:
     chosen = distinct([BASE, *settings], DecodingConfig((2, 1), order="random"))
     how = Measuring(5.0, n_resamples=40, cache_dir=contest.folder / "cache")
-    return compare_settings(contest, Judges.of(train), chosen, how)
+    judges = Judges.of(train)
+    recogniser = judges.recogniser(contest.codec.sample_rate, how.max_seconds)
+    return compare_settings(contest, judges, chosen, how, recogniser)
 
 
 def test_every_setting_has_a_row_between_floor_and_ceiling(contest, train):
@@ -114,6 +117,16 @@ def test_what_judges_is_split_by_fold_and_no_clip_serves_twice(train):
     assert set(judges.reference.fold) == {2} and set(judges.others.fold) == {3, 4}
     with pytest.raises(InputError, match=r"train_folds=\[2\]"):
         Judges.of(train[train.fold == 2])
+
+
+def test_the_record_names_the_listener_that_judged_the_settings(train, codec):
+    judges = Judges.of(train)
+    recogniser = judges.recogniser(codec.sample_rate, 5.0)
+    facts = facts_of(judges, codec, recogniser)
+    assert facts["selected_by"] == {"MFCC and SVM": recogniser.content_hash} and facts["recogniser"] == "MFCC and SVM"
+    assert (facts["reference_folds"], facts["recogniser_folds"]) == ([2], [3, 4])
+    untold = Judges.of(train.assign(category=""))
+    assert untold.recogniser(codec.sample_rate, 5.0) is None and facts_of(untold, codec, None)["selected_by"] == {}
 
 
 def test_settings_with_the_same_rules_are_made_once():

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from fake_sources import as_sources
 
 from envsound.distance_tables import DISTANCE_COLUMNS, distance_table, measure_distances
-from envsound.embeddings import Embedded, NotRun, StatisticsEmbedding, as_sources
+from envsound.embeddings import Embedded, NotRun, StatisticsEmbedding
 from envsound.errors import InputError
 
 RATE = 16_000  # Hz

@@ -12,6 +12,7 @@ from envsound.effects import (
     CLASS_COLUMNS,
     COLUMNS,
     SEED_COLUMNS,
+    UNTESTED,
     Resamples,
     Sample,
     class_table,
@@ -24,6 +25,7 @@ from envsound.effects import (
     summary,
 )
 from envsound.errors import InputError
+from envsound.paired_tests import PAIRED, TWO_SAMPLE, paired_ks_test
 from envsound.statistics import benjamini_hochberg, holm, ks_test
 
 METRICS = ["rms", "zcr"]
@@ -104,7 +106,7 @@ def test_the_wasserstein_distance_of_a_shift_is_the_shift():
     real = sample(np.arange(40.0), 200, 1)
     found = effects(sample(np.arange(40.0) + 100, 200, 2), real)
     assert found["wasserstein"] == pytest.approx(100)
-    assert found["wasserstein_sd"] == pytest.approx(100 / np.arange(40).std(ddof=1))
+    assert found["wasserstein_in_sd"] == pytest.approx(100 / np.arange(40).std(ddof=1))
     assert found["wasserstein_low"] < 100 < found["wasserstein_high"]
     assert found["cliffs_delta"] == found["cliffs_delta_low"] == found["cliffs_delta_high"] == 1
     assert np.abs(resampled_effects(real.defined(), sample(-np.arange(40.0), 200, 2).defined())[0]).max() <= 1
@@ -183,8 +185,63 @@ def test_a_constant_is_noted_and_a_metric_undefined_throughout_leaves_gaps():
     table = effect_table(rows, ["duration_s", "gone", "rms"], n_resamples=5).set_index(["system", "run", "metric"])
     assert "degenerate" in table.loc[("generated", "a", "duration_s"), "note"]
     assert np.isnan(table.loc[("generated", "a", "gone"), "cliffs_delta"])
-    assert np.isnan(table.loc[("generated", "a", "duration_s"), "wasserstein_sd"])
+    assert np.isnan(table.loc[("generated", "a", "duration_s"), "wasserstein_in_sd"])
     assert table.loc[("generated", "a", "rms"), "p_holm"] < 0.01
+    assert table.loc[("generated", "a", "duration_s"), ["p_value", "p_holm"]].isna().all()
+
+
+def test_a_metric_that_is_asked_for_is_described_and_in_no_family_of_tests():
+    rng = np.random.default_rng(0)
+    rows = clips(SHIFTS).assign(duration_s=rng.normal(size=120))
+    with_it = effect_table(rows, [*METRICS, "duration_s"], n_resamples=5, untested=["duration_s"])
+    asked = with_it[(with_it["metric"] == "duration_s") & (with_it["system"] != "real")]
+    assert asked[["mean", "cliffs_delta", "wasserstein"]].notna().all(axis=None) and (asked["note"] == UNTESTED).all()
+    assert asked[["ks", "p_value", "p_holm", "threshold_5_percent"]].isna().all(axis=None)
+    without = effect_table(rows, METRICS, n_resamples=5)
+    kept = with_it[with_it["metric"] != "duration_s"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept[["p_value", "p_holm"]], without[["p_value", "p_holm"]])
+    tested = effect_table(rows, [*METRICS, "duration_s"], n_resamples=5)
+    assert tested.loc[tested["metric"] == "duration_s", "p_holm"].notna().sum() == 3
+    by_class = class_table(rows, [*METRICS, "duration_s"], n_resamples=5, untested=["duration_s"])
+    assert by_class.loc[by_class["metric"] == "duration_s", "p_bh"].isna().all()
+
+
+# Pairs
+
+
+def with_reconstructions(by: float = 0.3, seed: int = 0) -> pd.DataFrame:
+    """Real clips, the same through a codec that adds a little, in another order, and others just like these."""
+    real = clips({("real", ""): 0})
+    codec = real.assign(system="codec", rms=real["rms"] + by).sample(frac=1, random_state=seed)
+    return pd.concat([real, codec, codec.assign(system="floor", clip="x" + codec["clip"])], ignore_index=True)
+
+
+def test_the_reference_s_own_clips_are_tested_in_pairs_and_others_as_two_samples():
+    rows = with_reconstructions()
+    table = effect_table(rows, ["rms"], seed=3, n_resamples=5).set_index("system")
+    assert table["test"].to_dict() == {"real": "", "codec": PAIRED, "floor": TWO_SAMPLE}
+    real, codec = (rows[rows["system"] == name].set_index("clip")["rms"] for name in ("real", "codec"))
+    expected = paired_ks_test(codec.to_numpy(), real[codec.index].to_numpy(), seed=3)
+    found = table.loc["codec"]
+    assert [found["ks"], found["p_value"], found["threshold_5_percent"]] == [
+        expected[name] for name in ("statistic", "p_value", "threshold_5_percent")
+    ]
+    assert table.loc["floor", "ks"] == found["ks"] and table.loc["floor", "p_value"] > 0.2 > 0.02 > found["p_value"]
+
+
+def test_pairs_are_pairs_within_a_class_too():
+    table = class_table(with_reconstructions(2), ["rms"], n_resamples=5)
+    assert set(table.loc[table["system"] == "codec", "test"]) == {PAIRED}
+    assert (table.loc[table["system"] == "codec", "p_bh"] < 0.05).all()
+
+
+def test_clips_that_repeat_one_or_lack_one_are_no_pairs():
+    rows = with_reconstructions()
+    codec = rows["system"] == "codec"
+    repeated = rows.assign(clip=rows["clip"].where(~codec, rows["clip"].iloc[0]))
+    for changed in (repeated, rows.drop(index=rows.index[codec][0])):
+        table = effect_table(changed, ["rms"], n_resamples=5).set_index("system")
+        assert table.loc["codec", "test"] == TWO_SAMPLE
 
 
 def test_one_seed_gives_one_table(table):

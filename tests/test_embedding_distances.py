@@ -72,14 +72,15 @@ def test_frechet_has_the_symmetries_of_a_distance(seed, dim, scale):
     assert frechet_distance(a, a[::-1]) == pytest.approx(0, abs=1e-9)
 
 
-def test_extrapolation_removes_the_bias_of_few_clips():
+def test_extrapolation_removes_the_bias_of_few_clips(monkeypatch):
+    monkeypatch.setattr(module, "N_DRAWS", 2)
     dim, plain, one, both = 16, [], [], []
     true = dim * (0.2**2 + 0.1**2)
     for seed in range(5):
         a, b = gaussian(160, dim, seed), gaussian(160, dim, seed + 100, 1.2, 0.1)
         plain.append(frechet_distance(a, b))
-        one.append(frechet_infinity(a, b, seed, n_draws=2).value)
-        both.append(frechet_infinity(a, b, seed, n_draws=2, both=True).value)
+        one.append(frechet_infinity(a, b, seed).value)
+        both.append(frechet_infinity(a, b, seed, both=True).value)
     errors = [np.mean(values) - true for values in (plain, one, both)]
     assert errors[0] > 1.3 * errors[1] > 0  # the reference's own bias is left
     assert abs(errors[2]) < 0.3 * errors[1]
@@ -96,10 +97,13 @@ def test_the_line_ends_at_all_clips_each_drawn_once():
     assert frechet_infinity(a, b, 3).value == frechet_infinity(a, b, 3).value != frechet_infinity(a, b, 4).value
 
 
-@pytest.mark.parametrize("options", [{"n_sizes": 9}, {"n_draws": 0}, {"smallest": 45}, {"smallest": 1}])
-def test_too_few_sizes_for_a_line_are_refused(options):
-    with pytest.raises(InputError, match="different sizes"):
-        frechet_infinity(gaussian(60, 2, 0), gaussian(50, 2, 1), **options)
+@pytest.mark.parametrize(("n", "is_enough"), [(26, False), (27, True)])
+def test_too_few_clips_for_a_line_are_refused(n, is_enough):
+    if is_enough:
+        assert frechet_infinity(gaussian(60, 2, 0), gaussian(n, 2, 1)).points["n"].is_unique
+    else:
+        with pytest.raises(InputError, match=f"{n} clips: expected enough for 15 different sizes from 13 on"):
+            frechet_infinity(gaussian(60, 2, 0), gaussian(n, 2, 1))
 
 
 # Kernel distance
@@ -191,11 +195,12 @@ def test_splits_and_resamples_keep_the_classes():
     assert found[0].chance < 0.7 * blind.chance and found[0].high - found[0].low < 0.7 * (blind.high - blind.low)
 
 
-def test_extrapolation_takes_the_classes_in_proportion():
+def test_extrapolation_takes_the_classes_in_proportion(monkeypatch):
+    monkeypatch.setattr(module, "N_DRAWS", 4)
     found = []
     for seed in range(6):
         a, b = (np.concatenate([balanced(seed + start) for start in (0, 50)]) for start in (0, 500))
-        lines = [frechet_infinity(a, b, seed, n_draws=4, both=True, classes=of) for of in (None, (CLASSES * 2,) * 2)]
+        lines = [frechet_infinity(a, b, seed, both=True, classes=of) for of in (None, (CLASSES * 2,) * 2)]
         found.append([line.value for line in lines])
     blind, true = np.mean(found, axis=0)
     assert abs(true) < 0.3 * abs(blind) and blind < 0

@@ -1,5 +1,6 @@
 """Embeddings: one interface, read at a common rate, never by the network that selected, absent ones named."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fake_codecs import noise
+from fake_sources import as_sources
 from scipy.signal import resample_poly
 
 from envsound import embeddings as module
@@ -17,11 +19,9 @@ from envsound.embeddings import (
     Reduced,
     SourceClips,
     StatisticsEmbedding,
-    as_sources,
     check_independent,
     embed_clips,
     modulation_depths,
-    noise_like,
     spectrum_statistics,
 )
 from envsound.errors import InputError
@@ -79,11 +79,6 @@ def test_a_listener_hears_its_own_rate():
     found = embed_clips(as_sources([noise(24_000)], 24_000), ListenerEmbedding(listener()), 24_000)
     expected = listener().embed([resample_poly(noise(24_000), 2, 3).astype(np.float32)], RATE)
     np.testing.assert_allclose(found.vectors, expected, atol=0.02 * expected.max())
-
-
-def test_labels_must_be_one_for_each_clip():
-    with pytest.raises(InputError, match="folds: there are 1 for 2 clips"):
-        as_sources(clips(2), RATE, ["a", "b"], [1])
 
 
 # Statistics of the spectrum
@@ -170,15 +165,6 @@ def test_the_network_that_selected_may_not_report():
             check_independent([*reporting, mine], [one.content_hash])
 
 
-def test_noise_has_the_length_and_level_of_each_clip():
-    sources = as_sources([noise(4_000, rms=0.2), np.zeros(100, np.float32)], RATE, ["a", "b"])
-    loud, silent = noise_like(sources, seed=3)
-    clip = loud.load(RATE)
-    assert clip.shape == (4_000,) and clip.std() == pytest.approx(0.2, rel=0.05) and loud.category == "a"
-    assert np.array_equal(clip, noise_like(sources, seed=3)[0].load(RATE)) and not silent.load(RATE).any()
-    assert abs(np.corrcoef(clip, sources[0].load(RATE))[0, 1]) < 0.1
-
-
 # Networks trained elsewhere
 
 
@@ -188,6 +174,7 @@ class FakeNetwork(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.scale = torch.nn.Parameter(torch.ones(1))
+        self.register_buffer("shift", torch.zeros(1))
 
     def forward(self, values):
         np.random.random()  # as CLAP's feature extractor draws from the global state
@@ -196,7 +183,10 @@ class FakeNetwork(torch.nn.Module):
 
 
 class FakeExtractor:
-    sampling_rate, max_length, truncation = RATE, 100, "rand_trunc"
+    sampling_rate, max_length, truncation, mean = RATE, 100, "rand_trunc", -4.3
+
+    def to_json_string(self):
+        return json.dumps({"sampling_rate": self.sampling_rate, "mean": self.mean})
 
     def __call__(self, clips, sampling_rate, return_tensors):
         assert sampling_rate == RATE and return_tensors == "pt"
@@ -257,12 +247,16 @@ def test_long_clips_are_cut_and_short_ones_padded(transformers, tmp_path):
     assert short[0] / short[1] == pytest.approx(1 / (0.1 * RATE), rel=1e-4)
 
 
-def test_the_hash_follows_the_weights(transformers):
-    one, other = (pretrained.load_ast(device="cpu") for _ in range(2))
-    assert one.content_hash == other.content_hash
-    changed = pretrained.load_ast(device="cpu")
-    changed.network.scale.data += 1
-    assert changed.content_hash != one.content_hash
+def test_the_hash_follows_weights_buffers_and_the_settings_of_the_extractor(transformers):
+    def hash_after(change=lambda loaded: None):
+        loaded = pretrained.load_ast(device="cpu")
+        change(loaded)
+        return loaded.content_hash
+
+    changes = [lambda one: one.network.scale.data.add_(1), lambda one: one.network.shift.add_(1)]
+    hashes = [hash_after(), *map(hash_after, changes)]
+    transformers.extractor.mean = -5.0
+    assert len({*hashes, hash_after()}) == 4 and hash_after() == hash_after()
 
 
 def test_folders_that_hold_something_else_are_refused(transformers, tmp_path):

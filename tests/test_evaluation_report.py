@@ -21,12 +21,13 @@ from envsound.evaluation_report import (
     findings_evaluation,
     gather_clips,
     measure_clips,
-    read_runs,
-    read_settings,
+    telling_apart,
 )
 from envsound.files import read_csv, read_json, write_csv, write_json, write_wav
 from envsound.metrics_extended import PER_CLIP
-from envsound.training_seeds import other_seeds
+from envsound.paired_tests import N_SWAPS, PAIRED
+from envsound.run_settings import read_settings
+from envsound.training_seeds import other_seeds, read_runs
 
 ROOT = Path(__file__).parents[1]
 RATE, SECONDS = 24_000, 0.19
@@ -109,6 +110,17 @@ def test_runs_that_differ_in_more_than_their_seed_are_refused(run, tmp_path, par
         read_runs(run, [other])
 
 
+@pytest.mark.parametrize(
+    ("step", "parameters"), [("03_sample_clips", {"guidance_scale": 3.0}), ("01_encode_clips", {"clip_seconds": 4.0})]
+)
+def test_runs_that_are_named_are_held_to_everything_they_were_given(run, tmp_path, step, parameters):
+    other = make_run(tmp_path / "other", 1)
+    assert [one.seed for one in read_runs(run, [other])] == [0, 1]
+    ((name, value),) = parameters.items()
+    with pytest.raises(InputError, match=f"more_runs: .*other has {name} {value}, not .* but for the seed"):
+        evaluate_runs(run, [changed(other, step, **parameters)], n_resamples=5, cache_dir=tmp_path)
+
+
 def test_finished_runs_of_other_seeds_are_found_beside_a_run(tmp_path):
     place = tmp_path / "tiny"
     first, *others = (make_run(place / f"fold1_seed{seed}", seed) for seed in (0, 10, 2))
@@ -175,6 +187,11 @@ def test_two_training_seeds_are_evaluated_together(run, tmp_path):
     report = evaluate_runs(run, [other], n_resamples=20, device="cpu", cache_dir=tmp_path / "cache")
     report.write(run)
     table = read_csv(run / "evaluation.csv")
+    assert set(table.loc[table["test"] == PAIRED, "system"]) == {"codec"} and report.facts["n_swaps"] == N_SWAPS
+    lengths = table[table["metric"] == "duration_s"]
+    assert report.facts["n_metrics"] == len(PER_CLIP) - 1 and lengths[["ks", "p_value"]].isna().all(axis=None)
+    assert lengths["mean"].notna().all()
+    assert "duration_s" not in telling_apart(table, alpha=1.1)["apart"].sum()
     assert len(table) == (len(SYSTEMS) + 1) * len(PER_CLIP)
     assert set(table.loc[table["system"] == "generated", "run"]) == {"tiny seed 0", "tiny seed 1"}
     assert all((run / f"{name}.csv").is_file() for name in TABLES)
@@ -186,7 +203,10 @@ def test_two_training_seeds_are_evaluated_together(run, tmp_path):
     text = describe_systems(report.evaluation_clips, ["fold1_seed2: not finished"])
     assert "`generated`: model, tiny seed 1; n = 6" in text and "- left out: fold1_seed2: not finished" in text
     text = findings_evaluation(report)
-    assert "model, tiny seed 1: " in text and "Over 2 training seeds" in text and "as far apart" in text
+    assert "model, tiny seed 1 (6 clips): " in text and "Over 2 training seeds" in text and "as far apart" in text
+    assert (
+        "the codec (ceiling) (4 pairs): " in text and " from 4 real clips" in text and "finds smaller changes" in text
+    )
 
 
 def test_a_model_without_classes_is_compared_with_all_clips(tmp_path):

@@ -13,7 +13,7 @@ from envsound.figures import save_figure
 from envsound.figures_evaluation import SYSTEM_LOOKS, diversity_dots, octave_curves, overview
 from envsound.metrics_extended import PER_CLIP
 
-NUMBERS = [name for name in COLUMNS if name not in ("system", "run", "metric", "note")]
+NUMBERS = [name for name in COLUMNS if name not in ("system", "run", "metric", "test", "note")]
 
 
 @pytest.fixture

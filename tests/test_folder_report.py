@@ -104,7 +104,8 @@ def test_the_numbers_of_the_report_are_those_of_the_tables(places, tmp_path):
     cells = re.findall(r"<tr><td>RMS</td>(.*?)</tr>", page)
     shown = [re.findall(r"<td>(.*?)</td>", cell) for cell in cells]
     delta = "{cliffs_delta:+.2f} ({cliffs_delta_low:+.2f} to {cliffs_delta_high:+.2f})".format(**row)
-    assert shown[1][0] == delta and shown[1][3] == f"{row['ks']:.3g}" and shown[1][5] == f"{row['p_holm']:.3g}"
+    assert shown[1][0] == delta and shown[1][3] == "two-sample"
+    assert shown[1][4] == f"{row['ks']:.3g}" and shown[1][6] == f"{row['p_holm']:.3g}"
     real = table.loc[("real", "rms")]
     assert shown[0][0] == "{mean:.3g} ({mean_low:.3g} to {mean_high:.3g})".format(**real)
     assert shown[0][6:] == ["3", "4"]

@@ -14,6 +14,7 @@ from envsound.file_names import code_span, printable
 from envsound.files import write_wav
 from envsound.folders import Measuring, effect_report, measure_sides, metric_rows, side_facts, skipped_notes
 from envsound.metrics import ACOUSTIC
+from envsound.metrics_extended import PER_CLIP
 from envsound.sides import Source, from_folder
 
 RATE = 16_000
@@ -116,7 +117,7 @@ def test_clips_of_one_name_on_both_sides_are_resampled_by_themselves(sides, how,
 def test_one_clip_a_side_leaves_diversity_out(sides, how):
     measured = measure_sides({side: sources[:1] for side, sources in sides.items()}, how)
     report = effect_report(measured, "made", n_resamples=5)
-    assert report.diversity.empty and len(report.evaluation) == 2 * report.facts["n_metrics"]
+    assert report.diversity.empty and len(report.evaluation) == 2 * len(PER_CLIP)
 
 
 def test_more_subfolders_than_a_table_holds_are_compared_as_one(sides, how, tmp_path, monkeypatch):

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+import torch
 from fake_codecs import noise
 
-from envsound import listener_cache
+from envsound import embedding_cache, listener_cache
 from envsound.embedding_cache import KeptEmbedding
 from envsound.embeddings import StatisticsEmbedding
 from envsound.errors import InputError
@@ -27,6 +28,7 @@ class Counting:
     content_hash: str = "one"
     sample_rate: int = 0
     asked: list = field(default_factory=list)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def embed(self, clips, sample_rate):
         self.asked.append(len(clips))
@@ -54,6 +56,17 @@ def test_another_clip_rate_or_network_is_embedded_anew(tmp_path, change):
     clips = CLIPS[1:2] if change == "clip" else CLIPS[:1]
     KeptEmbedding(inner, tmp_path).embed(clips, RATE // 2 if change == "rate" else RATE)
     assert inner.asked == [1]
+
+
+def test_a_point_of_another_kind_of_device_or_library_has_another_name(tmp_path, monkeypatch):
+    def key(**options):
+        return KeptEmbedding(Counting(**options), tmp_path).key(CLIPS[0], RATE)
+
+    on_cpu, on_gpu = (key(device=torch.device(name)) for name in ("cpu", "cuda:1"))
+    assert on_gpu == key(device=torch.device("cuda")) != on_cpu == key()
+    assert all(f"{name} " in embedding_cache.LIBRARIES for name in ("numpy", "torch", "transformers"))
+    monkeypatch.setattr(embedding_cache, "LIBRARIES", "transformers 99")
+    assert key() != on_cpu
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from fake_listened import SteadyCodec, make_listened_run
 
@@ -13,11 +14,12 @@ from envsound.controls_of_evaluation import SYSTEMS
 from envsound.embeddings import NotRun
 from envsound.errors import InputError
 from envsound.evaluation_sides import gather_sides, remembered
-from envsound.files import read_csv, read_json
+from envsound.files import read_csv, read_json, write_json
 from envsound.listener_report import MAY_SELECT, REPORTS, ROLES, TABLES, evaluate_by_listeners, mixes_of, train_panel
-from envsound.memorisation import check_control
+from envsound.memorisation import COPIED, THROUGH_CODEC, Memorisation, check_control
 from envsound.nearest_pairs import write_nearest_pairs
 from envsound.publish import LISTENERS
+from envsound.selectors import STEP
 from envsound.sides import Source
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +47,8 @@ def judged(tmp_path_factory):
         sides = gather_sides(run, device="cpu")
         caches = {"listener_dir": folder / "listeners"}
         panel = train_panel(sides, 8, device="cpu", embedding_dir=folder / "embeddings", **caches)
-        report = evaluate_by_listeners(sides, panel, 1, device="cpu", **caches)
+        more = [make_listened_run(folder / "run1", seed=1)]
+        report = evaluate_by_listeners(sides, panel, 1, device="cpu", more_runs=more, **caches)
     return run, sides, panel, report
 
 
@@ -109,8 +112,8 @@ def test_every_system_is_in_every_table(judged, tmp_path):
     assert distances["note"].iloc[-1] == "not run here: no weights"
     assert set(tables["distances_by_class"]["category"]) == {"dog", "rain"}
     assert set(tables["class_truth"]["side"]) == set(SYSTEMS)
-    assert set(tables["memorisation"]["side"]) == {"generated", "copy", "copied", ""}
-    assert set(tables["nearest"]["side"]) == {"real", "generated", "copy", "copied"}
+    assert set(tables["memorisation"]["side"]) == {"generated", THROUGH_CODEC, COPIED, ""}
+    assert set(tables["nearest"]["side"]) == {"real", "generated", THROUGH_CODEC, COPIED}
     assert {f"{name}.csv" for name in TABLES} == set(LISTENERS)
 
 
@@ -146,8 +149,57 @@ def test_mixes_differ_in_kind_and_have_all_of_both_beside(judged):
 
 def test_a_network_that_chose_the_settings_may_not_report(judged):
     _, sides, panel, _ = judged
-    with pytest.raises(InputError, match="selected the model"):
+    with pytest.raises(InputError, match="listener 'cnn': selected the model"):
         evaluate_by_listeners(sides, panel, 1, selected_by=[panel.cnn.content_hash], device="cpu")
+
+
+def test_a_listener_whose_kind_judged_the_settings_is_flagged_and_the_record_says_so(judged, tmp_path, monkeypatch):
+    _, sides, panel, report = judged
+    assert (report.class_truth["note"] == "").all() and report.facts["selected_by"] == {"hashes": [], "kinds": []}
+    record = {"steps": {STEP: {"facts": {"selected_by": {panel.classifiers["mfcc_svm"].kind: "of other clips"}}}}}
+    write_json(tmp_path / "provenance.json", record)
+    moved = replace(sides, run=replace(sides.run, folder=tmp_path))
+    trained = report.class_training.drop(columns=["role", "note"])
+    measured = Memorisation(report.nearest, report.memorisation)
+    for name, known in (
+        ("measure_distances", report.distances),
+        ("measure_memorisation", measured),
+        ("_training_table", trained),
+    ):
+        monkeypatch.setattr(listener_report, name, lambda *_, known=known, **__: known)
+    flagged = evaluate_by_listeners(moved, panel, 1, device="cpu")
+    for table in (flagged.class_truth, flagged.class_training):
+        notes = table.groupby("classifier")["note"].unique().str[0]
+        assert notes["cnn"] == "" and "another MFCC and SVM judged the decoding settings" in notes["mfcc_svm"]
+    pd.testing.assert_frame_equal(flagged.class_truth.drop(columns="note"), report.class_truth.drop(columns="note"))
+    assert flagged.facts["selected_by"] == {"hashes": ["of other clips"], "kinds": ["MFCC and SVM"]}
+
+
+def test_codec_copies_are_as_many_as_there_are_training_clips(judged):
+    _, sides, _, report = judged
+    rows = report.nearest[(report.nearest["side"] == THROUGH_CODEC) & (report.nearest["space"] == "log-mel")]
+    assert set(rows["clip"]) == {f"copy of {source.name}" for source in sides.training} and len(rows) == 24
+
+
+def test_a_further_training_seed_is_judged_as_the_first_is(judged):
+    report = judged[3]
+    seeds = report.listener_seeds
+    assert report.facts["training_seeds"] == [0, 1] and set(seeds["n_runs"]) == {2}
+    assert {*seeds["quantity"]} == {"kad", "precision", "recall", "accuracy", "accuracy_taught"}  # few clips: no FAD
+    assert seeds["seed_0"].tolist() == seeds["seed_1"].tolist() and (seeds["sd"] == 0).all()  # their clips are equal
+    values = seeds.set_index(["quantity", "judge"])["seed_0"]
+    truth = report.class_truth.set_index(["side", "classifier", "category"])["accuracy"]
+    assert values["accuracy", "cnn"] == truth["generated", "cnn", ""]
+    training = report.class_training.set_index(["mix", "classifier"])["accuracy"]
+    assert values["accuracy_taught", "cnn"] == training["generated", "cnn"]
+    rows = report.distances[report.distances["side"] == "generated"].set_index("embedding")["kad"]
+    assert values["kad"].to_dict() == rows.to_dict()
+
+
+def test_a_run_that_differs_in_more_than_its_seed_is_no_further_seed(judged, tmp_path):
+    other = make_listened_run(tmp_path / "run", seed=1, preset="other")
+    with pytest.raises(InputError, match=r"more_runs: .* has preset 'other'"):
+        evaluate_by_listeners(*judged[1:3], 1, device="cpu", more_runs=[other])
 
 
 def test_facts_say_who_learnt_from_what(judged):
@@ -207,7 +259,7 @@ def test_the_notebook_runs_on_a_finished_run_and_trains_nothing_twice(judged, mo
 
     monkeypatch.setattr("envsound.listener_cache.train_listener", never)
     monkeypatch.setattr("envsound.embeddings.StatisticsEmbedding.embed", never)
-    run_notebook(run, run.parent)
+    run_notebook(run, run.parent, more_runs=[str(run.parent / "run1")])
     for name in TABLES:
         numbers = getattr(report, name).select_dtypes("number")
         assert read_csv(run / f"{name}.csv")[list(numbers)].to_numpy() == pytest.approx(numbers.to_numpy(), nan_ok=True)
@@ -215,6 +267,8 @@ def test_the_notebook_runs_on_a_finished_run_and_trains_nothing_twice(judged, mo
     assert {path.name for path in (run / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("pdf", "png")}
     record = read_json(run / "provenance" / "17_evaluate_by_listeners.json")
     assert record["parameters"]["mix_epochs"] == 1 and record["facts"]["roles"] == ROLES
+    assert record["facts"]["training_seeds"] == [0, 1] and record["facts"]["runs_left_out"] == []
+    assert record["parameters"]["more_runs"] == [str(run.parent / "run1")]
     assert len(list((run / "nearest_pairs").glob("*.wav"))) == 6
 
 

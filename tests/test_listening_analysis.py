@@ -21,6 +21,7 @@ from envsound.listening_answers import read_answers, read_key
 from envsound.listening_made_up import CARELESS, CONDITIONS, given_or_made_up, make_up_answers, make_up_key
 from envsound.listening_material import ANCHOR, REFERENCE
 from envsound.listening_page import write_listening
+from envsound.statistics import wilson
 
 X = float("nan")
 # The worked example of Krippendorff (2011), Computing Krippendorff's Alpha-Reliability: four observers, twelve units.
@@ -126,6 +127,10 @@ SPOILT = [
     (lambda value: value.update(version=2), "version 2; expected version 1"),
     (lambda value: value.update(page="123"), "answers to the page '123'"),
     (lambda value: value.update(listener=""), "listener ''"),
+    (lambda value: value.update(listener="<img src=x>"), "listener '<img src=x>'; expected a name of up to 40"),
+    (lambda value: value.update(listener="[a](b)"), "listener '[a](b)'"),
+    (lambda value: value.update(listener="a\nb"), "listener 'a"),
+    (lambda value: value.update(listener="a" * 41), "expected a name of up to 40"),
     (lambda value: value.update(seed="5"), "seed '5'"),
     (lambda value: value.update(answers={}), "no list of answers"),
     (lambda value: value["answers"].append("x"), "answer 7 belongs to no task"),
@@ -236,12 +241,36 @@ def test_the_bootstrap_is_wider_when_listeners_or_clips_differ():
         two_way_bootstrap(noise, np.random.default_rng(0), 0)
 
 
-def test_names_have_wilsons_interval_and_a_confusion_table():
+def named(right: np.ndarray) -> pd.DataFrame:
+    """Answers to the label task from whether each of some listeners (rows) names each clip (columns) rightly."""
+    n_listeners, n_clips = right.shape
+    label = pd.DataFrame({"listener": np.repeat(np.arange(n_listeners), n_clips).astype(str), "right": right.ravel()})
+    return label.assign(item=np.tile(np.arange(n_clips), n_listeners), category="a", condition="x")
+
+
+def test_answers_of_one_listener_are_not_taken_as_independent():
+    every = np.arange(16)
+    mixed = (every[:, None] + every) % 2 == 0  # half the answers of each listener, and about each clip
+    clustered = np.repeat(every[:, None] % 2 == 0, 16, axis=1)  # half the listeners know all, half know nothing
+    widths = []
+    for right in (mixed, clustered):
+        row = listening_analysis.label_shares(named(right), ("a", "b"), 0, 400).iloc[0]
+        assert (row["n_answers"], row["n_right"], row["share"], row["chance"]) == (256, 128, 0.5, 0.5)
+        widths.append(row["high"] - row["low"])
+    of_answers = np.subtract(*reversed(wilson(128, 256)))
+    assert widths[1] > 3 * of_answers and widths[1] > 2 * widths[0]
+
+
+def test_answers_that_are_all_alike_have_no_interval():
+    row = listening_analysis.label_shares(named(np.ones((3, 4), bool)), ("a", "b"), 0, 50).iloc[0]
+    assert row["share"] == 1 and np.isnan(row["low"]) and np.isnan(row["high"])
+
+
+def test_shares_of_names_and_their_confusion_table():
     label = pd.DataFrame({"category": ["a", "a", "a", "b"], "answer": ["a", "a", "b", "b"], "condition": "x"})
     label = label.assign(right=label["category"] == label["answer"], listener="l", item=list("1234"))
     row = listening_analysis.label_shares(label, ("a", "b", "c")).iloc[0]
     assert (row["n_answers"], row["n_right"], row["chance"]) == (4, 3, pytest.approx(1 / 3))
-    assert (row["low"], row["high"]) == (pytest.approx(0.3006, abs=1e-4), pytest.approx(0.9544, abs=1e-4))
     table = listening_analysis.confusion(label, ("a", "b", "c"))
     assert table.to_numpy().tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
 
@@ -286,6 +315,17 @@ def test_the_analysis_finds_what_was_made_up(made_up):
     assert fit.loc[("quality", "recording"), "low"] > fit.loc[("quality", "a made-up model"), "high"]
     alphas = report.agreement.set_index("question")["alpha"]
     assert alphas["score"] > 0.8 > alphas["quality"] > 0.2
+    assert alphas[listening_analysis.CODECS_ALONE] < alphas["score"]
+
+
+def test_agreement_on_codecs_alone_is_not_raised_by_reference_and_anchor():
+    easy = {REFERENCE: [100, 100], ANCHOR: [0, 0]}
+    rows = codec_rows({"one": easy | {"x": [40, 60]}, "other": easy | {"x": [60, 40]}})
+    empty = rows.iloc[:0].assign(answer="", quality=0, fit=0)
+    table = listening_analysis.agreement_table(empty, empty, rows).set_index("question")
+    assert table.loc["score", "alpha"] > 0.8 and table.loc["score", "n_items"] == 6
+    alone = table.loc[listening_analysis.CODECS_ALONE]
+    assert alone["alpha"] < 0 and alone["n_items"] == 2
 
 
 def test_the_same_seed_makes_up_the_same_answers_and_tells_the_same_intervals(made_up, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from fake_recognition import Knower, made_up_clips
+from fake_recognition import Knower, codec_that_met, made_up_clips
 
 from envsound import book_recognition, recognition_report
 from envsound.book_assets import Assets
@@ -22,19 +22,26 @@ from envsound.recognition import cross_validation, folder_name
 from envsound.recognition_cnn import CnnRecogniser
 from envsound.recognition_report import benchmark_of, findings_recognition, rounds_table, run_report, shown_summary
 from envsound.recognition_tables import CITED
+from envsound.recognition_words import percent
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = cross_validation(made_up_clips(4, 3))
-RECOGNISERS = (Knower(), Knower("half", 0.5), Knower("absent", here=False))
+
+
+def recognisers(folder: Path) -> tuple[Knower, Knower, Knower]:
+    """Return one that hears sound, one that reads the codes of a codec in `folder`, and one that is not here."""
+    codec = codec_that_met(folder / "codec", ["2-200-A", "2-201-A", "2-210-A"])
+    return Knower(refit=True), Knower("half", 0.5, codec=codec), Knower("absent", here=False)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run's folder, and its report."""
     folder = tmp_path_factory.mktemp("runs") / "recognition" / "esc50"
-    report = run_report(RECOGNISERS, ROUNDS, folder, benchmark="esc50", n_resamples=50)
+    rows = recognisers(folder)
+    report = run_report(rows, ROUNDS, folder, benchmark="esc50", n_resamples=50)
     save_figure(accuracy_figure(report.summary, report.found.folds), folder / "figures", "accuracy")
-    facts = {"data_cut": "made-up clips", "recognisers": {one.name: one.settings() for one in RECOGNISERS}}
+    facts = {"data_cut": "made-up clips", "recognisers": {one.name: one.settings() for one in rows}}
     step = {"parameters": {"codec": "bundled", "seeds": [0], "data_dir": "/home/me/ESC-50"}, "facts": facts}
     write_json(folder / "provenance.json", {"steps": {"07_classify": step | {"commit": "abc", "device": "CPU"}}})
     return folder, report
@@ -46,14 +53,17 @@ def test_every_table_is_written_and_read_back(finished):
         kept = read_csv(folder / f"{name}.csv")
         if name == "recognition_clips":
             kept["source"] = kept["source"].astype(str)  # numbers, of ESC-50
+        if name == "recognition_goals":  # nobody is of a kind that has a goal
+            assert (kept["verdict"] == "not run here").all() and len(kept) == len(table) == 3
+            continue
         pd.testing.assert_frame_equal(kept, table, check_dtype=False)
     assert report.best == "knower" and [one.name for one in report.found.not_run] == ["absent"]
 
 
 def test_a_run_again_scores_nothing_and_finds_the_same(finished):
     folder, report = finished
-    one = Knower()
-    again = run_report([one, *RECOGNISERS[1:]], ROUNDS, folder, benchmark="esc50", n_resamples=50)
+    one, *others = recognisers(folder)
+    again = run_report([one, *others], ROUNDS, folder, benchmark="esc50", n_resamples=50)
     assert not one.calls
     for name, table in report.tables.items():
         pd.testing.assert_frame_equal(again.tables[name], table)
@@ -72,17 +82,21 @@ def test_beside_another_version_of_the_clips(finished, tmp_path):
 def test_the_findings_name_the_best_its_lead_and_the_claim(finished):
     text = finished[1].findings
     assert text.startswith("**knower** names 100.0% of 36 test clips rightly")
-    assert "Its lead over half is 50.0 points" in text and "beyond what other clips could change" in text
+    assert "It is 50.0 points above *half*, the next (" in text and "which leaves 0 out)" in text
+    assert "picked out of 2 rows by these very test clips" in text and "the lead may well be smaller" in text
+    assert "from one seed: how much other seeds would change it is not known." in text
     assert "Not run here: absent." in text and "come out not clearly different: 100.0% against 100.0%" in text
+    assert "has met 3 of the 36 test clips" in text and "**published study, frozen** (72.3%): not run here." in text
 
 
-def test_a_lead_that_could_turn_round_is_called_that():
+def test_a_lead_that_could_turn_round_is_called_that_and_seeds_have_a_spread():
     summary = pd.DataFrame({"recogniser": ["a", "b"], "status": "measured", "accuracy": [0.5, 0.6], "low": 0.4,
-                            "high": 0.7, "n_clips": 40, "n_folds": 5})  # fmt: skip
+                            "high": 0.7, "n_clips": 40, "n_folds": 5, "n_seeds": 3, "sd_seeds": 0.015})  # fmt: skip
     pairs = pd.DataFrame([("a", "b", -0.1, -0.25, 0.05)], columns=["recogniser_a", "recogniser_b", "difference",
                                                                    "low", "high"])  # fmt: skip
     text = findings_recognition(summary, pairs, pd.DataFrame({"recogniser": []}))
-    assert "lead over a is 10.0 points (-5.0 to 25.0), which other clips could turn round" in text
+    assert "It is 10.0 points above *a*, the next (-5.0 to 25.0, which holds 0)" in text
+    assert "Over 3 training seeds its standard deviation is 1.5 points." in text and "not known" not in text
     nothing = summary.assign(status="cited")
     assert findings_recognition(nothing, pairs, pd.DataFrame()) == "No recogniser could be run here."
 
@@ -90,6 +104,9 @@ def test_a_lead_that_could_turn_round_is_called_that():
 def test_the_table_shows_the_best_first_and_says_what_is_cited(finished):
     shown = shown_summary(finished[1].summary).set_index("recogniser")
     assert shown.index[0] == "knower" and shown.index[-1] == "absent"
+    assert shown["learns from"].to_dict() | {"people": "–", "absent": "–"} == shown["learns from"].to_dict()
+    assert shown.loc[["knower", "half"], "learns from"].tolist() == ["2 folds", "1 fold"]
+    assert shown.loc[["knower", "half", "people"], "not met (%)"].tolist() == ["100.0", "45.5", "–"]
     assert shown.loc["people", ["status", "accuracy (%)", "95% interval", "note"]].tolist() == [
         "cited", "81.3", "–", "Piczak 2015"
     ]  # fmt: skip
@@ -98,8 +115,16 @@ def test_the_table_shows_the_best_first_and_says_what_is_cited(finished):
     ]  # fmt: skip
 
 
-def test_rounds_are_shown_with_their_sizes():
+def test_a_share_is_rounded_alike_whatever_holds_it():
+    assert percent(0.7745) == percent(pd.Series([0.7745])[0]) == percent(pd.Series([0.7745]).to_numpy()[0])
+    assert percent(-0.0001) == "0.0" and percent(float("nan")) == "–"
+
+
+def test_rounds_are_shown_with_their_sizes_and_what_the_codec_has_met(tmp_path):
     assert rounds_table(ROUNDS).iloc[2].tolist() == [3, 1, 12, 12, 12]
+    codec = codec_that_met(tmp_path, ["2-200-A", "3-300-A", "3-301-A"])
+    assert rounds_table(ROUNDS, codec).iloc[:, -1].tolist() == [0, 1, 2]
+    assert rounds_table(ROUNDS, "encodec_24khz").iloc[:, -1].isna().all()
 
 
 def test_results_are_cited_beside_the_recordings_they_belong_to():
@@ -119,6 +144,8 @@ def test_figures_show_folds_and_classes(finished, tmp_path):
     _, report = finished
     ax = accuracy_figure(report.summary, report.found.folds).axes[0]
     labels = [tick.get_text() for tick in ax.get_yticklabels()]
+    bars = [line for line in ax.lines if (line.get_marker(), line.get_markersize()) == ("|", 9)]
+    assert [line.get_xdata()[0] for line in bars] == [pytest.approx(100 * 15 / 33)]  # of 'half' alone
     assert labels[0] == "knower" and "people (cited)" in labels and "absent" not in labels
     classes = classes_figure(report.tables["recognition_classes"], "half")
     names = [tick.get_text() for tick in classes.axes[0].get_xticklabels()]
@@ -133,6 +160,8 @@ def test_figures_show_folds_and_classes(finished, tmp_path):
 
 # The chapter
 
+PARTS = ("beside", "goals", "tried")
+
 
 def staged(folder: Path, tmp_path: Path) -> dict[str, str]:
     book_recognition.stage_recognition(folder, Assets(tmp_path / "book", [tmp_path, folder]), tmp_path / "book")
@@ -143,8 +172,9 @@ def test_without_a_report_the_chapter_says_so_and_shows_what_is_cited(tmp_path):
     (tmp_path / "published").mkdir()
     (tmp_path / "published" / CITED.name).write_bytes((ROOT / CITED).read_bytes())
     pages = staged(tmp_path / "published" / "recognition", tmp_path)
-    assert set(pages) == {*book_recognition.BENCHMARKS, "beside"}
-    assert "Not run here" in pages["esc50"] and "| people | 81.3 | – | Piczak 2015 |" in pages["esc50"]
+    assert set(pages) == {*book_recognition.BENCHMARKS, *PARTS}
+    assert "Not run here" in pages["esc50"] and "| people | 81.3 | Piczak 2015 |" in pages["esc50"]
+    assert "Nothing has been run here yet" in pages["tried"] and "not measured" in pages["goals"]
     assert "95.7" in pages["esc10"] and "69.8" in pages["urbansound8k"] and "not measured" in pages["beside"]
 
 
@@ -156,7 +186,7 @@ def test_the_chapter_shows_a_published_report(finished, tmp_path):
         published / "provenance.json").read_text()  # fmt: skip
     page = staged(tmp_path / "published/recognition", tmp_path)["esc50"]
     assert ":Data cut: made-up clips" in page and ":Commit: abc" in page and "**knower**" in page
-    assert page.count("```{figure}") == 1 and "| half | measured | 50.0 |" in page
+    assert page.count("```{figure}") == 1 and "| half | 50.0 (" in page and "| 1 fold | 45.5 |" in page
     assert "published as strong (%)" in page and "| knower | half | +50.0 (" in page
 
 
@@ -171,7 +201,7 @@ def test_what_the_missing_band_costs_is_a_table(tmp_path):
 def test_the_chapter_includes_every_fragment_and_no_other():
     text = (ROOT / "book" / "classification.md").read_text()
     included = {line.split("/")[-1].removesuffix(".txt") for line in text.splitlines() if "{include}" in line}
-    assert included == {*book_recognition.BENCHMARKS, "beside"}
+    assert included == {*book_recognition.BENCHMARKS, *PARTS}
 
 
 # Settings
@@ -241,7 +271,7 @@ def test_what_cannot_run_is_in_the_provenance(finished):
     class Cut:
         cut, table, bad_clips = "made up", [1, 2], pd.DataFrame({"filename": ["bad.wav"]})
 
-    facts = recognition_report.report_facts(Cut(), RECOGNISERS, finished[1])
+    facts = recognition_report.report_facts(Cut(), recognisers(finished[0]), finished[1])
     assert facts["not_run"] == {"absent": "its weights are elsewhere"} and facts["bad_clips"] == ["bad.wav"]
     assert facts["recognisers"]["half"] == {"share": 0.5} and finished[1].found.not_run[0] == NotRun(
         "absent", "its weights are elsewhere")  # fmt: skip

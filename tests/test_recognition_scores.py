@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_recognition import Knower, made_up_clips
+from fake_recognition import Knower, codec_that_met, made_up_clips
 
 from envsound.errors import InputError
 from envsound.recognition import cross_validation
-from envsound.recognition_scores import CLIP_COLUMNS, FOLD_COLUMNS, clip_names, recognise, source_of
+from envsound.recognition_names import clip_names, source_of
+from envsound.recognition_scores import CLIP_COLUMNS, FOLD_COLUMNS, recognise
 
 ROUNDS = cross_validation(made_up_clips(2, 3))
 
@@ -26,6 +27,26 @@ def test_a_row_for_every_recogniser_fold_and_seed(tmp_path):
     assert len(found.clips) == 2 * 2 * 18
     right = found.clips["category"] == found.clips["heard"]
     assert (right == found.clips["is_right"]).all() and found.clips["confidence"].to_numpy() == pytest.approx(0.8)
+
+
+def test_a_refitted_recogniser_has_learnt_from_the_validation_clips_too(tmp_path):
+    folds = recognise([Knower(), Knower("again", refit=True)], ROUNDS, tmp_path).folds.set_index("recogniser")
+    assert set(folds.loc["knower", "n_train"]) == {6} and set(folds.loc["knower", "n_train_folds"]) == {1}
+    assert set(folds.loc["again", "n_train"]) == {12} and set(folds.loc["again", "n_train_folds"]) == {2}
+
+
+def test_test_clips_that_the_codec_has_met_are_counted_for_those_who_read_its_codes(tmp_path):
+    codec = codec_that_met(tmp_path / "codec", ["2-200-A", "2-211-A", "3-321-A-2"])
+    found = recognise([Knower(codec=codec), Knower("sound"), Knower("unknown", codec="other.safetensors")],
+                      ROUNDS, tmp_path / "scores")  # fmt: skip
+    counts = found.folds.pivot(index="recogniser", columns="fold", values="codec_heard")
+    assert counts.loc["knower"].tolist() == [0, 2, 1] and counts.loc["sound"].tolist() == [0, 0, 0]
+    assert counts.loc["unknown"].isna().all()
+    met = found.clips[(found.clips["recogniser"] == "knower") & (found.clips["codec_heard"] == 1)]
+    assert sorted(met["source"]) == ["200", "211", "321"]
+    assert found.folds.groupby("recogniser")["codec"].first().to_dict() == {
+        "knower": "small", "sound": "none", "unknown": "other"
+    }  # fmt: skip
 
 
 def test_what_is_finished_is_not_done_again(tmp_path):

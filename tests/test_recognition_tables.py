@@ -12,7 +12,8 @@ from envsound.embeddings import NotRun
 from envsound.errors import InputError
 from envsound.files import write_csv
 from envsound.recognition import cross_validation
-from envsound.recognition_scores import FOLD_COLUMNS, Recognised, recognise
+from envsound.recognition_resampling import resampled_means, right_table
+from envsound.recognition_scores import CLIP_COLUMNS, FOLD_COLUMNS, Recognised, recognise
 from envsound.recognition_tables import (
     CITED,
     CITED_COLUMNS,
@@ -23,13 +24,11 @@ from envsound.recognition_tables import (
     confusion_of,
     confusions_table,
     pairs_table,
-    resampled_means,
-    right_table,
     summary_table,
 )
 
 FEW = {"seed": 0, "n_resamples": 200}
-NOBODY = Recognised(pd.DataFrame(columns=FOLD_COLUMNS), pd.DataFrame(columns=["category", "seed", "recogniser"]))
+NOBODY = Recognised(pd.DataFrame(columns=FOLD_COLUMNS), pd.DataFrame(columns=CLIP_COLUMNS))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,8 @@ def clips_of_two_folds(right: dict[str, list[list[int]]], sources: list[list[str
 def from_clips(clips: pd.DataFrame) -> Recognised:
     by = clips.groupby(["recogniser", "fold", "seed"], sort=False)["is_right"]
     folds = by.agg(n_test="size", n_right="sum", accuracy="mean").reset_index()
-    return Recognised(folds.reindex(columns=FOLD_COLUMNS).assign(seconds=1.0), clips)
+    known = {"kind": "other", "codec": "none", "n_train_folds": 1, "seconds": 1.0}
+    return Recognised(folds.reindex(columns=FOLD_COLUMNS).assign(**known), clips.assign(codec_heard=0))
 
 
 def test_accuracy_is_the_mean_over_folds_not_over_clips():
@@ -64,6 +64,7 @@ def test_accuracy_is_the_mean_over_folds_not_over_clips():
     row = summary.iloc[0]
     assert row["accuracy"] == 0.75 and row["sd_folds"] == pytest.approx(np.std([0.5, 1.0], ddof=1))
     assert (row["n_folds"], row["n_clips"], row["n_seeds"], row["status"]) == (2, 6, 1, "measured")
+    assert (row["kind"], row["codec"], row["n_train_folds"]) == ("other", "none", 1)
     assert row["low"] == 0.5 and row["high"] == 1.0 and np.isnan(row["sd_seeds"])
 
 

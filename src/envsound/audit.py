@@ -22,9 +22,10 @@ from envsound.batches import load_code_set, split_folds
 from envsound.codecs.base import Codec
 from envsound.codes import encode_recordings
 from envsound.errors import InputError
-from envsound.files import read_csv, write_csv
+from envsound.files import read_csv
 from envsound.published import PUBLISHED
 from envsound.recordings import Recordings
+from envsound.table_files import write_tables
 
 TABLES = (
     "audit_figures", "audit_rates", "audit_snr", "audit_padding", "audit_protocol", "audit_ks", "audit_classes",
@@ -62,8 +63,7 @@ class AuditReport:
 
     def write(self, folder: str | Path) -> None:
         """Write each table as csv into a folder."""
-        for name, table in self.tables.items():
-            write_csv(Path(folder) / f"{name}.csv", table)
+        write_tables(folder, self.tables)
 
 
 def read_report(folder: str | Path, facts: dict[str, Any]) -> AuditReport:

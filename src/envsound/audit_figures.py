@@ -1,7 +1,8 @@
 """Do the figures of the published study agree with each other: its text, its tables and its result files, by rule.
 
-Every verdict is computed from the table of published figures (`data/published/published_study.csv`). A printed figure
-stands for all values that round to it: it agrees with another where the two ranges meet.
+A verdict is computed from the numbers in the table of published figures (`data/published/published_study.csv`), but for
+those that are `noted`: they repeat that table's notes on the source, which were made by reading and not by computing. A
+printed figure stands for all values that round to it: it agrees with another where the two ranges meet.
 """
 
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from envsound.codecs.encodec_24khz import EnCodec24kHz
 from envsound.decoding import DecodingConfig
 from envsound.errors import InputError
 from envsound.masking import n_masked_after
@@ -24,7 +26,8 @@ COLUMNS = [
     "check", "item", "side", "quantity", "unit", "printed", "compared", "compared_with", "tolerance", "verdict",
     "detail",
 ]  # fmt: skip
-VERDICTS = ("agrees", "differs", "missing")
+NOTED = "noted"  # read from the notes of the table, not computed
+VERDICTS = ("agrees", "differs", "missing", NOTED)
 CHECKS = {
     "result_file": "printed, beside the study's own result file",
     "difference": "printed difference, beside that of the printed means",
@@ -32,7 +35,7 @@ CHECKS = {
     "informative": "a test can find a difference",
     "one_rate": "both sides have one sample rate",
     "first_loss": "the first loss is at most that of a uniform guess",
-    "unit": "the unit is given, and is that of the values",
+    "unit": "the unit is given, and is that of the values (noted in the table, not computed)",
     "cited": "a figure of another work, beside what that work reports",
     "claim": "a claim of the text that can be computed",
     "statement": "a statement of the text, beside the public code and its results (noted in the table, not computed)",
@@ -41,8 +44,8 @@ MEANS, TESTS, RESULTS = "paper table 2", "paper table 3", "public result file"
 RESULT_IN_NOTE = re.compile(r"result file: ([\d.]+) \+- ([\d.]+)")
 UNIT_IN_FACT = re.compile(r"(\S+) in the paper; (\S+) in fact")
 IN_UNIT = {("neper", "dB"): 20 / np.log(10)}  # factors from one unit to another
-CODEBOOK_SIZE = 1024  # EnCodec's
-FRAMES = 375  # of 5 s at EnCodec's 75 frames/s
+CODEBOOK_SIZE = EnCodec24kHz.codebook_size
+FRAMES = 5 * EnCodec24kHz.frame_rate  # of the published clips, 5 s
 SLACK = 1e-9  # of a comparison of decimal numbers in floating point
 
 Row = dict[str, Any]
@@ -229,10 +232,11 @@ def _units(table: pd.DataFrame) -> Iterator[Row]:
         if named:
             said, fact = named.groups()
             value = float(row.value) * IN_UNIT.get((fact, said), np.nan)
-            words = {"compared_with": f"the same value in {said}", "detail": f"the values are in {fact}"}
-            yield _row("unit", row, "unit", "differs", printed=float(row.value), compared=value, **words)
+            words = {"compared_with": f"the same value in {said}"}
+            words["detail"] = f"{said} in the paper; the values are in {fact}"
+            yield _row("unit", row, "unit", NOTED, printed=float(row.value), compared=value, **words)
         elif "unit is not given" in row.note:
-            yield _row("unit", row, "unit", "missing", printed=float(row.value), detail=row.note)
+            yield _row("unit", row, "unit", NOTED, printed=float(row.value), detail=row.note)
 
 
 def _cited(table: pd.DataFrame) -> Iterator[Row]:
@@ -271,4 +275,4 @@ def _statements(table: pd.DataFrame) -> Iterator[Row]:
     for row in _printed(table).itertuples():
         if not row.value and row.item not in computed:
             words = {"compared_with": "the public code and its results", "detail": row.note}
-            yield _row("statement", row, "statement", "differs", **words)
+            yield _row("statement", row, "statement", NOTED, **words)

@@ -12,19 +12,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from envsound.audit_figures import FRAMES
 from envsound.batches import CodeSet
 from envsound.conformer import MaskedConformer, ModelConfig
 from envsound.errors import InputError
 from envsound.masking import TrainingMask, draw_training_mask
-from envsound.objective import masked_loss
 from envsound.published import PUBLISHED, published_value, read_published
 from envsound.training import Trainer, derive_seed
 from envsound.training_config import TrainingConfig
 from envsound.transfer import same_amount
 
-PUBLISHED_FRAMES, PUBLISHED_LENGTH = 375, 1024  # of a clip of 5 s, and what it is padded to
+PUBLISHED_LENGTH = 1024  # frames that the published clips, of FRAMES, are padded to
 PADDING_CODE = 0
 VARIANTS = {"masks": "frame masks", "padded": "padded with a valid code"}
 COLUMNS = ["variant", "kind", "seed", "step", "targets", "loss", "n_targets", "share"]
@@ -37,23 +39,25 @@ class PaddingPlan:
     """Two trainings that differ in their padding alone; the model is not told classes, and no prompt is shown.
 
     Without prompts every frame is as likely to be asked for, so that the share of constants among the targets is that
-    among the frames. n_frames: of a clip, before padding; n_steps: of either training.
+    among the frames. n_frames: of a clip, before padding; n_steps: of either training; n_watched: clips at most that
+    losses are measured on.
     """
 
     model: ModelConfig
     training: TrainingConfig
     n_frames: int = 50
     n_steps: int = 200
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    n_watched: int = 80
 
     def __post_init__(self) -> None:
-        if self.n_frames < 2 or self.n_steps < 1 or not self.seeds or self.model.n_classes:
-            raise InputError("n_frames of 2 or more, n_steps of 1 or more, a seed, and no classes are expected")
+        if self.n_frames < 2 or min(self.n_steps, self.n_watched) < 1 or not self.seeds or self.model.n_classes:
+            raise InputError("n_frames of 2 or more, a step, a watched clip, a seed, and no classes are expected")
 
     @property
     def n_padded(self) -> int:
         """Frames after padding: as many more as in the published study."""
-        return round(self.n_frames * PUBLISHED_LENGTH / PUBLISHED_FRAMES)
+        return round(self.n_frames * PUBLISHED_LENGTH / FRAMES)
 
     def config(self, n_clips: int, seed: int) -> TrainingConfig:
         """Return the settings of one training on `n_clips` clips: so many epochs as its steps need."""
@@ -69,12 +73,15 @@ def pad(clips: CodeSet, n_padded: int) -> CodeSet:
     return replace(clips, codes=padded)
 
 
-def stretches(clips: CodeSet, n_frames: int, seed: int) -> CodeSet:
-    """Return a stretch of `n_frames` of every clip that is long enough. Raises InputError when none is."""
+def stretches(clips: CodeSet, n_frames: int, seed: int, n_most: int | None = None) -> CodeSet:
+    """Return a stretch of `n_frames` of every clip that is long enough, or of `n_most` of them, drawn at random.
+
+    Raises InputError when none is.
+    """
     n_long = sum(codes.shape[1] >= n_frames for codes in clips.codes)
     if not n_long:
         raise InputError(f"n_frames={n_frames}: no clip is that long; expected clips of more frames")
-    return same_amount([clips], n_long, n_frames, seed)[0]
+    return same_amount([clips], min(n_long, n_most or n_long), n_frames, seed)[0]
 
 
 def run_padding(
@@ -88,15 +95,16 @@ def run_padding(
 ) -> pd.DataFrame:
     """Train both ways for every seed; return audit_padding.csv, in columns COLUMNS.
 
-    Losses (nat) on the watched clips before (step 0) and after training, over all that a variant is asked for, over
-    real frames, and over padding. Both variants are asked for the very same hidden codes of the real frames, with the
-    same codes visible. share: of the targets among all. Each training has a folder of its own below `folder` and goes
-    on where it was. kind: what the clips are, in words.
+    Losses (nat) on the watched clips (at most `plan.n_watched`) before (step 0) and after training, over all that a
+    variant is asked for, over real frames, and over padding. Both variants are asked for the very same hidden codes of
+    the real frames, with the same codes visible. share: of the targets among all. Each training has a folder of its own
+    below `folder` and goes on where it was. kind: what the clips are, in words.
     """
     rows = []
     with tqdm(total=len(plan.seeds) * len(VARIANTS), desc="padding", unit="training") as bar:
         for seed in plan.seeds:
-            sides = [stretches(side, plan.n_frames, seed + place) for place, side in enumerate((train, watched))]
+            sides = [stretches(train, plan.n_frames, seed)]
+            sides.append(stretches(watched, plan.n_frames, seed + 1, plan.n_watched))
             for variant in VARIANTS:
                 named = {"variant": variant, "kind": kind, "seed": seed}
                 place = Path(folder) / f"seed{seed}" / variant
@@ -148,21 +156,32 @@ def region_losses(
     device, n_real = next(model.parameters()).device, clips.codes[0].shape[1]
     draws = torch.Generator().manual_seed(derive_seed(seed, -1))
     whole, sums = pad(clips, n_padded), np.zeros((2, 2))  # [real, constant] x [loss, count]
+    shown = slice(None) if is_padded else slice(0, n_real)
     for start in range(0, len(clips), EVALUATED):
         rows = np.arange(start, min(start + EVALUATED, len(clips)))
         codes, valid, _ = whole.batch(rows, model.mask_token)
         levels = torch.from_numpy(rows % model.config.n_levels)
         mask = draw_training_mask(codes, valid, model.mask_token, draws, 0.0, levels)
-        for place, part in enumerate((slice(0, n_real), slice(n_real, None))):
-            if place and not is_padded:
-                continue
-            kept = torch.zeros_like(mask.targets)
-            kept[:, part] = mask.targets[:, part]
-            shown = slice(None) if is_padded else slice(0, n_real)
-            asked = TrainingMask(mask.inputs[..., shown], kept[:, shown], levels).to(device)
-            loss = masked_loss(model, asked, codes[..., shown].to(device), valid[:, shown].to(device), None)
-            sums[place] += (float(loss.sum()), int(kept.sum()))
+        asked = TrainingMask(mask.inputs[..., shown], mask.targets[:, shown], levels).to(device)
+        losses, frames = target_losses(model, asked, codes[..., shown].to(device), valid[:, shown].to(device))
+        for place, kept in enumerate((frames < n_real, frames >= n_real)):
+            sums[place] += (float(losses[kept].sum()), int(kept.sum()))
     return _rows(sums)
+
+
+def target_losses(model: MaskedConformer, asked: TrainingMask, codes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy (nat) of every target on its own, float [n_targets], and its frame, int [n_targets].
+
+    The terms that `objective.masked_loss` sums, of one forward pass; codes [batch, n_levels, n_frames], valid
+    [batch, n_frames].
+    """
+    states, losses, frames = model(asked.inputs, valid, None), [], []
+    for level in range(model.config.n_levels):
+        chosen = asked.targets & (asked.levels == level)[:, None]
+        scores = model.logits(states[chosen], level).float()
+        losses.append(F.cross_entropy(scores, codes[:, level][chosen], reduction="none"))
+        frames.append(chosen.nonzero()[:, 1])
+    return torch.cat(losses), torch.cat(frames)
 
 
 def _rows(sums: np.ndarray) -> list[dict[str, Any]]:
@@ -188,7 +207,7 @@ def findings_padding(table: pd.DataFrame, codebook_size: int, published: str | P
     final, steps = final_losses(table), int(table["step"].max())
     differences = (final["padded_real"] - final["masks"]).tolist()
     text = f"With the published padding **{final['share'].mean():.0%}** of what the model is asked for is one constant "
-    text += f"({1 - PUBLISHED_FRAMES / PUBLISHED_LENGTH:.0%} of the published frames are). After {steps} steps its "
+    text += f"({1 - FRAMES / PUBLISHED_LENGTH:.0%} of the published frames are). After {steps} steps its "
     text += f"loss on all of that is **{final['padded_all'].mean():.2f} nat**; on the real frames alone it is "
     text += f"{final['padded_real'].mean():.2f} nat. The model trained with masks, asked for the same codes, is at "
     text += f"{final['masks'].mean():.2f} nat (padded less masks, by seed: {_signed(differences)}). "

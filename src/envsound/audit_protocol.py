@@ -4,7 +4,7 @@ The published classifier repeats level 0 and keeps the epoch that is best on the
 codes is trained once for each fold and seed, and one and the same training is read in both ways.
 """
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.model_selection import StratifiedKFold
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -20,11 +21,12 @@ from envsound.code_measures import code_counts
 from envsound.codes import load_codes, recorded
 from envsound.errors import InputError
 from envsound.listening_analysis import two_way_bootstrap
+from envsound.recording_names import recording_of
 from envsound.training import derive_seed
 
 RUN_COLUMNS = [
     "kind", "split", "inputs", "fold", "seed", "n_train", "n_test", "shared_sources",
-    "on_validation", "on_test", "last", "epoch_on_validation", "epoch_on_test",
+    "on_validation", "on_test", "epoch_on_validation", "epoch_on_test",
 ]  # fmt: skip
 COLUMNS = [
     "comparison", "kind", "first", "second", "accuracy_first", "accuracy_second", "difference", "low", "high",
@@ -32,7 +34,6 @@ COLUMNS = [
 ]  # fmt: skip
 SPLITS = ("official", "random")
 INPUTS = ("all", "level_0")
-SOURCE = re.compile(r"\d+-(.+)-[A-Za-z]-\d+\.\w+")  # ESC-50: fold-source-take-target
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ class Reading:
 
     split: str
     inputs: str
-    epoch: str  # on_validation, on_test or last
+    epoch: str  # on_validation or on_test
 
     @property
     def words(self) -> str:
         """The reading in words."""
         levels = "all levels" if self.inputs == "all" else "level 0"
-        chosen = {"on_validation": "chosen on a validation fold", "on_test": "best on the test fold", "last": "last"}
+        chosen = {"on_validation": "chosen on a validation fold", "on_test": "best on the test fold"}
         return f"{self.split} folds, {levels}, epoch {chosen[self.epoch]}"
 
 
@@ -79,19 +80,17 @@ class ProtocolPlan:
             raise InputError("n_epochs, hidden, batch_size, lr above 0 and at least one seed are expected")
 
 
-def source_of(filename: str) -> str:
-    """Return the recording that a clip was cut from, by ESC-50's file names; "" for a name of another form."""
-    found = SOURCE.fullmatch(filename)
-    return found[1] if found else ""
-
-
 def random_folds(categories: Sequence[str], n_folds: int, seed: int) -> np.ndarray:
-    """Return a fold 1 to n_folds for each clip, drawn at random within each class: int [n_clips]."""
-    names, folds = np.asarray(categories), np.empty(len(categories), dtype=np.int64)
-    rng = np.random.default_rng(seed)
-    for category in sorted(set(categories)):
-        rows = rng.permutation(np.flatnonzero(names == category))
-        folds[rows] = (np.arange(len(rows)) + rng.integers(n_folds)) % n_folds + 1
+    """Return a fold 1 to n_folds for each clip, drawn at random, equal within each class: int [n_clips].
+
+    Raises InputError when no class has a clip for every fold.
+    """
+    if n_folds < 2 or max(Counter(categories).values()) < n_folds:
+        raise InputError(f"n_folds={n_folds}: expected two or more, and a class with a clip for each")
+    folds = np.empty(len(categories), dtype=np.int64)
+    drawn = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(np.zeros(len(categories)), categories)
+    for number, (_, rows) in enumerate(drawn, 1):
+        folds[rows] = number
     return folds
 
 
@@ -118,9 +117,9 @@ def run_protocol(
 
     table: a run's codes.csv. For each fold the next one is the validation fold, the others are trained on. `on_test`
     is the accuracy on the test fold at the epoch that is best there, `on_validation` at the (first) epoch that is best
-    on the validation fold, `last` at the last one. Random folds are as many as the official ones, equal in each class,
-    drawn anew for each seed; they are left out where file names do not tell which recording a clip was cut from. Raises
-    InputError when there are fewer than three folds or two classes.
+    on the validation fold. Random folds are as many as the official ones, equal in each class, drawn anew for each
+    seed; they are left out where file names do not tell which recording a clip was cut from. Raises InputError when
+    there are fewer than three folds or two classes.
     """
     table = recorded(table)
     folds = sorted(table["fold"].unique())
@@ -130,14 +129,15 @@ def run_protocol(
     features = code_features([load_codes(path, codec_hash) for path in table["codes_file"]], codebook_size)
     inputs = {"all": features.reshape(len(features), -1), "level_0": features[:, 0]}
     classes = np.array([categories.index(name) for name in table["category"]], dtype=np.int64)
-    sources = [source_of(name) for name in table["filename"]]
+    sources = [recording_of(name) for name in table["filename"]]
     splits = SPLITS if any(sources) else SPLITS[:1]
     rows = []
     with tqdm(total=len(splits) * len(INPUTS) * len(plan.seeds) * len(folds), desc="classifiers") as bar:
         for seed in plan.seeds:
-            drawn = np.asarray(folds)[random_folds(list(table["category"]), len(folds), seed) - 1]
             for split in splits:
-                of_clip = table["fold"].to_numpy() if split == "official" else drawn
+                of_clip = table["fold"].to_numpy()
+                if split == "random":
+                    of_clip = np.asarray(folds)[random_folds(list(table["category"]), len(folds), seed) - 1]
                 for name, given in inputs.items():
                     for place, fold in enumerate(folds):
                         parts = _parts(of_clip, fold, folds[(place + 1) % len(folds)])
@@ -237,7 +237,7 @@ def _read(
     chosen_on = {"on_validation": "validation", "on_test": "test"}
     epochs = {name: int(accuracies[part].argmax()) for name, part in chosen_on.items()}
     row: dict[str, Any] = {name: float(accuracies["test"][epoch]) for name, epoch in epochs.items()}
-    row |= {f"epoch_{name}": epoch + 1 for name, epoch in epochs.items()} | {"last": float(accuracies["test"][-1])}
+    row |= {f"epoch_{name}": epoch + 1 for name, epoch in epochs.items()}
     return row | {"n_train": int(parts["train"].sum()), "n_test": int(parts["test"].sum())}
 
 

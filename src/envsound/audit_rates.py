@@ -5,12 +5,14 @@ the higher rate are analysed at their own rate instead, never upsampled: sound t
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from envsound.audio import read_clip
+from envsound.audit_statistics import published_clips
 from envsound.effects import INTERVAL, resample_counts
 from envsound.metrics import ACOUSTIC, METRICS, acoustic
 from envsound.published import PUBLISHED, published_ks, published_value, read_published
@@ -22,9 +24,19 @@ COLUMNS = [
     "sd_low", "change", "change_low", "change_high", "ks", "published_ks", "published_real", "published_generated",
     "share", "share_low", "share_high", "note",
 ]  # fmt: skip
+SIDES = ("real", "generated")
 SIX = ACOUSTIC[:6]  # without the duration
 NOT_RUN = "not run here"
 NEGLIGIBLE = 0.05  # of the published difference: a smaller share is no reason to doubt it
+LEAST_ERRORS = 3.0  # of its standard errors: a published difference closer to 0 gives shares of any size
+EXPLAINS, HIDES, LITTLE, UNDECIDED, UNKNOWN = "explains", "hides", "little", "undecided", "unknown"
+WORDS = {
+    EXPLAINS: "it **explains**, of the published difference, {}",
+    HIDES: "it **hides** part of it, {}: at one rate the difference is larger",
+    LITTLE: "it explains next to nothing of it, {}",
+    UNDECIDED: "how much it explains is **left open**, {}",
+    UNKNOWN: "no share can be given, {}",
+}
 
 
 def rates_of(recordings: Recordings, published: str | Path = PUBLISHED) -> tuple[int, int]:
@@ -65,23 +77,26 @@ def audit_rates(
     rate less that at the higher, with its 95% percentile interval over resampled clips; `ks` is the Kolmogorov-Smirnov
     distance between the two rates, which would be 0 if the rate did not matter. `share` is the change over the
     published difference, generated less real: 0 where the rate explains nothing of it, 1 where it explains all; below 0
-    the rate hides part of it. It is given at the published rates alone. kind: what the clips are, in words.
+    the rate hides part of it. It is given at the published rates alone. Its interval also holds the sampling error of
+    the published difference, drawn anew for each resample from a normal distribution with the published standard
+    deviations and number of clips; there is none, and `note` says so, where that difference is less than LEAST_ERRORS
+    standard errors from 0. kind: what the clips are, in words.
     """
     high, low = (clips[clips["rate_hz"] == rate].set_index("clip_id") for rate in rates)
     if rates[0] <= rates[1] or high.empty or low.empty:
         return pd.DataFrame(columns=COLUMNS)
     study = read_published(published)
-    at_published = rates == tuple(int(published_value(study, "sample_rate", s)) for s in ("real", "generated"))
+    at_published = rates == tuple(int(published_value(study, "sample_rate", side)) for side in SIDES)
     rows = []
     for place, name in enumerate(SIX):
         rng = np.random.default_rng([seed, place])
         row = {"metric": name, "unit": METRICS[name].unit, "kind": kind}
         row |= {"rate_high_hz": rates[0], "rate_low_hz": rates[1]}
-        row |= _paired(high[name].to_numpy(), low[name].reindex(high.index).to_numpy(), rng, n_resamples)
-        row |= {f"published_{side}": published_value(study, name, side) for side in ("real", "generated")}
+        found, changes = _paired(high[name].to_numpy(), low[name].reindex(high.index).to_numpy(), rng, n_resamples)
+        row |= found | {f"published_{side}": published_value(study, name, side) for side in SIDES}
         row["published_ks"] = published_ks(study, name)
         row["note"] = "" if at_published else f"{NOT_RUN}: the recordings are at {rates[0]:,} Hz"
-        rows.append(row | (_share(row) if at_published else {}))
+        rows.append(row | (_share(row, changes, study, rng) if at_published else {}))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -94,43 +109,71 @@ def findings_rates(table: pd.DataFrame, rates: tuple[int, int]) -> str:
     text += f"up to D = {top['ks']:.2f} apart, in {METRICS[top['metric']].label}; only the rate differs. "
     if table["share"].isna().all():
         return text + f"What that explains of the published differences: {first['note']}."
-    explained = table[table["share_low"] > NEGLIGIBLE].sort_values("share", ascending=False)
-    hidden = table[table["share_high"] < -NEGLIGIBLE].sort_values("share")
-    small = table.drop(index=[*explained.index, *hidden.index])
-    parts = [f"it **explains**, of the published difference, {_listed(explained)}"] if len(explained) else []
-    words = f"it **hides** part of it, {_listed(hidden)}: at one rate the difference is larger"
-    parts += [words] if len(hidden) else []
-    parts += [f"it explains little or nothing, {_listed(small)}"] if len(small) else []
+    groups = {name: table[[share_verdict(row) == name for row in table.to_dict("records")]] for name in WORDS}
+    parts = [words.format(_listed(groups[name])) for name, words in WORDS.items() if len(groups[name])]
     return text + "Of the rate alone: " + "; ".join(parts) + "."
 
 
-def _paired(high: np.ndarray, low: np.ndarray, rng: np.random.Generator, n_resamples: int) -> dict[str, float]:
-    """Return the statistics of a metric of the same clips at two rates; NaN where no clip is defined at both."""
+def share_verdict(row: dict[str, Any]) -> str:
+    """Return what the interval of a row's share says: EXPLAINS, HIDES, LITTLE, UNDECIDED, or UNKNOWN without a share.
+
+    LITTLE needs both ends within NEGLIGIBLE of 0: an interval that merely holds 0 leaves it undecided.
+    """
+    low, high = row["share_low"], row["share_high"]
+    if np.isnan(row["share"]):
+        return UNKNOWN
+    if low > NEGLIGIBLE:
+        return EXPLAINS
+    if high < -NEGLIGIBLE:
+        return HIDES
+    return LITTLE if low >= -NEGLIGIBLE and high <= NEGLIGIBLE else UNDECIDED
+
+
+def share_words(row: dict[str, Any]) -> str:
+    """Return a row's share in percent with its interval, or why there is none."""
+    if np.isnan(row["share"]):
+        return f"unknown ({row['note']})"
+    if np.isnan(row["share_low"]):
+        return f"{100 * row['share']:.0f}%, without an interval: {row['note']}"
+    return f"{100 * row['share']:.0f}% ({100 * row['share_low']:.0f} to {100 * row['share_high']:.0f})"
+
+
+def _paired(
+    high: np.ndarray, low: np.ndarray, rng: np.random.Generator, n_resamples: int
+) -> tuple[dict[str, float], np.ndarray]:
+    """Return the statistics of a metric of the same clips at two rates, and the resampled changes [n_resamples].
+
+    Both are empty of what cannot be had where no clip is defined at both.
+    """
     defined = ~(np.isnan(high) | np.isnan(low))
     row: dict[str, float] = {"n": int(defined.sum()), "n_undefined": int((~defined).sum())}
     high, low = high[defined], low[defined]
     if not high.size:
-        return row
+        return row, np.empty(0)
     for name, values in (("high", high), ("low", low)):
         row |= {f"mean_{name}": values.mean(), f"sd_{name}": values.std(ddof=1) if values.size > 1 else np.nan}
     change = low - high
     resampled = resample_counts(change.size, n_resamples, rng) @ change / change.size
     row |= {"change": change.mean(), "ks": ks_test(high, low)["statistic"]}
-    return row | dict(zip(("change_low", "change_high"), np.percentile(resampled, INTERVAL), strict=True))
+    ends = dict(zip(("change_low", "change_high"), np.percentile(resampled, INTERVAL), strict=True))
+    return row | ends, resampled
 
 
-def _share(row: dict) -> dict[str, float]:
+def _share(
+    row: dict[str, Any], changes: np.ndarray, study: pd.DataFrame, rng: np.random.Generator
+) -> dict[str, float | str]:
     """Return the share of the published difference that the change of rate makes, with the ends of its interval."""
     difference = row["published_generated"] - row["published_real"]
-    if "change" not in row or not difference:
-        return {}
-    ends = sorted(row[name] / difference for name in ("change_low", "change_high"))
-    return {"share": row["change"] / difference, "share_low": ends[0], "share_high": ends[1]}
+    if not changes.size or not abs(difference) > 0:
+        return {"note": "no clip is defined at both rates" if not changes.size else "no difference is published"}
+    found = {"share": row["change"] / difference}
+    variance = sum(published_value(study, row["metric"], side, "sd") ** 2 for side in SIDES)
+    error = np.sqrt(variance / published_clips(study))
+    if not abs(difference) >= LEAST_ERRORS * error:
+        return found | {"note": "the published difference is too near 0 for its error, or has none"}
+    drawn = changes / rng.normal(difference, error, changes.size)
+    return found | dict(zip(("share_low", "share_high"), np.percentile(drawn, INTERVAL), strict=True))
 
 
 def _listed(rows: pd.DataFrame) -> str:
-    return ", ".join(
-        f"{100 * row['share']:.0f}% in {METRICS[row['metric']].label} "
-        f"({100 * row['share_low']:.0f} to {100 * row['share_high']:.0f})"
-        for row in rows.to_dict("records")
-    )
+    return ", ".join(f"{METRICS[row['metric']].label} {share_words(row)}" for row in rows.to_dict("records"))

@@ -103,8 +103,9 @@ def findings_snr(table: pd.DataFrame) -> str:
     text = f"Over {rho.iloc[0]['n']} {rho.iloc[0]['kind']} the rank correlation of the SNR with the spectral centroid "
     text += f"is {' and '.join(parts)}"
     published = rho["published"].dropna()
-    text += f" (published: {published.iloc[0]:.3f} at {rho.loc[published.index[0], 'rate_hz']:,} Hz). " * len(published)
-    text += "" if len(published) else ". "
+    for place, value in published.items():
+        text += f" (published: {value:.3f} at {rho.loc[place, 'rate_hz']:,} Hz)"
+    text += ". "
     slope = table[table["measure"] == SLOPE].iloc[0]
     text += f"With white noise added to {slope['n']} of them, one dB of the true ratio moves it by {_interval(slope)} "
     text += f"dB at {slope['rate_hz']:,} Hz; a signal-to-noise ratio would move by 1. "

@@ -1,6 +1,8 @@
 """What the published tests and accuracies can say at their numbers of clips: exact p values, Holm, intervals."""
 
+import math
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ KS_COLUMNS = [
     "p_value", "p_holm", "threshold_5_percent", "verdict", "note",
 ]  # fmt: skip
 CLASS_COLUMNS = ["group", "category", "accuracy", "basis", "n", "low", "high", "reachable", "nearest"]
-STANDS, FALLS, SILENT = "stands", "does not stand", "says nothing"
+STANDS, OPEN, SILENT = "stands", "left open", "says nothing"
 BASES = {  # clips behind an accuracy, if every fold was held out once, or one fold alone; ESC-50 has 40 clips a class
     "class": ("accuracy_class_", {"five folds": 40, "one fold": 8}),
     "ESC-50": ("accuracy_esc50_", {"five folds": 2000, "one fold": 400}),
@@ -32,11 +34,12 @@ def audit_ks(path: str | Path = PUBLISHED) -> pd.DataFrame:
     The p value is exact (it depends on D and n alone), Holm's family are the metrics of the published table of means,
     whether or not the paper shows their test. A metric outside that table with D = 0 says nothing. statistic_low and
     _high: a conservative 95% interval of the distance between the two populations, from the Dvoretzky-Kiefer-Wolfowitz
-    inequality for either side; resampling would need the clips. verdict: STANDS where p_holm is below 5%. Raises
-    InputError when the table does not say how many clips there are, or a D is no distance.
+    inequality for either side; resampling would need the clips. verdict: STANDS where p_holm is below 5%, else OPEN:
+    not rejecting equality does not show it. Raises InputError when the table does not say how many clips there are, a D
+    is no distance, or a D above 0 is of no metric in the family.
     """
     table = read_as_printed(path)
-    n = _n_clips(table)
+    n = published_clips(table)
     family = set(table.loc[(table["source"] == MEANS) & (table["side"] == "real"), "item"])
     rows = []
     for row in table[table["item"].str.startswith("ks_")].itertuples():
@@ -45,7 +48,7 @@ def audit_ks(path: str | Path = PUBLISHED) -> pd.DataFrame:
         rows.append(named | distance_test(float(row.value), n, metric) | {"in_family": metric in family})
     found = pd.DataFrame(rows)
     found["p_holm"] = holm(found["p_value"].where(found["in_family"]).to_numpy())
-    found["verdict"] = [_verdict(p, d) for p, d in zip(found["p_holm"], found["statistic"], strict=True)]
+    found["verdict"] = [_verdict(row) for row in found.to_dict("records")]
     return found[KS_COLUMNS]
 
 
@@ -65,6 +68,15 @@ def distance_test(distance: float, n: int, name: str = "D") -> dict[str, Any]:
     return {"statistic": distance, **ends, **kept}
 
 
+def published_clips(table: pd.DataFrame) -> int:
+    """Return how many clips a side the published tests had, from their notes. Raises InputError where none says it."""
+    notes = table.loc[table["item"].str.startswith("ks_"), "note"].fillna("")
+    found = [int(match[1]) for match in (re.search(r"n=(\d+) a side", note) for note in notes) if match]
+    if not found:
+        raise InputError("published KS rows: none says 'n=... a side' in its note; expected the number of clips")
+    return found[0]
+
+
 def dkw_width(n: int, alpha: float) -> float:
     """Return how far the cumulative distribution of n values stays from that of the population, but for chance alpha.
 
@@ -77,8 +89,8 @@ def audit_classes(path: str | Path = PUBLISHED) -> pd.DataFrame:
     """Return audit_classes.csv: Wilson 95% intervals of the published accuracies, in columns CLASS_COLUMNS.
 
     The paper does not say how many folds an accuracy is over, so each has a row for either of BASES. Shares in 0 to 1.
-    reachable: whether some whole number of right clips gives the printed figure, rounded or cut; nearest: the share
-    next to it that one does.
+    reachable: whether some whole number of right clips gives the printed figure, rounded or cut; nearest: the share of
+    right clips next to it, of those that give it where some do.
     """
     table = read_as_printed(path)
     rows = []
@@ -91,12 +103,19 @@ def audit_classes(path: str | Path = PUBLISHED) -> pd.DataFrame:
 
 
 def accuracy_interval(percent: str, n: int) -> dict[str, Any]:
-    """Return the interval of an accuracy printed in percent over n clips, and whether n clips can give it."""
-    share = float(percent) / 100
-    nearest = round(share * n) / n
-    low, high = map(float, proportion_confint(share * n, n, method="wilson"))
-    reachable = abs(100 * nearest - float(percent)) < 2 * half_digit(percent) - 1e-9
-    return {"accuracy": share, "n": n, "low": low, "high": high, "reachable": reachable, "nearest": nearest}
+    """Return the interval of an accuracy printed in percent over n clips, and whether n clips can give it.
+
+    A printed figure stands for what rounds to it, halves upward, or is cut to it: for one whose last digit is worth u,
+    from u / 2 below it to just under u above it.
+    """
+    printed, half = Fraction(percent), Fraction(half_digit(percent)).limit_denominator()
+    exact = printed * n / 100
+    shares = [Fraction(count, n) for count in sorted({math.floor(exact), math.ceil(exact)})]
+    giving = [share for share in shares if printed - half <= 100 * share < printed + 2 * half]
+    nearest = float(min(giving or shares, key=lambda share: abs(100 * share - printed)))
+    low, high = map(float, proportion_confint(float(exact), n, method="wilson"))
+    found = {"accuracy": float(percent) / 100, "n": n, "low": low, "high": high}
+    return found | {"reachable": bool(giving), "nearest": nearest}
 
 
 def separated_pairs(classes: pd.DataFrame, basis: str) -> tuple[int, int]:
@@ -141,18 +160,12 @@ def findings_classes(classes: pd.DataFrame) -> str:
     return text.rstrip()
 
 
-def _n_clips(table: pd.DataFrame) -> int:
-    notes = table.loc[table["item"].str.startswith("ks_"), "note"]
-    found = [int(match[1]) for match in (re.search(r"n=(\d+) a side", note) for note in notes) if match]
-    if not found:
-        raise InputError("published KS rows: none says 'n=... a side' in its note; expected the number of clips")
-    return found[0]
-
-
-def _verdict(p_holm: float, distance: float) -> str:
-    if np.isnan(p_holm):
-        return SILENT
-    return STANDS if p_holm < ALPHA else FALLS
+def _verdict(row: dict[str, Any]) -> str:
+    if row["in_family"]:
+        return STANDS if row["p_holm"] < ALPHA else OPEN
+    if row["statistic"] != 0:
+        raise InputError(f"ks_{row['metric']}: D={row['statistic']:g}, expected 0 or a metric of the table of means")
+    return SILENT
 
 
 def _label(metric: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from envsound.audit import TABLES, AuditReport, read_report
-from envsound.audit_figures import CHECKS, count_verdicts, findings_figures
+from envsound.audit_figures import CHECKS, VERDICTS, count_verdicts, findings_figures
 from envsound.audit_padding import VARIANTS, findings_padding
 from envsound.audit_protocol import findings_protocol
 from envsound.audit_rates import findings_rates
@@ -16,6 +16,7 @@ from envsound.audit_statistics import findings_classes, findings_ks
 from envsound.audit_verdicts import verdict_list, verdicts
 from envsound.book_assets import Assets
 from envsound.book_facts import number, run_origin
+from envsound.codecs import BUNDLED
 from envsound.files import read_json, write_text
 from envsound.metrics import METRICS
 from envsound.published import PUBLISHED
@@ -24,6 +25,7 @@ from envsound.tables import dropdown, markdown_table, wide
 
 AUDIT_REPORT = "audit"  # the folder in data/published, and in data/runs, that holds such reports
 STEP = "16_audit_published_study"
+CARD = BUNDLED.with_name("card.json")
 PARTS = ("verdicts", "figures", "rates", "snr", "padding", "protocol", "intervals")
 NOTHING = """:::{admonition} Not run here
 This copy of the repository holds no `data/published/audit/`: the audit has not been run, and this page has no number.
@@ -59,13 +61,13 @@ def stage_audit(folder: str | Path, assets: Assets, book_dir: str | Path, study:
 
 
 def counts_table(figures: pd.DataFrame) -> list[str]:
-    """Return how many comparisons agree, differ or are missing, by check, as a Markdown table."""
+    """Return how many comparisons agree, differ, are missing or only noted, by check, as a Markdown table."""
     counted = count_verdicts(figures)
     rows = [
-        [CHECKS[row["check"]], row["quantity"], *(str(row[name]) for name in ("agrees", "differs", "missing"))]
+        [CHECKS[row["check"]], row["quantity"], *(str(row[name]) for name in VERDICTS)]
         for row in counted.to_dict("records")
     ]
-    return markdown_table(["check", "of", "agrees", "differs", "missing"], rows)
+    return markdown_table(["check", "of", *VERDICTS], rows)
 
 
 def odd_table(figures: pd.DataFrame) -> list[str]:
@@ -150,6 +152,22 @@ def classes_table(classes: pd.DataFrame) -> list[str]:
     return markdown_table(["accuracy", "printed", "if over", "Wilson 95%", "possible"], rows)
 
 
+def codec_words(audited: dict[str, Any], card: str | Path = CARD) -> str:
+    """Return a sentence on the codec whose codes the classifiers were given: what it was trained on, if that is known.
+
+    audited: the facts of a report; card: of the codec that ships, which is named where its hash is that of the report.
+    """
+    known, name = read_json(card) if Path(card).is_file() else {}, audited["codec"]
+    if not known or known.get("content_hash") != audited.get("codec_hash"):
+        return f"The classifiers are given codes of the codec {name}; what it was trained on is not known here."
+    made = known["training"]
+    return (
+        f"The classifiers, of every test fold, are given codes of one codec ({name}). It was trained, without labels, "
+        f"on {made['material']}. So of these folds it has met clips of every one but {made['held_out_fold']}, the test "
+        "folds too; that is the same on both sides of a comparison."
+    )
+
+
 def _fragments(report: AuditReport, study: str | Path) -> dict[str, list[str]]:
     """Return the lines of every part but the verdicts and the figures."""
     figures, rates = report["audit_figures"], report["audit_rates"]
@@ -161,7 +179,8 @@ def _fragments(report: AuditReport, study: str | Path) -> dict[str, list[str]]:
         "snr": [findings_snr(report["audit_snr"]), "", *_more("Show the table", snr_table(report["audit_snr"]))],
         "padding": [findings_padding(report["audit_padding"], size, study), "",
                     *wide(padding_table(report["audit_padding"]))],
-        "protocol": [findings_protocol(report["audit_protocol"]), "", *wide(protocol_table(report["audit_protocol"]))],
+        "protocol": [f"{findings_protocol(report['audit_protocol'])} {codec_words(report.facts)}", "",
+                     *wide(protocol_table(report["audit_protocol"]))],
         "intervals": [findings_ks(report["audit_ks"]), "", *wide(ks_table(report["audit_ks"])),
                       findings_classes(report["audit_classes"]), "", *wide(classes_table(report["audit_classes"]))],
     }  # fmt: skip
@@ -173,7 +192,8 @@ def _origin(folder: Path, report: AuditReport) -> list[str]:
         "Published figures": f"`{PUBLISHED.as_posix()}`, typed from the paper, its result files and its code",
         "Clips for what is re-run": report.facts.get("data_cut"),
         "Codec": report.facts.get("codec"),
-        "Seeds": ", ".join(map(str, record["parameters"].get("seeds", []))),
+        "Seeds of the classifiers": ", ".join(map(str, record["parameters"].get("seeds", []))),
+        "Seeds of the padding": ", ".join(map(str, record["parameters"].get("padding_seeds", []))),
         "Commit": run.get("commit"),
         "Machine": run.get("device"),
     }

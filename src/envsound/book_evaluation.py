@@ -8,8 +8,9 @@ import pandas as pd
 
 from envsound.book_assets import Assets
 from envsound.book_facts import number
-from envsound.controls_of_evaluation import SYSTEMS
+from envsound.controls_of_evaluation import CEILING, SYSTEMS
 from envsound.diversity import ALL, MEAN
+from envsound.effects import COLUMNS
 from envsound.evaluation_report import telling_apart
 from envsound.figures_evaluation import SYSTEM_LOOKS
 from envsound.files import write_text
@@ -21,7 +22,9 @@ from envsound.listener_findings import (
     findings_truth,
     worst_heard,
 )
+from envsound.listener_seeds import QUANTITIES, findings_seeds, shown
 from envsound.metrics_extended import PER_CLIP
+from envsound.paired_tests import N_SWAPS, PAIRED
 from envsound.sound_pages import Run
 from envsound.statistics import ALPHA
 from envsound.tables import dropdown, markdown_table, wide
@@ -58,6 +61,7 @@ class EvaluationChapter:
         parts: dict[str, Callable[[], list[str]]] = {
             "runs": self.origins, "apart": self.apart, "diversity": self.diversity, "distances": self.distances,
             "truth": self.truth, "training": self.training, "classes": self.classes, "memorisation": self.memorisation,
+            "seeds": self.seeds,
         }  # fmt: skip
         for name, lines in parts.items():
             text = "\n".join(lines() or [NOT_RUN]) + "\n"
@@ -77,12 +81,13 @@ class EvaluationChapter:
         """Return how many metrics tell each system from real clips, and in which the model fails."""
         rows, words = [], []
         for run in self._with("evaluation"):
-            table = run.table("evaluation.csv")
+            table = run.table("evaluation.csv").reindex(columns=COLUMNS)
             counts = telling_apart(table).set_index("system")
             for model in counts[counts.index == "generated"].itertuples():
                 cells = [_count(counts, name) if name != "generated" else str(model.n_apart) for name in COMPARED]
                 rows.append([str(model.run), str(model.n_tests), *cells])
-                words += [*failures(table, counts, model), "", *self._figure(run, "evaluation_overview")]
+                words += [*failures(table, counts, model), "", sizes(counts, model), ""]
+                words += self._figure(run, "evaluation_overview")
         header = ["model", "metrics tested", *[SYSTEM_LOOKS[name][0] for name in COMPARED]]
         return [*wide(markdown_table(header, rows)), *words] if rows else []
 
@@ -178,6 +183,22 @@ class EvaluationChapter:
         header = ["run", "clips", "space", "n", "relative", "held out", "nearer", "nearest of all (by chance)"]
         return [*lines, *wide(markdown_table([*header, "p (Holm)", "copies"], rows))] if rows else []
 
+    def seeds(self) -> list[str]:
+        """Return what listeners say over training seeds; of a run with one seed, that there is one."""
+        lines = []
+        for run in self._with("listener_seeds"):
+            table = run.table("listener_seeds.csv")
+            lines += [f"**{run.folder.name}**", "", findings_seeds(table), ""]
+            if table["n_runs"].max() > 1:
+                numbers = [name for name in table if name not in ("quantity", "judge", "n_runs")]
+                header = ["quantity", "judge", *[name.replace("_", " ") for name in numbers], "runs"]
+                rows = []
+                for row in table.to_dict("records"):
+                    values = [shown(row["quantity"], row[name]) for name in numbers]
+                    rows.append([QUANTITIES[row["quantity"]], row["judge"], *values, f"{row['n_runs']:.0f}"])
+                lines += _folded(markdown_table(header, rows))
+        return lines
+
     def _with(self, name: str) -> list[Run]:
         return [run for run in self.runs if (run.folder / f"{name}.csv").is_file()]
 
@@ -190,7 +211,8 @@ class EvaluationChapter:
 
 MEMORISED = {
     "generated": "model",
-    "copy": "training clips through the codec",
+    "copied_codec": "training clips through the codec",
+    "copy": "one training clip a class, through the codec",
     "copied": "training clips themselves",
 }
 
@@ -204,16 +226,43 @@ def failures(table: pd.DataFrame, counts: pd.DataFrame, model: Any) -> list[str]
     named = [f"{PER_CLIP[name].label} ({mine.loc[name, 'cliffs_delta']:+.2f})" for name in model.apart]
     if not named:
         return [f"**{model.run}**: none of {model.n_tests} metrics tells the model from real clips at these n."]
-    text = f"**{model.run} fails in {model.n_apart} of {model.n_tests} metrics**, the widest distance first, with "
-    text += f"Cliff's delta: {', '.join(named)}."
-    codec = _first(counts, "codec")
+    text = f"**{model.run} fails in {model.n_apart} of {model.n_tests} metrics** (n = {model.n} against {model.n_real} "
+    text += f"real clips), the widest distance first, with Cliff's delta: {', '.join(named)}."
+    codec = _first(counts, CEILING)
     if codec is not None:
-        shared = [PER_CLIP[name].label for name in model.apart if name in codec["apart"]]
-        listed = f" ({', '.join(shared)})" if shared else ""
-        text += f" The codec alone fails in {len(shared)} of these{listed}: that much is not the model's doing."
+        text += _codec_sentence(table[table["system"] == CEILING].set_index("metric")["ks"], mine["ks"], codec, model)
     rivals = counts[counts.index.isin(TRIVIAL) & (counts["n_apart"] <= model.n_apart)]
-    listed = ", ".join(f"{SYSTEM_LOOKS[name][0]} in {row['n_apart']}" for name, row in rivals.iterrows())
-    return [f"{text} Systems that need no model and fail in no more: {listed or 'none'}."]
+    named = [f"{SYSTEM_LOOKS[name][0]} in {row['n_apart']} (n = {row['n']})" for name, row in rivals.iterrows()]
+    return [f"{text} Systems that need no model and fail in no more: {', '.join(named) or 'none'}."]
+
+
+def sizes(counts: pd.DataFrame, model: Any) -> str:
+    """Return how many clips of each system were tested, and how, as counts of failures depend on it.
+
+    counts, model: as for `failures`.
+    """
+    others = counts.loc[[name for name in COMPARED if name != "generated" and name in counts.index], "n"]
+    listed = [f"{SYSTEM_LOOKS[name][0]} {n}" for name, n in others.items()]
+    if others.nunique() == 1:
+        listed = [f"every other system {others.iloc[0]}"]
+    text = f"Clips tested against {model.n_real} real ones: {'; '.join([f'model {model.n}', *listed])}."
+    if {model.n, *others} != {model.n}:
+        text += " More clips tell more apart, so counts compare only where these numbers are equal."
+    if (counts["test"] == PAIRED).any():
+        text += " The ceiling's clips are the real ones through the codec, each tested beside its own original by "
+        text += f"{N_SWAPS:,} random exchanges within pairs, which finds smaller changes."
+    return text
+
+
+def _codec_sentence(of_codec: pd.Series, of_model: pd.Series, codec: dict[str, Any], model: Any) -> str:
+    """Return which of the model's failures the codec has a part in; of_codec, of_model: D by metric."""
+    how = f"{codec['n']} pairs, paired test" if codec["test"] == PAIRED else f"n = {codec['n']}"
+    shared = [name for name in model.apart if name in codec["apart"]]
+    if not shared:
+        return f" The codec alone changes none of these ({how})."
+    listed = ", ".join(f"{PER_CLIP[name].label} {of_codec[name]:.2f} beside {of_model[name]:.2f}" for name in shared)
+    text = f" The codec alone changes {len(shared)} of these ({how}), with its distance D beside the model's: {listed}."
+    return f"{text} So much may not be the model's doing."
 
 
 def _first(table: pd.DataFrame, key: str) -> Any:

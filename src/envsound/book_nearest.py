@@ -1,11 +1,13 @@
 """The book's page of generated clips beside their nearest training clips, from the runs of the reader's machine."""
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from envsound.book_assets import Assets
+from envsound.errors import InputError
 from envsound.files import inside, read_csv
 from envsound.memorisation import NEIGHBOURS
 from envsound.nearest_pairs import FOLDER
@@ -36,18 +38,21 @@ class NearestPairsPage:
         head = "<thead><tr><th></th><th>Generated</th><th>Nearest training clip</th><th>Relative</th></tr></thead>"
         for space, rows in pairs.groupby("space", sort=False):
             body = [self.row(folder, run, row) for row in rows.to_dict("records")]
-            lines += [f"### {space}", "", f'<table class="sounds">{head}<tbody>', *body, "</tbody></table>", ""]
+            lines += [f"### {html.escape(str(space))}", "", f'<table class="sounds">{head}<tbody>']
+            lines += [*body, "</tbody></table>", ""]
         return lines
 
     def row(self, folder: Path, run: Run, row: dict) -> str:
-        """Return a row of the table. Raises InputError for a file name that leaves the folder."""
-        cells = []
+        """Return a row of the table. Raises InputError for a rank that is no number and a file outside the folder."""
+        cells, rank = [], str(row["rank"])
+        if not rank.isdecimal():
+            raise InputError(f"{folder / 'pairs.csv'}: rank {rank!r}; expected a whole number")
         for column, category in (("clip", "category"), ("nearest", "nearest_category")):
             path = inside(folder, str(row[f"{column}_file"]))
             label = f"{str(row[category]).replace('_', ' ')} · {row[column]}"
             play = self.assets.player(path, f"{run.label}-pairs", self.page, label)
             cells.append(f"<td>{play or absent(path.name)}</td>")
-        return f"<tr><td>{row['rank']}</td>{''.join(cells)}<td>{row['relative']:.2f}</td></tr>"
+        return f"<tr><td>{int(rank)}</td>{''.join(cells)}<td>{row['relative']:.2f}</td></tr>"
 
 
 INTRODUCTION = f"""If a model had learnt clips by heart, they would be here: the generated clips that come closest to a

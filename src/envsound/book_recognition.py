@@ -7,9 +7,15 @@ import pandas as pd
 
 from envsound.book_assets import Assets
 from envsound.book_facts import NOT_MEASURED, run_origin
+from envsound.book_recognition_tried import tried_lines
 from envsound.files import read_csv, read_json, write_text
-from envsound.recognition_report import findings_recognition, percent, shown_summary
+from envsound.published import PUBLISHED
+from envsound.recognition_exposure import findings_exposure
+from envsound.recognition_facts import NO_CODEC
+from envsound.recognition_goals import STUDY, findings_goals, goals_table, reasons
+from envsound.recognition_report import findings_recognition, shown_summary
 from envsound.recognition_tables import CITED, cited_table
+from envsound.recognition_words import NO_NUMBER, NOT_RUN, interval, percent
 from envsound.tables import dropdown, markdown_table, wide
 
 RECOGNITION_REPORTS = "recognition"  # the folder in data/published, and in data/runs, that holds such reports
@@ -20,17 +26,24 @@ BENCHMARKS = {  # names of the reports that the chapter shows, as notebooks/clas
     "esc10_16k": "esc10",
     "urbansound8k": "urbansound8k",
 }
+TITLES = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K"}  # of the benchmarks that have goals
+EXPOSURE_NOTE = (
+    "*Not met, met*: test clips of all rounds together. *Clean rounds*: mean over the rounds that test on no clip that "
+    "was met. *Gained*: how much better a reader of codes is on the clips that were met than on the others, beyond the "
+    "same difference for those that hear the sound itself; clips differ in more than in having been met."
+)
 NOTHING = "*Not run here: this copy of the repository holds no `data/published/recognition/{}/`.*"
 FIGURES = {
-    "accuracy": "Accuracy of every recogniser: mean and 95% interval over clips, and its folds.",
+    "accuracy": "Accuracy of every recogniser: mean and 95% interval, its folds, and the clips its codec has not met.",
     "classes": "Accuracy by class of the best recogniser, with 95% Wilson intervals.",
     "confusion": "What each class (rows) was called (columns) by the best recogniser.",
 }
 
 
 def stage_recognition(folder: str | Path, assets: Assets, book_dir: str | Path) -> None:
-    """Write what the chapter includes: executed/classification/<name>.txt for each of BENCHMARKS, and beside.txt.
+    """Write what the chapter includes, executed/classification/<name>.txt: a file for each of BENCHMARKS, and others.
 
+    beside.txt: what the missing band costs; goals.txt: which goals were reached; tried.txt: every row of every report.
     `folder` is data/published/recognition. Where a report is missing its file says so and shows what is cited.
     """
     folder, book_dir = Path(folder), Path(book_dir)
@@ -40,24 +53,96 @@ def stage_recognition(folder: str | Path, assets: Assets, book_dir: str | Path) 
         if not _is_there(folder / name):
             lines += cited_lines(folder.parent / CITED.name, benchmark)
         write_text(target / f"{name}.txt", "\n".join(lines) + "\n")
-    write_text(target / "beside.txt", "\n".join(beside_lines(folder / "esc10" / "recognition_beside.csv")) + "\n")
+    parts = {"beside": beside_lines(folder / "esc10" / "recognition_beside.csv"), "tried": tried_lines(folder)}
+    parts["goals"] = goals_lines(folder, folder.parent / PUBLISHED.name)
+    for name, lines in parts.items():
+        write_text(target / f"{name}.txt", "\n".join(lines) + "\n")
 
 
 def report_lines(folder: Path, assets: Assets, page: Path) -> list[str]:
     """Return a report as Markdown: where it is from, what was found, its figures and tables."""
     summary, pairs = (read_csv(folder / f"{name}.csv") for name in ("recognition", "recognition_pairs"))
-    claim = _optional(folder / "recognition_claim.csv")
+    claim, folds = (_optional(folder / f"recognition_{name}.csv") for name in ("claim", "folds"))
     lines = [*_origin(folder), "", findings_recognition(summary, pairs, claim), ""]
     lines += _figure(folder, "accuracy", assets, page) + summary_lines(summary)
+    lines += exposure_lines(summary, folds)
     lines += _figure(folder, "classes", assets, page) + claim_lines(claim)
     lines += dropdown("Every pair of recognisers", pairs_lines(pairs))
     return lines + dropdown("What is taken for what", _figure(folder, "confusion", assets, page))
 
 
 def summary_lines(summary: pd.DataFrame) -> list[str]:
-    """Return recognition.csv as a Markdown table, the best first; cited rows say so."""
+    """Return recognition.csv as a Markdown table, the best first, and below it what was not run and who is cited."""
     shown = shown_summary(summary)
-    return wide(markdown_table(list(shown.columns), shown.astype(str).to_numpy().tolist()))
+    run = shown[shown["status"] != NOT_RUN]
+    names = [f"{name} (cited)" if status == "cited" else name
+             for name, status in zip(run["recogniser"], run["status"], strict=True)]  # fmt: skip
+    values = [f"{value} ({ends})" if ends != NO_NUMBER else value
+              for value, ends in zip(run["accuracy (%)"], run["95% interval"], strict=True)]  # fmt: skip
+    cells = run.drop(columns=["status", "folds", "note", "95% interval"])
+    cells = cells.assign(**{"recogniser": names, "accuracy (%)": values})
+    lines = _table(list(cells.columns), cells.astype(str).to_numpy().tolist())
+    absent = shown[shown["status"] == NOT_RUN]
+    lines += [f"- Not run here: {row['recogniser']} ({row['note']})." for row in absent.to_dict("records")] + [""]
+    return lines + dropdown("Where the cited figures are from", sources_lines(summary[summary["status"] == "cited"]))
+
+
+def sources_lines(cited: pd.DataFrame) -> list[str]:
+    """Return who reports the cited figures, what the networks have also learnt from, and notes, as a list."""
+    lines = []
+    for row in cited.fillna("").to_dict("records"):
+        words = [row["source"], f"also learnt from: {row['trained_on']}" if row["trained_on"] else "", row["note"]]
+        lines.append(f"- *{row['recogniser']}*: {'; '.join(word for word in words if word)}.")
+    return [*lines, ""] if lines else []
+
+
+def exposure_lines(summary: pd.DataFrame, folds: pd.DataFrame) -> list[str]:
+    """Return what the codec has met of the test clips, round by round, and every recogniser on those it has not."""
+    sentences = findings_exposure(summary)
+    measured = summary[(summary["status"] == "measured") & summary["n_unheard"].notna()]
+    if measured.empty:
+        return [sentences, ""] if sentences else []
+    header = ["recogniser", "hears", "not met (%)", "met (%)", "clean rounds (%)", "gained (points)"]
+    rows = [
+        [row["recogniser"], "sound" if row["codec"] == NO_CODEC else "codes", _with_ends(row, "_unheard"),
+         percent(row["accuracy_heard"]), percent(row["accuracy_clean"]), _with_ends(row, "_advantage", "advantage")]
+        for row in measured.sort_values("accuracy", ascending=False, kind="stable").to_dict("records")
+    ]  # fmt: skip
+    return [sentences, "", *rounds_lines(folds), *_table(header, rows), EXPOSURE_NOTE, ""]
+
+
+def rounds_lines(folds: pd.DataFrame) -> list[str]:
+    """Return how many test clips of each round the codec has met, from recognition_folds.csv, as a sentence."""
+    readers = folds[folds["codec"] != NO_CODEC] if "codec" in folds else folds
+    if readers.empty:
+        return []
+    counts = readers.groupby("fold")[["codec_heard", "n_test"]].max()
+    words = [f"{row.codec_heard:.0f} of {row.n_test:.0f} in round {fold}" for fold, row in counts.iterrows()]
+    return [f"Test clips that the codec has met: {', '.join(words)}.", ""]
+
+
+def goals_lines(folder: Path, published: Path) -> list[str]:
+    """Return which goals were reached on each benchmark that has some, as sentences and a Markdown table."""
+    if not published.is_file():
+        return [f"*{NOT_MEASURED}*"]
+    lines, missed = [], []
+    for name in STUDY:
+        goals = goals_table(_optional(folder / name / "recognition.csv"), name, published)
+        header = ["recogniser", "accuracy (%)", "not met (%)", "goal (%)", "goal is"]
+        rows = [
+            [
+                row["recogniser"],
+                _with_ends(row),
+                percent(row["accuracy_unheard"]),
+                percent(row["target"]),
+                row["verdict"],
+            ]
+            for row in goals[goals["verdict"] != NOT_RUN].to_dict("records")
+        ]
+        lines += [f"**{TITLES[name]}**", "", findings_goals(goals), "", *(_table(header, rows) if rows else [])]
+        missed.append(reasons(goals))
+    why = " ".join(dict.fromkeys(one for one in missed if one))
+    return lines + ([f"What may be in the way of the goals that were not reached. {why}", ""] if why else [])
 
 
 def claim_lines(claim: pd.DataFrame) -> list[str]:
@@ -70,7 +155,7 @@ def claim_lines(claim: pd.DataFrame) -> list[str]:
          f"{row['n_strong']} and {row['n_weak']}"]
         for row in claim.to_dict("records")
     ]  # fmt: skip
-    return wide(markdown_table(header, rows))
+    return _table(header, rows)
 
 
 def pairs_lines(pairs: pd.DataFrame) -> list[str]:
@@ -80,7 +165,7 @@ def pairs_lines(pairs: pd.DataFrame) -> list[str]:
         [row["recogniser_a"], row["recogniser_b"], _difference(row), str(row["n_only_a"]), str(row["n_only_b"])]
         for row in pairs.to_dict("records")
     ]
-    return wide(markdown_table(header, rows))
+    return _table(header, rows)
 
 
 def beside_lines(path: Path) -> list[str]:
@@ -93,7 +178,7 @@ def beside_lines(path: Path) -> list[str]:
         [row["recogniser"], percent(row["here"]), percent(row["there"]), _difference(row), str(row["n_clips"])]
         for row in table.to_dict("records")
     ]
-    return wide(markdown_table(header, rows))
+    return _table(header, rows)
 
 
 def cited_lines(path: Path, benchmark: str) -> list[str]:
@@ -101,11 +186,11 @@ def cited_lines(path: Path, benchmark: str) -> list[str]:
     if not path.is_file():
         return []
     rows = cited_table(benchmark, path)
-    cells = [
-        [row["recogniser"], percent(row["accuracy"]), row["trained_on"] or "–", row["source"], row["note"]]
-        for row in rows.to_dict("records")
-    ]
-    return wide(markdown_table(["cited", "accuracy (%)", "also learnt from", "source", "note"], cells)) if cells else []
+    cells = [[row["recogniser"], percent(row["accuracy"]), row["source"]] for row in rows.to_dict("records")]
+    if not cells:
+        return []
+    table = wide(markdown_table(["cited", "accuracy (%)", "source"], cells))
+    return table + dropdown("Where the cited figures are from", sources_lines(rows))
 
 
 def _is_there(folder: Path) -> bool:
@@ -129,6 +214,15 @@ def _origin(folder: Path) -> list[str]:
         "Machine": run.get("device"),
     }
     return [f":{name}: {value}" for name, value in fields.items() if value is not None]
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    return wide(markdown_table(header, rows), "names")  # names of recognisers are long: they may wrap
+
+
+def _with_ends(row: dict[str, Any], suffix: str = "", name: str = "") -> str:
+    value = row[name or f"accuracy{suffix}"]
+    return percent(value) if pd.isna(value) else f"{percent(value)} ({interval(row, suffix)})"
 
 
 def _difference(row: dict[str, Any]) -> str:

@@ -6,19 +6,18 @@ of Ravuri and Vinyals 2019)?
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 from tqdm.auto import tqdm
 
 from envsound.codecs.recognising import train_recogniser
 from envsound.embeddings import SourceClips
 from envsound.errors import InputError
-from envsound.listener_training import DEFAULT_TRAINING, ListenerTraining, train_listener
 from envsound.sides import Source
+from envsound.statistics import wilson
 
 BATCH_SIZE = 32  # clips in memory at once
 HEARD_COLUMNS = ["side", "classifier", "clip", "category", "heard", "is_right"]
@@ -51,22 +50,15 @@ class Mix:
 
 
 def hear_classes(
-    sides: Mapping[str, Sequence[Source]],
-    classifiers: Mapping[str, Classifier],
-    sample_rate: int,
-    selected_by: Sequence[str] = (),
+    sides: Mapping[str, Sequence[Source]], classifiers: Mapping[str, Classifier], sample_rate: int
 ) -> pd.DataFrame:
     """Return what each classifier hears in each clip of each side: HEARD_COLUMNS, a row for each of them.
 
     sides: clips by the name of their side, each with the category that was asked for; held-out real clips among them
     show what the classifiers can do at best. Clips without a category, or that cannot be read, are left out.
     sample_rate: Hz, common to all sides; a classifier with a `sample_rate` of its own gets clips resampled from it.
-    selected_by: content hashes of the networks that chose the model; none of them may judge it.
-    Raises InputError for one that does, for no classifier, and when no clip has a category.
+    Who of them may report is for `selectors`. Raises InputError for no classifier and when no clip has a category.
     """
-    for name, classifier in classifiers.items():
-        if getattr(classifier, "content_hash", None) in selected_by:
-            raise InputError(f"classifier {name!r}: selected the model; expected another one to judge it")
     rows = []
     for side, sources in sides.items():
         asked = [source for source in sources if source.category]
@@ -180,29 +172,24 @@ def draw_mix(pools: Mapping[str, Sequence[Source]], mix: Mix, seed: int) -> list
     return drawn
 
 
-def listener_trainer(training: ListenerTraining = DEFAULT_TRAINING, device: str = "auto") -> Trainer:
-    """Return a trainer of `listener.Listener`, which keeps the last epoch: no test clip chooses one."""
-
-    def train(clips: Sequence[np.ndarray], categories: Sequence[str], sample_rate: int, seed: int) -> Classifier:
-        return train_listener(clips, categories, sample_rate, replace(training, seed=seed), device=device)
-
-    return train
-
-
 def recogniser_trainer() -> Trainer:
     """Return a trainer of the support vector machine on MFCCs (`codecs.recognising`); it has no use for a seed."""
     return lambda clips, categories, sample_rate, seed: train_recogniser(clips, categories, sample_rate)
 
 
 def findings_mixes(table: pd.DataFrame) -> str:
-    """Return Markdown sentences on the rows of `train_on_mixes`: the mean accuracy over seeds of every mix."""
+    """Return Markdown sentences on the rows of `train_on_mixes`: the mean accuracy over seeds of every mix.
+
+    With the interval over test clips of a single seed, or the range over several.
+    """
     lines = []
     for (classifier, mix), rows in table.groupby(["classifier", "mix"], sort=False):
         first, accuracy = rows.iloc[0], rows["accuracy"]
         text = f"- {classifier} trained on {mix} ({first['n_training']} clips, of each class {first['composition']}): "
-        text += f"**{accuracy.mean():.0%}** of {first['n']} real clips"
-        spread = f", {accuracy.min():.0%} to {accuracy.max():.0%} over {len(rows)} seeds"
-        lines.append(text + spread * (len(rows) > 1))
+        spread = f"{first['low']:.0%} to {first['high']:.0%}"
+        if len(rows) > 1:
+            spread = f"{accuracy.min():.0%} to {accuracy.max():.0%} over {len(rows)} seeds"
+        lines.append(f"{text}**{accuracy.mean():.0%}** ({spread}) of {first['n']} real clips")
     return "\n".join([*lines, f"- chance: {table['chance'].iloc[0]:.0%}"])
 
 
@@ -231,5 +218,5 @@ def _share(is_right: np.ndarray) -> dict[str, float | int]:
     n, n_right = len(is_right), int(np.sum(is_right))
     if not n:
         raise InputError("test: no clip can be read; expected at least one")
-    low, high = proportion_confint(n_right, n, method="wilson")
-    return {"n": n, "n_right": n_right, "accuracy": n_right / n, "low": float(low), "high": float(high)}
+    low, high = wilson(n_right, n)
+    return {"n": n, "n_right": n_right, "accuracy": n_right / n, "low": low, "high": high}

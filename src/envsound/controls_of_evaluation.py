@@ -20,7 +20,7 @@ from envsound.codecs.base import Codec
 from envsound.codecs.systems import noise_like
 from envsound.codes import load_codes
 from envsound.errors import InputError
-from envsound.files import read_csv, read_json, write_csv, write_json, write_wav
+from envsound.files import inside, read_csv, read_json, write_csv, write_json, write_wav
 from envsound.sides import decode_clip
 
 CEILING = "codec"
@@ -37,7 +37,7 @@ SYSTEMS = {
 }
 AS_THEY_ARE = (CEILING, "copy")
 CONTROLS = (CEILING, "copy", "shuffled", "bigram", "unigram", "noise")
-COLUMNS = ["system", "clip", "path", "category", "fold", "source"]
+COLUMNS = ["system", "clip", "path", "category", "fold", "source"]  # of controls.csv: filename in place of path
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,11 @@ def draw_like(pool: pd.DataFrame, like: pd.DataFrame, seed: int) -> pd.DataFrame
 
 
 def make_controls(material: Material, codec: Codec, folder: str | Path, seed: int = 0) -> pd.DataFrame:
-    """Write the clips of CONTROLS below `folder` and return controls.csv: columns COLUMNS, a row for each clip.
+    """Write the clips of CONTROLS below `folder` and return a row for each: columns COLUMNS.
 
-    `source` is the real clip behind it. A folder that holds just what is asked for is used as it is: made from the same
-    codes with the same codec, seed and code. Raises InputError when another codec made the codes.
+    `source` is the real clip behind it. controls.csv keeps the rows with a file's name below `folder` in place of its
+    path, so that no file leads out of it. A folder that holds just what is asked for is used as it is: made from the
+    same codes with the same codec, seed and code. Raises InputError when another codec made the codes.
     """
     folder = Path(folder)
     asked = {"codec_hash": codec.content_hash, "seed": seed, "code": module_hash("envsound.controls_of_evaluation")}
@@ -135,10 +136,10 @@ def make_controls(material: Material, codec: Codec, folder: str | Path, seed: in
         return ready
     maker = _Maker(material, codec, seed)
     rows = [row for system in CONTROLS for row in _write(system, material, maker, folder)]
-    table = pd.DataFrame(rows, columns=COLUMNS).astype({"clip": str})
+    table = pd.DataFrame(rows).astype({"clip": str})
     write_csv(folder / "controls.csv", table)
     write_json(folder / "controls.json", asked)
-    return table
+    return _with_paths(table, folder)
 
 
 class _Maker:
@@ -186,16 +187,16 @@ def _write(system: str, material: Material, maker: _Maker, folder: Path) -> list
     """Write the clips of one control and return their rows; a clip that is repeated is written once."""
     rows = material.held_out if system == CEILING else material.drawn
     rows = _one_of_each(rows) if system == "copy" else rows
-    written: dict[Any, Path] = {}
+    written: dict[Any, str] = {}
     found = []
     for number, row in enumerate(tqdm(rows.itertuples(), total=len(rows), desc=system, unit="clip", leave=False)):
         name = row.codes_file if system == "copy" else number
         if name not in written:
-            written[name] = folder / system / f"{len(written):04d}.wav"
-            write_wav(written[name], maker.clip(system, row, number), maker.codec.sample_rate)
+            written[name] = f"{system}/{len(written):04d}.wav"
+            write_wav(folder / written[name], maker.clip(system, row, number), maker.codec.sample_rate)
         facts = {"category": row.category, "fold": int(row.fold), "source": row.filename}
         clip = row.filename if system == CEILING else f"{number:04d}"
-        found.append({"system": system, "clip": clip, "path": written[name].as_posix()} | facts)
+        found.append({"system": system, "clip": clip, "filename": written[name]} | facts)
     return found
 
 
@@ -210,7 +211,13 @@ def _made_before(folder: Path, asked: dict[str, Any]) -> pd.DataFrame | None:
     try:
         if read_json(folder / "controls.json") != asked:
             return None
-        table = read_csv(folder / "controls.csv")
+        table = _with_paths(read_csv(folder / "controls.csv"), folder)
     except InputError:
         return None
     return table if all(Path(path).is_file() for path in table["path"]) else None
+
+
+def _with_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Return the rows of controls.csv in columns COLUMNS. Raises InputError for a name that leads out of `folder`."""
+    paths = [inside(folder, name).as_posix() for name in table["filename"]]
+    return table.assign(path=paths)[COLUMNS]

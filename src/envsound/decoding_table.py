@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from envsound.checkpoints import Checkpoint
 from envsound.class_truth import accuracy_table, hear_classes
 from envsound.codecs import Codec
-from envsound.codecs.recognising import train_recogniser
+from envsound.codecs.recognising import MfccListener, train_recogniser
 from envsound.controls import PassCounter, Setting, settings
 from envsound.decoding import ONE_CODE_A_STEP, DecodingConfig
 from envsound.diversity import MEAN, diversity_table
@@ -34,7 +34,6 @@ BASE = Setting("base", "everything below changes one thing of it")
 TOGETHER = "several at once"
 REAL, FLOOR, CEILING = "real", "other real clips", "codec"
 METRICS = tuple(name for name in PER_CLIP if name != "duration_s")  # the length is asked for, not decoded
-RECOGNISER = "MFCC and SVM"
 COLUMNS = [
     "control", "setting", "n", "passes", "seconds_per_clip", "distance", "distance_low", "distance_high", "furthest",
     "furthest_delta", "accuracy", "accuracy_low", "accuracy_high", "diversity", "diversity_low", "diversity_high",
@@ -59,6 +58,17 @@ class Judges:
             raise InputError(f"train_folds={folds}: expected at least two, to compare with one and to train on another")
         chosen = train["fold"].isin(folds[: len(folds) // 2])
         return cls(train[chosen].reset_index(drop=True), train[~chosen].reset_index(drop=True))
+
+    def recogniser(self, sample_rate: int, max_seconds: float) -> MfccListener | None:
+        """Train a recogniser on `others`, read at `sample_rate` Hz and cut to `max_seconds`; None without two classes.
+
+        Whoever chooses by its answers lets it select: its content hash belongs in the record (see `facts_of`).
+        """
+        others = from_recordings(self.others, max_seconds)
+        if len({source.category for source in others} - {""}) < 2:
+            return None
+        names = [source.category for source in others]
+        return train_recogniser([source.load(sample_rate) for source in others], names, sample_rate)
 
 
 def asked_settings(n_levels: int, guided: bool, more: Sequence[dict[str, Any]] = ()) -> list[Setting]:
@@ -157,14 +167,18 @@ class Measuring:
 
 
 def compare_settings(
-    contest: Contest, judges: Judges, chosen: Sequence[tuple[Setting, DecodingConfig]], how: Measuring
+    contest: Contest,
+    judges: Judges,
+    chosen: Sequence[tuple[Setting, DecodingConfig]],
+    how: Measuring,
+    recogniser: MfccListener | None = None,
 ) -> pd.DataFrame:
     """Return a row for each setting, and one each for the floor and the ceiling, in columns COLUMNS.
 
     distance: the mean over METRICS of the size of Cliff's delta to the reference clips, 0 to 1, with the 95% basic
     bootstrap interval over clips (see `effects.effects`); all settings share the resamples of their clips. `furthest`
-    is the metric of the largest. accuracy: the share of clips in which a recogniser trained on the other clips hears
-    what was asked for. diversity: see `diversity.diversity_table`. passes are those of a batch.
+    is the metric of the largest. accuracy: the share of clips in which `recogniser` (that of `judges`; None: nobody is
+    asked) hears what was asked for. diversity: see `diversity.diversity_table`. passes are those of a batch.
     """
     made, costs = contest.samples(chosen)
     parts = [recordings(REAL, judges.reference), recordings(FLOOR, judges.others)]
@@ -172,7 +186,7 @@ def compare_settings(
     clips, _ = measure_clips(clips, how.max_seconds, how.cache_dir, how.n_jobs)
     resamples = Resamples(how.seed, how.n_resamples)
     spread = diversity_table(clips, METRICS, how.seed, how.n_resamples)
-    heard = _accuracy(clips, judges, contest.codec.sample_rate, how.max_seconds)
+    heard = _accuracy(clips, recogniser, contest.codec.sample_rate, how.max_seconds)
     real, rows = clips[clips["system"] == REAL], []
     for (system, run), group in clips[clips["system"] != REAL].groupby(["system", "run"], sort=False):
         row = {"control": REAL if system == FLOOR else system, "setting": system, "run": run, "n": len(group)}
@@ -209,21 +223,17 @@ def _diversity(table: pd.DataFrame, system: str, run: str) -> dict[str, float]:
 
 
 def _accuracy(
-    clips: pd.DataFrame, judges: Judges, sample_rate: int, max_seconds: float
+    clips: pd.DataFrame, recogniser: MfccListener | None, sample_rate: int, max_seconds: float
 ) -> dict[tuple[str, str], dict[str, float]]:
     """Return accuracy and its interval by (system, run), of every system but the clips the recogniser learnt from."""
-    others = from_recordings(judges.others, max_seconds)
-    if len({source.category for source in others} - {""}) < 2:
+    if recogniser is None:
         return {}
-    recogniser = train_recogniser(
-        [source.load(sample_rate) for source in others], [source.category for source in others], sample_rate
-    )
     sides = {
         key: [from_file(row.path, row.clip, row.category, 0, max_seconds) for row in rows.itertuples()]
         for key, rows in clips[(clips["system"] != FLOOR) & (clips["category"] != "")].groupby(["system", "run"])
     }
     named = {f"{system}/{run}": sources for (system, run), sources in sides.items()}
-    table = accuracy_table(hear_classes(named, {RECOGNISER: recogniser}, sample_rate), by_class=False)
+    table = accuracy_table(hear_classes(named, {recogniser.kind: recogniser}, sample_rate), by_class=False)
     table = table.rename(columns={"low": "accuracy_low", "high": "accuracy_high"}).set_index("side")
     table = table[["accuracy", "accuracy_low", "accuracy_high"]]
     return {key: table.loc["/".join(key)].to_dict() for key in sides}
@@ -237,12 +247,16 @@ def best_setting(table: pd.DataFrame) -> pd.Series:
     return rows.loc[rows["distance"].idxmin()]
 
 
-def facts_of(judges: Judges, codec: Codec) -> dict[str, Any]:
-    """Return what the provenance record keeps of a comparison."""
+def facts_of(judges: Judges, codec: Codec, recogniser: MfccListener | None) -> dict[str, Any]:
+    """Return what the provenance record keeps of a comparison.
+
+    selected_by: kind and content hash of the listener whose answers stood beside every setting (see `selectors`).
+    """
     return {
         "reference_folds": sorted(judges.reference["fold"].unique().tolist()),
         "recogniser_folds": sorted(judges.others["fold"].unique().tolist()),
-        "recogniser": RECOGNISER,
+        "recogniser": recogniser.kind if recogniser else "",
+        "selected_by": {recogniser.kind: recogniser.content_hash} if recogniser else {},
         "codec": codec.name,
         "codec_hash": codec.content_hash,
     }

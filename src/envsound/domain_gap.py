@@ -16,8 +16,9 @@ from envsound.codecs.base import Codec
 from envsound.codes import encode_recordings, load_codes
 from envsound.effects import INTERVAL, cliffs_delta
 from envsound.errors import InputError
-from envsound.files import write_csv
 from envsound.recordings import Recordings
+from envsound.statistics import capitalised
+from envsound.table_files import write_tables
 
 DOMAINS = ("speech", "environment")
 CODE_MEASURES: dict[str, Measure] = {
@@ -65,8 +66,7 @@ class GapReport:
 
     def write(self, folder: str | Path) -> None:
         """Write gap.csv, gap_codes.csv and clips.csv."""
-        for name in ("gap", "gap_codes", "clips"):
-            write_csv(Path(folder) / f"{name}.csv", getattr(self, name))
+        write_tables(folder, {"gap": self.gap, "gap_codes": self.gap_codes, "clips": self.clips})
 
 
 def compare(speech: np.ndarray, environment: np.ndarray, rng: np.random.Generator, n_resamples: int) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def findings_gap(gap: pd.DataFrame, gap_codes: pd.DataFrame) -> str:
     ranked = ranked.sort_values("cliffs_delta", key=np.abs, kind="stable")
     if ranked.empty:
         return "No measure is defined on both sides, so no gap can be given."
-    text = f"{_capital(first['speech_kind'])} (n = {first['n_speech']}) against {first['environment_kind']} "
+    text = f"{capitalised(first['speech_kind'])} (n = {first['n_speech']}) against {first['environment_kind']} "
     text += f"(n = {first['n_environment']}): the widest gap is in **{_sentence(ranked.iloc[-1])}**; "
     text += f"the narrowest in {_sentence(ranked.iloc[0])}. {_code_sentences(gap_codes)}"
     made = [kind for kind in (first["speech_kind"], first["environment_kind"]) if kind.startswith("synthetic")]
@@ -286,7 +286,3 @@ def _code_sentences(gap_codes: pd.DataFrame) -> str:
     text += f"frame before saves {pair[0, 'gained_previous']} bits on clips not fitted to"
     above = f"; at the next, to know that of the level above saves {pair[1, 'gained_above']}" if 1 in rows.index else ""
     return f"{text}{above}."
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

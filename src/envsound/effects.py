@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from envsound.errors import InputError
+from envsound.paired_tests import PAIRED, TWO_SAMPLE, paired_ks_test
 from envsound.statistics import benjamini_hochberg, holm, ks_test
 
 INTERVAL = (2.5, 97.5)  # percent
@@ -16,10 +17,11 @@ BLOCK = 2**18  # numbers; resamples are taken in blocks of so many, whatever the
 SUMMARY = ("mean", "sd", "median")
 EFFECTS = ("cliffs_delta", "wasserstein")
 ENDS = ("", "_low", "_high")
+UNTESTED = "not tested: asked for, not generated"
 COLUMNS = [
     "system", "run", "metric", "n", "n_undefined", *[f"{name}{end}" for name in SUMMARY for end in ENDS],
-    "n_real", *[f"{name}{end}" for name in EFFECTS for end in ENDS], "wasserstein_sd",
-    "ks", "p_value", "p_holm", "threshold_5_percent", "note",
+    "n_real", *[f"{name}{end}" for name in EFFECTS for end in ENDS], "wasserstein_in_sd",
+    "test", "ks", "p_value", "p_holm", "threshold_5_percent", "note",
 ]  # fmt: skip
 CLASS_COLUMNS = ["category", *["p_bh" if name == "p_holm" else name for name in COLUMNS]]
 SEED_COLUMNS = ["system", "metric", "n_runs", *[
@@ -114,7 +116,7 @@ def effects(sample: Sample, real: Sample) -> dict[str, float]:
     """Return Cliff's delta and the Wasserstein distance of a sample from the real one, with their 95% intervals.
 
     `cliffs_delta` is above 0 where the sample is higher; `wasserstein` is the area between the two cumulative
-    distributions (Vallender 1974), in the metric's unit, and `wasserstein_sd` the same in standard deviations of the
+    distributions (Vallender 1974), in the metric's unit, and `wasserstein_in_sd` the same in standard deviations of the
     real clips. Delta has its percentile interval. Resampling adds to any distance that cannot fall below 0, so that of
     the Wasserstein distance is turned round the estimate and cut at 0 (the basic interval; Davison and Hinkley 1997,
     section 5.2); it may lie below the estimate, which sampling makes too large as well: read it beside the floor's.
@@ -129,7 +131,7 @@ def effects(sample: Sample, real: Sample) -> dict[str, float]:
     turned = [max(0.0, 2 * distance - end) for end in (high[1], low[1])]
     row |= {"wasserstein": distance, "wasserstein_low": turned[0], "wasserstein_high": turned[1]}
     spread = b.values.std(ddof=1) if b.values.size > 1 else 0.0
-    return row | {"wasserstein_sd": distance / spread if spread > 0 else np.nan}
+    return row | {"wasserstein_in_sd": distance / spread if spread > 0 else np.nan}
 
 
 def resampled_effects(a: Sample, b: Sample) -> np.ndarray:
@@ -150,19 +152,34 @@ def resampled_effects(a: Sample, b: Sample) -> np.ndarray:
     return in_blocks(effects_of, a.counts, b.counts)
 
 
-def effect_table(clips: pd.DataFrame, metrics: Sequence[str], seed: int = 0, n_resamples: int = 1000) -> pd.DataFrame:
+def effect_table(
+    clips: pd.DataFrame,
+    metrics: Sequence[str],
+    seed: int = 0,
+    n_resamples: int = 1000,
+    untested: Sequence[str] = (),
+) -> pd.DataFrame:
     """Return a row for each system, run and metric of a table of clips, in columns COLUMNS.
 
     clips: columns system, run, clip and one for each metric; the system "real" is what the others are compared with,
-    and has no effects itself. `ks` is the Kolmogorov-Smirnov distance, see `statistics.ks_test`; the family of Holm's
-    correction is all metrics of one system and run. Raises InputError without real clips.
+    and has no effects itself. `ks` is the Kolmogorov-Smirnov distance and `test` how p was found: PAIRED, see
+    `paired_tests.paired_ks_test`, where a system's clips are the real ones, name by name, and else TWO_SAMPLE, see
+    `statistics.ks_test`. The family of Holm's correction is all tests of one system and run; metrics that are
+    `untested`, as nothing generated decides them, or the same in every clip are not in it, and the note says so.
+    Raises InputError without real clips.
     """
-    table = _compared(clips, metrics, seed, n_resamples)
+    table = _compared(clips, metrics, seed, n_resamples, untested)
     family = table.groupby(["system", "run"], sort=False)["p_value"]
     return table.assign(p_holm=family.transform(lambda p: holm(p.to_numpy())))[COLUMNS]
 
 
-def class_table(clips: pd.DataFrame, metrics: Sequence[str], seed: int = 0, n_resamples: int = 1000) -> pd.DataFrame:
+def class_table(
+    clips: pd.DataFrame,
+    metrics: Sequence[str],
+    seed: int = 0,
+    n_resamples: int = 1000,
+    untested: Sequence[str] = (),
+) -> pd.DataFrame:
     """Return `effect_table` within each class, in columns CLASS_COLUMNS; clips without a class are left out.
 
     Each class is compared with the real clips of that class. Benjamini and Hochberg's correction runs over all classes
@@ -172,7 +189,7 @@ def class_table(clips: pd.DataFrame, metrics: Sequence[str], seed: int = 0, n_re
     tables = []
     for category in sorted(known & set(clips.loc[clips["system"] != "real", "category"])):
         rows = clips[clips["category"] == category]
-        tables.append(_compared(rows, metrics, seed, n_resamples).assign(category=category))
+        tables.append(_compared(rows, metrics, seed, n_resamples, untested).assign(category=category))
     if not tables:
         return pd.DataFrame(columns=CLASS_COLUMNS)
     table = pd.concat(tables, ignore_index=True)
@@ -197,7 +214,9 @@ def seed_table(table: pd.DataFrame, system: str = "generated") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SEED_COLUMNS)
 
 
-def _compared(clips: pd.DataFrame, metrics: Sequence[str], seed: int, n_resamples: int) -> pd.DataFrame:
+def _compared(
+    clips: pd.DataFrame, metrics: Sequence[str], seed: int, n_resamples: int, untested: Sequence[str]
+) -> pd.DataFrame:
     """Return the rows of `effect_table` without any correction."""
     real = clips[clips["system"] == "real"]
     if real.empty:
@@ -206,9 +225,14 @@ def _compared(clips: pd.DataFrame, metrics: Sequence[str], seed: int, n_resample
     found = []
     for (system, run), rows in clips.groupby(["system", "run"], sort=False):
         named = {"system": system, "run": run}
-        found += [named | {"metric": name} | _row(rows, real, name, resamples) for name in metrics]
+        beside, test = _to_test_against(rows, real)
+        for name in metrics:
+            row = named | {"metric": name} | _row(rows, real, name, resamples)
+            if system != "real":
+                row |= {"note": UNTESTED} if name in untested else _tested(rows, beside, name, test, seed)
+            found.append(row)
     table = pd.DataFrame(found).reindex(columns=[name for name in COLUMNS if name != "p_holm"])
-    return table.astype({"p_value": float}).fillna({"note": ""})
+    return table.astype({"p_value": float}).fillna({"note": "", "test": ""})
 
 
 def _row(rows: pd.DataFrame, real: pd.DataFrame, name: str, resamples: Resamples) -> dict[str, Any]:
@@ -217,9 +241,21 @@ def _row(rows: pd.DataFrame, real: pd.DataFrame, name: str, resamples: Resamples
     if rows["system"].iloc[0] == "real":
         return row
     reference = Sample(real[name].to_numpy(dtype=np.float64), resamples.of(real["clip"]))
-    test = ks_test(sample.values, reference.values)
-    kept = {key: test[key] for key in ("p_value", "threshold_5_percent", "note")}
-    return row | effects(sample, reference) | kept | {"ks": test["statistic"]}
+    return row | effects(sample, reference)
+
+
+def _to_test_against(rows: pd.DataFrame, real: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the real clips and the test; for clips that are the real ones, name by name, these in their order."""
+    if rows["clip"].duplicated().any() or sorted(rows["clip"]) != sorted(real["clip"]):
+        return real, TWO_SAMPLE
+    return real.set_index("clip").loc[rows["clip"]], PAIRED
+
+
+def _tested(rows: pd.DataFrame, real: pd.DataFrame, name: str, test: str, seed: int) -> dict[str, Any]:
+    values = (side[name].to_numpy(dtype=np.float64) for side in (rows, real))
+    found = paired_ks_test(*values, seed) if test == PAIRED else ks_test(*values)
+    kept = {key: found[key] for key in ("p_value", "threshold_5_percent", "note")}
+    return kept | {"ks": found["statistic"], "test": test}
 
 
 def _percentiles(values: np.ndarray) -> np.ndarray:

@@ -11,24 +11,26 @@ import torch
 from envsound.code_identity import module_hash
 from envsound.embeddings import Embedding
 from envsound.files import atomic_path, sha256_bytes
+from envsound.provenance import versions
 
 CACHE = Path("data/cache/embeddings")
-LIBRARIES = f"numpy {np.__version__}, torch {torch.__version__}"
+LIBRARIES = ", ".join(f"{name} {versions()[name]}" for name in ("numpy", "torch", "transformers"))
 
 
 class KeptEmbedding:
     """An embedding that keeps its points in a folder, behind the same interface (`embeddings.Embedding`).
 
-    A point of another network, code, library, rate or clip has another name, so that nothing has to be thrown away
-    when something changes; equal clips share a file whatever theirs are called. A file that cannot be read is written
-    anew. Points that are asked for together are computed together: their last digits may depend on that.
+    A point of another network, code, library, kind of device, rate or clip has another name, so that nothing has to be
+    thrown away when something changes; equal clips share a file whatever theirs are called. A file that cannot be
+    read is written anew. Points that are asked for together are computed together: their last digits may depend on
+    that.
     """
 
     def __init__(self, embedding: Embedding, folder: str | Path = CACHE):
         self.embedding, self.folder = embedding, Path(folder)
         self.name, self.content_hash = embedding.name, embedding.content_hash
         self.sample_rate = embedding.sample_rate
-        self.code = _code(type(embedding).__module__)
+        self.depends_on = [self.content_hash, _code(type(embedding).__module__), LIBRARIES, _device_kind(embedding)]
 
     def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
         """Return a point for each clip, float [n_clips, dim]; clips are float [n_samples] at `sample_rate` Hz."""
@@ -46,7 +48,12 @@ class KeptEmbedding:
     def key(self, clip: np.ndarray, sample_rate: int) -> str:
         """Return 64 hexadecimal digits that change with anything a clip's point depends on."""
         content = sha256_bytes(np.asarray(clip, dtype=np.float32).tobytes())
-        return sha256_bytes(json.dumps([content, int(sample_rate), self.content_hash, self.code, LIBRARIES]).encode())
+        return sha256_bytes(json.dumps([content, int(sample_rate), *self.depends_on]).encode())
+
+
+def _device_kind(embedding: Embedding) -> str:
+    """Return where an embedding computes, such as "cuda": its `device` where it has one, else the processor."""
+    return getattr(embedding, "device", torch.device("cpu")).type
 
 
 @cache

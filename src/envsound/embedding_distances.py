@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist, pdist
-from statsmodels.stats.proportion import proportion_confint
 
+from envsound.effects import INTERVAL
 from envsound.errors import InputError
+from envsound.statistics import wilson
 
 KAD_SCALE = 100  # of the authors' toolkit, so that values are readable
-FEWEST_SIZES = 10  # of a line through Frechet distances
+N_SIZES, N_DRAWS = 15, 8  # of a line through Frechet distances, and draws at each size
 MOST_CLIPS = 6000  # of both sides together: their kernel matrix takes 8 bytes a pair, 288 MB
 BLOCK = 256  # rows of a matrix of distances, or of resampling weights, held at once
-INTERVAL = (2.5, 97.5)  # percent
 Classes = tuple[Sequence[str], Sequence[str]]  # of each point of the reference, and of each of the other side
 
 
@@ -72,38 +72,32 @@ def frechet_infinity(
     reference: np.ndarray,
     other: np.ndarray,
     seed: int | Sequence[int] = 0,
-    n_sizes: int = 15,
-    n_draws: int = 8,
-    smallest: int = 0,
     both: bool = False,
     classes: Classes | None = None,
 ) -> Extrapolation:
     """Return the Frechet distance that infinitely many clips would have, from a line over 1 / n.
 
     Chong and Forsyth (2020), for audio Gui et al. (2024): distances of random subsets of `other` to the whole reference
-    at `n_sizes` evenly spaced sizes from `smallest` (0: half of them) to all, and a straight line in 1 / n through
-    them. Subsets are drawn without replacement: with it, as in the toolkit of Gui et al., the line leads to the
-    distance of the clips at hand, bias and all. Each size is drawn `n_draws` times, as our sets are small. `both` takes
-    subsets of the same size of the reference too, whose own bias otherwise stays: with a few hundred reference clips it
-    can be most of the distance. `classes`: every subset has the classes in proportion. The line is straight where n is
-    well above the number of dimensions.
-    Raises InputError for n_sizes below 10, n_draws below 1, too few clips for so many sizes, or a class missing.
+    at 15 evenly spaced sizes from half of them to all, and a straight line in 1 / n through them. Subsets are drawn
+    without replacement: with it, as in the toolkit of Gui et al., the line leads to the distance of the clips at hand,
+    bias and all. Each size is drawn 8 times, as our sets are small. `both` takes subsets of the same size of the
+    reference too, whose own bias otherwise stays: with a few hundred reference clips it can be most of the distance.
+    `classes`: every subset has the classes in proportion. The line is straight where n is well above the number of
+    dimensions.
+    Raises InputError for too few clips for so many different sizes, or classes that do not fit the points.
     """
     reference, other = _sides(reference, other)
     largest = min(len(reference), len(other)) if both else len(other)
-    smallest = smallest or max(2, largest // 2)
-    if n_sizes < FEWEST_SIZES or n_draws < 1 or smallest < 2 or largest - smallest + 1 < n_sizes:
-        raise InputError(
-            f"n_sizes={n_sizes}, n_draws={n_draws}, sizes {smallest} to {largest}: expected at least {FEWEST_SIZES} "
-            "different sizes of 2 or more, and a draw of each"
-        )
+    smallest = max(2, largest // 2)
+    if largest - smallest + 1 < N_SIZES:
+        raise InputError(f"{largest} clips: expected enough for {N_SIZES} different sizes from {smallest} on")
     labels, rng, rows = _labels(reference, other, classes), np.random.default_rng(seed), []
-    for n in np.linspace(smallest, largest, n_sizes).round().astype(int):
+    for n in np.linspace(smallest, largest, N_SIZES).round().astype(int):
         drawn = [
             frechet_distance(
                 _subset(reference, n, labels[0], rng) if both else reference, _subset(other, n, labels[1], rng)
             )
-            for _ in range(n_draws)
+            for _ in range(N_DRAWS)
         ]
         rows.append({"n": int(n), "frechet": float(np.mean(drawn))})
     points = pd.DataFrame(rows)
@@ -185,8 +179,8 @@ def precision_recall(reference: np.ndarray, other: np.ndarray, k: int = 5) -> di
     found = {}
     for name, manifold, points in (("precision", reference, other), ("recall", other, reference)):
         inside = _inside(manifold, points, k)
-        low, high = proportion_confint(inside.sum(), len(inside), method="wilson")
-        found |= {name: float(inside.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
+        low, high = wilson(int(inside.sum()), len(inside))
+        found |= {name: float(inside.mean()), f"{name}_low": low, f"{name}_high": high}
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 import soxr
+import torch
 from scipy.signal.windows import hann
 from sklearn.decomposition import PCA
 from tqdm.auto import tqdm
@@ -89,6 +90,10 @@ class ListenerEmbedding:
     @property
     def sample_rate(self) -> int:
         return self.listener.sample_rate
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.listener.network.parameters()).device
 
     def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
         """Return activations, float32 [n_clips, embedding_dim]. Raises InputError for another sample rate."""
@@ -229,56 +234,6 @@ def embed_clips(sources: Sequence[Source], embedding: Embedding, sample_rate: in
         first = next(iter(problems.values()), "there are none")
         raise InputError(f"{side}: no clip can be read ({first}); expected at least one")
     return Embedded(np.concatenate(vectors), pd.DataFrame(rows, columns=CLIP_COLUMNS), problems)
-
-
-def as_sources(
-    clips: Sequence[np.ndarray],
-    sample_rate: int,
-    categories: Sequence[str] = (),
-    folds: Sequence[int] = (),
-    names: Sequence[str] = (),
-) -> list[Source]:
-    """Return clips in memory, float [n_samples] each at `sample_rate` Hz, as sources; another rate is resampled.
-
-    categories, folds, names: one for each clip, or none at all. Raises InputError for another number of them.
-    """
-    for parameter, values in (("categories", categories), ("folds", folds), ("names", names)):
-        if len(values) not in (0, len(clips)):
-            raise InputError(f"{parameter}: there are {len(values)} for {len(clips)} clips, expected one for each")
-
-    def load(clip: np.ndarray, rate: int) -> np.ndarray:
-        return clip if rate == sample_rate else soxr.resample(clip, sample_rate, rate, quality="HQ")
-
-    return [
-        Source(
-            name=names[number] if len(names) else f"clip {number}",
-            load=lambda rate, clip=clip: load(clip, rate),
-            sample_rate=sample_rate,
-            category=categories[number] if len(categories) else "",
-            fold=int(folds[number]) if len(folds) else 0,
-        )
-        for number, clip in enumerate(clips)
-    ]
-
-
-def noise_like(sources: Sequence[Source], seed: int = 0) -> list[Source]:
-    """Return white noise of the length and root mean square of each clip: a side that must come out far off."""
-
-    def load(source: Source, number: int, rate: int) -> np.ndarray:
-        clip = source.load(rate)
-        noise = np.random.default_rng([seed, number]).standard_normal(clip.size)
-        return (noise * np.sqrt(np.mean(clip.astype(np.float64) ** 2))).clip(-1, 1).astype(np.float32)
-
-    return [
-        Source(
-            f"noise like {source.name}",
-            lambda rate, source=source, number=number: load(source, number, rate),
-            source.sample_rate,
-            source.category,
-            source.fold,
-        )
-        for number, source in enumerate(sources)
-    ]
 
 
 def check_independent(reporting: Sequence[Embedding | NotRun], selected_by: Sequence[str]) -> None:

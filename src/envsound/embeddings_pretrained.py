@@ -38,13 +38,13 @@ class NotHere(InputError):
 class PretrainedEmbedding:
     """A network of transformers behind the interface of `embeddings.Embedding`.
 
-    `extractor` turns clips at `sample_rate` Hz into what `network` takes; `points` takes the embedding, [batch, dim],
-    from its answer. `max_seconds`: only so much of a clip is heard.
+    `extractor`, one of transformers, turns clips at `sample_rate` Hz into what `network` takes; `points` takes the
+    embedding, [batch, dim], from its answer. `max_seconds`: only so much of a clip is heard.
     """
 
     name: str
     network: torch.nn.Module
-    extractor: Callable[..., Any]
+    extractor: Any  # callable, with `to_json_string`
     points: Callable[[Any], Tensor]
     sample_rate: int
     max_seconds: float
@@ -52,11 +52,12 @@ class PretrainedEmbedding:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 over the name and bytes of every weight."""
+        """SHA-256 over the name and bytes of every weight and stored buffer, and the extractor's settings."""
         parts = [
             f"{name}:{sha256_bytes(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())}"
-            for name, value in sorted(self.network.named_parameters())
+            for name, value in sorted(self.network.state_dict().items())
         ]
+        parts += [self.extractor.to_json_string(), f"{self.max_seconds} s"]
         return sha256_bytes("\n".join(parts).encode())
 
     @torch.no_grad()

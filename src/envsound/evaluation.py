@@ -20,7 +20,7 @@ from envsound.codes import load_codes, recorded
 from envsound.errors import InputError
 from envsound.evaluation_report import EvaluationReport
 from envsound.file_names import code_span, printable
-from envsound.files import read_csv, write_csv
+from envsound.files import read_csv
 from envsound.folders import Measuring, effect_report, measure_sides, metric_rows, side_facts, skipped_notes
 from envsound.metric_cache import CACHE
 from envsound.metrics import ACOUSTIC, acoustic, chosen, log_spectral_distance, spectral_convergence
@@ -36,6 +36,7 @@ from envsound.sides import (
     rates_of,
 )
 from envsound.summary import summary_table
+from envsound.table_files import write_tables
 
 SIDES = ("real", "generated", "codec", "real_other")
 FOLDERS = Path("data") / "runs" / "folders"
@@ -73,12 +74,8 @@ class Evaluation:
 
     def write(self, folder: str | Path) -> None:
         """Write all tables into a folder: metrics.csv, pairs.csv, table_metrics.csv, of folders those of 14 as well."""
-        folder = Path(folder)
-        write_csv(folder / "metrics.csv", self.metrics)
-        write_csv(folder / "pairs.csv", self.pairs)
-        write_csv(folder / "table_metrics.csv", self.table)
-        if self.skipped is not None:
-            write_csv(folder / "skipped.csv", self.skipped)
+        tables = {"metrics": self.metrics, "pairs": self.pairs, "table_metrics": self.table}
+        write_tables(folder, tables if self.skipped is None else tables | {"skipped": self.skipped})
         if self.effects is not None:
             self.effects.write(folder)
 

@@ -16,37 +16,20 @@ from envsound.diversity import COLUMNS as DIVERSITY_COLUMNS
 from envsound.diversity import MEAN, diversity_table
 from envsound.effects import class_table, effect_table, seed_table
 from envsound.errors import InputError
-from envsound.files import inside, read_csv, read_json, write_csv
+from envsound.files import inside, read_csv
 from envsound.metric_cache import CACHE, Request, measure_files
 from envsound.metrics_extended import PER_CLIP
+from envsound.paired_tests import N_SWAPS, PAIRED
+from envsound.run_settings import RunSettings
 from envsound.sides import common_rate, from_file, text_column
 from envsound.statistics import ALPHA
+from envsound.table_files import write_tables
+from envsound.training_seeds import read_runs
 
 TABLES = ("evaluation", "evaluation_by_class", "evaluation_seeds", "diversity", "evaluation_clips")
+PAIRS_WORDS = "Pairs are the real clips themselves and what became of them: their test finds smaller changes. "
 CLIP_COLUMNS = ["system", "run", "clip", "path", "category", "fold"]
-NOT_SPREAD = ("duration_s",)  # says nothing about how different clips are
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What a run's own records say about it: folds, seed, preset, codec, and the length its clips are cut to."""
-
-    folder: Path
-    preset: str
-    fold: int
-    seed: int
-    train_folds: tuple[int, ...]
-    validation_fold: int
-    clip_seconds: float
-    codec: str
-    codec_weights: str
-    codec_weights_sha256: str
-    codec_hash: str
-
-    @property
-    def name(self) -> str:
-        """What the run is called in tables, such as "esc10 seed 0"."""
-        return f"{self.preset} seed {self.seed}"
+ASKED_FOR = ("duration_s",)  # not generated: no test of it, and no part in how different clips are
 
 
 @dataclass(frozen=True)
@@ -62,50 +45,7 @@ class EvaluationReport:
 
     def write(self, folder: str | Path) -> None:
         """Write each table as csv into a folder."""
-        for name in TABLES:
-            write_csv(Path(folder) / f"{name}.csv", getattr(self, name))
-
-
-def read_settings(run_dir: str | Path) -> RunSettings:
-    """Return the settings of a finished run from its provenance.json.
-
-    Raises InputError when the file is missing or lacks the steps 01 and 02.
-    """
-    steps = read_json(Path(run_dir) / "provenance.json").get("steps", {})
-    absent = [name for name in ("01_encode_clips", "02_train_model") if name not in steps]
-    if absent:
-        raise InputError(f"{run_dir}/provenance.json: lacks {absent[0]}; expected a run whose notebooks have run")
-    encoded, trained = (steps[name]["parameters"] for name in ("01_encode_clips", "02_train_model"))
-    return RunSettings(
-        folder=Path(run_dir),
-        preset=str(trained.get("preset", "")),
-        fold=int(trained["fold"]),
-        seed=int(trained["seed"]),
-        train_folds=tuple(trained.get("train_folds", ())),
-        validation_fold=int(trained.get("validation_fold", 0)),
-        clip_seconds=float(encoded.get("clip_seconds", 0)),
-        codec=encoded["codec"],
-        codec_weights=encoded.get("codec_weights", ""),
-        codec_weights_sha256=encoded.get("codec_weights_sha256", ""),
-        codec_hash=steps["01_encode_clips"]["facts"]["codec_hash"],
-    )
-
-
-def read_runs(run_dir: str | Path, more_runs: Sequence[str | Path] = ()) -> list[RunSettings]:
-    """Return the settings of a run and of others that differ in their training seed alone.
-
-    Raises InputError when one has another preset, folds or codec, or the same seed.
-    """
-    runs = [read_settings(folder) for folder in (run_dir, *more_runs)]
-    for run in runs[1:]:
-        for name in ("preset", "fold", "train_folds", "validation_fold", "codec_hash"):
-            mine, first = getattr(run, name), getattr(runs[0], name)
-            if mine != first:
-                raise InputError(f"more_runs: {run.folder} has {name} {mine!r}; expected {first!r} as in {run_dir}")
-    seeds = [run.seed for run in runs]
-    if len(set(seeds)) < len(seeds):
-        raise InputError(f"more_runs: training seeds {seeds}; expected a different one for each run")
-    return runs
+        write_tables(folder, {name: getattr(self, name) for name in TABLES})
 
 
 def gather_clips(runs: Sequence[RunSettings], codec: Codec, controls_dir: str | Path, seed: int) -> pd.DataFrame:
@@ -144,21 +84,23 @@ def measure_clips(
 def tables_of(clips: pd.DataFrame, seed: int = 0, n_resamples: int = 1000) -> EvaluationReport:
     """Return the tables of measured clips: columns CLIP_COLUMNS, PER_CLIP and problem, the system "real" among them.
 
-    The table of diversity is empty where no metric varies over the real clips.
+    The table of diversity is empty where no metric varies over the real clips. What is ASKED_FOR is described, and
+    neither tested nor part of diversity.
     """
     names = list(PER_CLIP)
-    table = effect_table(clips, names, seed, n_resamples)
+    generated = [name for name in names if name not in ASKED_FOR]
+    table = effect_table(clips, names, seed, n_resamples, ASKED_FOR)
     try:
-        diversity = diversity_table(clips, [name for name in names if name not in NOT_SPREAD], seed, n_resamples)
+        diversity = diversity_table(clips, generated, seed, n_resamples)
     except InputError:
         diversity = pd.DataFrame(columns=DIVERSITY_COLUMNS)
     return EvaluationReport(
         evaluation=table,
-        evaluation_by_class=class_table(clips, names, seed, n_resamples),
+        evaluation_by_class=class_table(clips, names, seed, n_resamples, ASKED_FOR),
         evaluation_seeds=seed_table(table),
         diversity=diversity,
         evaluation_clips=clips,
-        facts={"n_metrics": len(names)},
+        facts={"n_metrics": len(generated), "n_swaps": N_SWAPS},
     )
 
 
@@ -212,14 +154,16 @@ def describe_systems(clips: pd.DataFrame, left_out: Sequence[str] = ()) -> str:
 def telling_apart(table: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
     """Return how many metrics tell each system and run from real clips, from a table of `effects.effect_table`.
 
-    Columns: system, run; n_tests, of metrics that can be tested at all; n_apart, of those that the Kolmogorov-Smirnov
-    test rejects at `alpha` after Holm; apart, their names, the largest distance first.
+    Columns: system, run; n and n_real, clips, the most of any metric; test, see `effects.effect_table`; n_tests, of
+    metrics that can be tested at all; n_apart, of those that the test rejects at `alpha` after Holm; apart, their
+    names, the largest distance first.
     """
     rows = []
     for (system, run), group in _tested(table).groupby(["system", "run"], sort=False):
         apart = group[group["p_holm"] < alpha].sort_values("ks", ascending=False, kind="stable")["metric"]
-        rows.append((system, run, len(group), len(apart), list(apart)))
-    return pd.DataFrame(rows, columns=["system", "run", "n_tests", "n_apart", "apart"])
+        numbers = [int(group[name].max()) for name in ("n", "n_real")]
+        rows.append((system, run, *numbers, group["test"].iloc[0], len(group), len(apart), list(apart)))
+    return pd.DataFrame(rows, columns=["system", "run", "n", "n_real", "test", "n_tests", "n_apart", "apart"])
 
 
 def findings_evaluation(report: EvaluationReport, alpha: float = ALPHA, model: str = "model") -> str:
@@ -232,10 +176,12 @@ def findings_evaluation(report: EvaluationReport, alpha: float = ALPHA, model: s
         return "No metric can be tested."
     for row in telling_apart(report.evaluation, alpha).itertuples():
         words = f"{names[row.system]}, {row.run}" if row.run else names[row.system]
-        counts.append(f"{words}: {row.n_apart}")
-    n_tests = table.groupby(["system", "run"]).size().max()
-    text = f"How many of {n_tests} metrics tell a system from real clips, at {100 * alpha:g}% after Holm: "
+        counts.append(f"{words} ({row.n} {'pairs' if row.test == PAIRED else 'clips'}): {row.n_apart}")
+    n_tests, n_real = table.groupby(["system", "run"]).size().max(), int(table["n_real"].max())
+    text = f"How many of {n_tests} metrics tell a system from {n_real} real clips, at {100 * alpha:g}% after Holm: "
     text += f"{'; '.join(counts)}. "
+    if (table["test"] == PAIRED).any():
+        text += PAIRS_WORDS
     rows = table[table["system"] == "generated"]
     if not rows.empty:
         top = rows.loc[rows["cliffs_delta"].abs().idxmax()]

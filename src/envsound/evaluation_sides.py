@@ -18,8 +18,9 @@ from envsound.codecs import load_codec
 from envsound.codes import recorded
 from envsound.controls_of_evaluation import SYSTEMS, draw_like
 from envsound.errors import InputError
-from envsound.evaluation_report import RunSettings, gather_clips, read_settings
+from envsound.evaluation_report import gather_clips
 from envsound.files import read_csv
+from envsound.run_settings import RunSettings, read_settings
 from envsound.sides import Source, common_rate, from_codes, from_file, from_recordings
 
 MOST_KEPT = 512  # recordings in memory at once: about 250 MB of clips of 5 s at 24 kHz

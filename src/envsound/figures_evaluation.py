@@ -136,10 +136,10 @@ def _delta_matrix(ax: Axes, rows: pd.DataFrame, names: list[str], columns: list[
 def _distances(ax: Axes, rows: pd.DataFrame, system: str, label: str | None) -> None:
     _, colour, marker = SYSTEM_LOOKS[system]
     places = np.arange(len(rows))
-    values = rows["wasserstein_sd"].clip(lower=SHOWN_AS_ZERO).to_numpy()
+    values = rows["wasserstein_in_sd"].clip(lower=SHOWN_AS_ZERO).to_numpy()
     ax.plot(values, places, ls="", marker=marker, ms=4.5, color=colour, label=label)
     if system == "generated":
-        scale = (rows["wasserstein_sd"] / rows["wasserstein"]).to_numpy()
+        scale = (rows["wasserstein_in_sd"] / rows["wasserstein"]).to_numpy()
         ends = [(rows[f"wasserstein{end}"] * scale).clip(lower=SHOWN_AS_ZERO) for end in ("_low", "_high")]
         ax.hlines(places, *ends, color=colour, lw=1)
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from envsound.figures import DOTTED, DOUBLE_COLUMN, GREY, LOOKS, empty_figure, new_figure, style
 from envsound.figures_evaluation import SYSTEM_LOOKS
+from envsound.memorisation import COPIED, THROUGH_CODEC
 
 PANELS = {  # column of distances.csv: title, whether it has an interval
     "kad": ("Kernel distance (KAD)", True),
@@ -21,8 +22,8 @@ TICKS = {-100: "−100", -10: "−10", -1: "−1", 0: "0", 1: "1", 10: "10", 100
 CURVES = {  # sides of nearest.csv: words, colour, line
     "real": ("real, held out", LOOKS["real"].colour, LOOKS["real"].line),
     "generated": ("model", LOOKS["generated"].colour, LOOKS["generated"].line),
-    "copy": ("training clips, through the codec", "#222222", DOTTED),
-    "copied": ("training clips themselves", GREY, (0, (4, 1.2, 1, 1.2))),
+    THROUGH_CODEC: ("training clips, through the codec", "#222222", DOTTED),
+    COPIED: ("training clips themselves", GREY, (0, (4, 1.2, 1, 1.2))),
 }
 MOST_NUMBERED = 20  # classes up to which the cells of a confusion matrix bear numbers
 

@@ -6,16 +6,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from envsound.figures import DOTTED, DOUBLE_COLUMN, GREY, LOOKS, empty_figure, new_figure, style
+from envsound.recognition_facts import NO_CODEC
 from envsound.recognition_tables import STRONG, WEAK
 
 FOLDS_COLOUR = LOOKS["real"].colour
 CLAIMED = {"strong": (STRONG, "#009E73"), "weak": (WEAK, "#D55E00")}  # as published
+UNMET = {"ls": "", "marker": "|", "ms": 9, "mew": 1.4, "color": LOOKS["codec"].colour}
 DODGE = 0.16  # of folds above the line of their mean
 
 
 def accuracy_figure(summary: pd.DataFrame, folds: pd.DataFrame) -> Figure:
     """Draw the accuracy of every recogniser in recognition.csv, the best at the top: mean, interval, and its folds.
 
+    Those that read codes have a bar where they are on the test clips that their codec has not met in its own training.
     What is cited from elsewhere is a hollow diamond: it was measured on other versions of the clips, and often learnt
     from more than them. Recognisers that were not run are left out.
     """
@@ -32,6 +35,8 @@ def accuracy_figure(summary: pd.DataFrame, folds: pd.DataFrame) -> Figure:
             own = folds[folds["recogniser"] == row["recogniser"]]
             ax.plot(100 * own["accuracy"], np.full(len(own), place - DODGE), ls="", marker="o", ms=3.5, mfc="none",
                     color=FOLDS_COLOUR, mew=0.8)  # fmt: skip
+            if row["codec"] != NO_CODEC:
+                ax.plot([100 * row["accuracy_unheard"]], [place + DODGE], **UNMET)
             spread = 100 * np.array([[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]])
             ax.errorbar([100 * row["accuracy"]], [place + DODGE], xerr=np.maximum(spread, 0), marker="D", ms=4.5,
                         color="#222222", lw=1.2, capsize=2.5)  # fmt: skip
@@ -45,9 +50,11 @@ def accuracy_figure(summary: pd.DataFrame, folds: pd.DataFrame) -> Figure:
             Line2D([], [], ls="", marker="D", ms=4.5, color="#222222", label="mean, 95% interval over clips"),
             Line2D([], [], ls="", marker="o", ms=3.5, mfc="none", color=FOLDS_COLOUR, label="a fold"),
         ]
+        if rows.loc[rows["status"] != "cited", "accuracy_unheard"].notna().any():
+            handles.append(Line2D([], [], **UNMET, label="clips that its codec has not met"))
         if (rows["status"] == "cited").any():
             handles.append(Line2D([], [], ls="", marker="D", ms=5, mfc="white", mec=GREY, label="cited, not run here"))
-        fig.legend(handles=handles, loc="outside lower center", ncols=3)
+        fig.legend(handles=handles, loc="outside lower center", ncols=2)
         return fig
 
 

@@ -71,7 +71,8 @@ READING = (
     "than a real one, less the chance of the lower; 0 is no difference, 1 and −1 are sets that do not overlap. "
     "*Wasserstein distance*: the area between the two cumulative distributions, in the metric's unit and in standard "
     "deviations of the real clips. *D*: the largest gap between them (Kolmogorov and Smirnov), with its p value and "
-    "that after Holm's correction over all metrics of the table; one test alone rejects at 5% above the threshold. "
+    "that after Holm's correction over all tests of the table; one test alone rejects at 5% above the threshold. Where "
+    "the clips are the real ones through the codec, each is tested beside its own original (*paired*). "
     "Where equality is not rejected it is not shown either, and two sets of real clips are not at distance 0: compare "
     "with such a pair."
 )
@@ -192,12 +193,14 @@ def values_table(table: pd.DataFrame) -> str:
 def differences_part(result: Evaluation, system: str) -> list[str]:
     """Return the effect sizes and tests of one side against the real one."""
     table = result.effects.evaluation
-    header = ["metric", "Cliff's delta", "Wasserstein distance", "in sd", "D", "p", "p (Holm)", "threshold", "note"]
+    header = ["metric", "Cliff's delta", "Wasserstein distance", "in sd", "test", "D", "p", "p (Holm)", "threshold",
+              "note"]  # fmt: skip
     rows = []
     for row in table[table["system"] == system].to_dict("records"):
-        effect = [interval(row, "cliffs_delta", "+.2f"), interval(row, "wasserstein"), number(row["wasserstein_sd"], 3)]
+        in_sd = number(row["wasserstein_in_sd"], 3)
+        effect = [interval(row, "cliffs_delta", "+.2f"), interval(row, "wasserstein"), in_sd]
         test = [number(row[name], 3) for name in ("ks", "p_value", "p_holm", "threshold_5_percent")]
-        rows.append([PER_CLIP[row["metric"]].axis_label, *effect, *test, row["note"]])
+        rows.append([PER_CLIP[row["metric"]].axis_label, *effect, row["test"] or "–", *test, row["note"]])
     words = SYSTEMS[system] if system != "generated" else "Generated"
     return [f"<h2>Differences: {html.escape(words)} against real</h2>", paragraph(READING), html_table(header, rows)]
 

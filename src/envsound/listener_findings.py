@@ -6,7 +6,7 @@ import pandas as pd
 
 from envsound.class_truth import findings_mixes
 from envsound.listener_report import MAY_SELECT, REPORTS, ROLES
-from envsound.memorisation import NEIGHBOURS, findings_memorisation
+from envsound.memorisation import NEIGHBOURS, THROUGH_CODEC, findings_memorisation
 from envsound.statistics import ALPHA
 
 BASELINES = ("copy", "shuffled", "bigram", "unigram", "noise")  # systems that need no model
@@ -62,14 +62,14 @@ def findings_truth(truth: pd.DataFrame, system: str = "generated") -> str:
         text = f"- {classifier} ({row['role']}) hears the class asked for in **{row['accuracy']:.0%}** "
         text += f"({row['low']:.0%} to {row['high']:.0%}) of {row['n']:.0f} generated clips"
         lines.append(f"{text}; in {', '.join(beside)}; by chance {row['chance']:.0%}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *selection_notes(whole)])
 
 
 def findings_training(training: pd.DataFrame) -> str:
     """Return a Markdown list: how well listeners do that learnt from each mix, from rows of class_training.csv."""
     if training.empty:
         return "- The model was not told classes, or left one out: its clips can teach none."
-    return findings_mixes(training)
+    return "\n".join([findings_mixes(training), *selection_notes(training)])
 
 
 def worst_heard(truth: pd.DataFrame, classifier: str = "cnn", system: str = "generated") -> Sequence[str]:
@@ -78,23 +78,55 @@ def worst_heard(truth: pd.DataFrame, classifier: str = "cnn", system: str = "gen
     return sorted(rows.loc[rows["n_right"] == 0, "category"])
 
 
-def findings_copies(memorisation: pd.DataFrame, system: str = "generated", through_codec: str = "copy") -> str:
+def findings_copies(
+    memorisation: pd.DataFrame, system: str = "generated", through_codec: Sequence[str] = (THROUGH_CODEC, "copy")
+) -> str:
     """Return sentences on memorisation: the verdict on the model, the control, and copies that went through the codec.
 
-    memorisation: rows of memorisation.csv.
+    Where the model is nearer than new recordings, what was measured there is said of it and of those copies: neither
+    verdict explains the other. memorisation: rows of memorisation.csv; through_codec: the sides of such copies, of
+    which the first that is there counts (tables of older runs have one clip of each class alone).
     """
-    text = findings_memorisation(memorisation, system)
-    rows = memorisation[memorisation["side"] == through_codec]
-    if rows.empty:
+    text = [findings_memorisation(memorisation, system)]
+    sides = {str(side): rows.set_index("space") for side, rows in memorisation.groupby("side", sort=False)}
+    copies = next((sides[side] for side in through_codec if side in sides), None)
+    if copies is not None:
+        text.append(_through_codec(copies))
+    for space, row in sides[system].iterrows() if system in sides else ():
+        if row["copies_found"]:
+            text.append(_measured(str(space), row, copies))
+    return f"{' '.join(text)} Distances are relative to the {NEIGHBOURS} nearest training clips."
+
+
+def selection_notes(table: pd.DataFrame) -> list[str]:
+    """Return a line for each listener of a table whose rows bear a note on who judged the settings, none without."""
+    noted = table[table["note"].fillna("") != ""] if "note" in table else table.iloc[:0]
+    return [f"- {name}: {rows['note'].iloc[0]}" for name, rows in noted.groupby("classifier", sort=False)]
+
+
+def _through_codec(copies: pd.DataFrame) -> str:
+    """Return in which spaces copies through the codec are found out, from their rows by space."""
+    found = copies["copies_found"].astype(bool)
+    seen, missed = (", ".join(copies.index[chosen]) for chosen in (found, ~found))
+    where = f"in {seen}" + (f" and not in {missed}" if missed else "") if seen else "in no space"
+    n = copies["n"].iloc[0]
+    text = f"Training clips through the codec (n = {n:.0f}), which is how a model of codes would copy, are found out"
+    return f"{text} {where}."
+
+
+def _measured(space: str, row: pd.Series, copies: pd.DataFrame | None) -> str:
+    """Return how many clips are how near in a space, at how many training clips they point, and what copies do."""
+    text = f"In *{space}* {_near(row)} of the model's clips are nearer to a training clip than every held-out one "
+    text += f"({row['n_nearest_expected']:.1f} by chance)"
+    if row["n_nearest"] and pd.notna(row.get("n_distinct")):
+        text += f" and point at {row['n_distinct']:.0f} different training clips"
+    text += f"; one is nearer than a held-out clip with a chance of {row['nearer']:.0%}."
+    if copies is None or space not in copies.index:
         return text
-    found = rows[rows["copies_found"].astype(bool)]
-    seen = f"are found out in {', '.join(found['space'])}" if len(found) else "are found out in no space"
-    missed = [space for space in rows["space"] if space not in set(found["space"])]
-    text += f" Training clips through the codec, which is how a model of codes would copy, {seen}"
-    text += f" and not in {', '.join(missed)}." if len(found) and missed else "."
-    model = memorisation[(memorisation["side"] == system) & memorisation["space"].isin(missed)]
-    blind = list(model.loc[model["copies_found"].astype(bool), "space"])
-    if blind:
-        text += f" In {', '.join(blind)}, then, to be near to training clips is no sign of a copy: such clips are "
-        text += "typical of what training clips have in common."
-    return f"{text} Distances are relative to the {NEIGHBOURS} nearest training clips."
+    other = copies.loc[space]
+    text += f" Of the copies through the codec {_near(other)} are so near there, the chance is {other['nearer']:.0%}."
+    return text
+
+
+def _near(row: pd.Series) -> str:
+    return f"{row['n_nearest'] / row['n']:.0%} ({row['n_nearest']:.0f} of {row['n']:.0f})"

@@ -4,7 +4,7 @@ Two listeners of different kinds learn from real clips alone. One may choose a m
 the model, so that no network judges what it has chosen itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,23 +37,27 @@ from envsound.embeddings import (
     embed_clips,
 )
 from envsound.embeddings_pretrained import pretrained_embeddings
-from envsound.evaluation_sides import FLOOR, MODEL, REAL, Sides
-from envsound.files import write_csv
+from envsound.evaluation_sides import FLOOR, MODEL, REAL, Sides, remembered
 from envsound.listener import Listener
 from envsound.listener_cache import CACHE as LISTENERS
 from envsound.listener_cache import cached_listener, cached_trainer
+from envsound.listener_seeds import Judges, judge_run, numbers_of, seeds_table
 from envsound.listener_training import ListenerTraining
-from envsound.memorisation import measure_memorisation
+from envsound.memorisation import N_COPIES, THROUGH_CODEC, copied_clips, measure_memorisation
+from envsound.selectors import Selectors, read_selectors
+from envsound.table_files import write_tables
+from envsound.training_seeds import read_runs
 
 REPORTS, MAY_SELECT = "reports", "may select"
 ROLES = {"cnn": REPORTS, "mfcc_svm": MAY_SELECT}
 TABLES = (
     "distances", "distances_by_class", "class_truth", "class_training", "confusion", "memorisation", "nearest",
+    "listener_seeds",
 )  # fmt: skip
-TRUTH_COLUMNS = ["role", *ACCURACY_COLUMNS]
-TRAINING_COLUMNS = ["role", *MIX_COLUMNS]
+TRUTH_COLUMNS = ["role", *ACCURACY_COLUMNS, "note"]  # note: who judged the settings, see `selectors`
+TRAINING_COLUMNS = ["role", *MIX_COLUMNS, "note"]
 CONFUSION_COLUMNS = ["side", "classifier", "category", "heard", "n"]
-MEMORISED = (REAL, MODEL, "copy")  # sides whose nearest training clips are looked for
+MEMORISED = (REAL, MODEL)  # sides whose nearest training clips are looked for, beside the controls
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,12 @@ class ListenerReport:
     confusion: pd.DataFrame
     memorisation: pd.DataFrame
     nearest: pd.DataFrame
+    listener_seeds: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: str | Path) -> None:
         """Write each table as csv into a folder."""
-        for name in TABLES:
-            write_csv(Path(folder) / f"{name}.csv", getattr(self, name))
+        write_tables(folder, {name: getattr(self, name) for name in TABLES})
 
 
 def train_panel(
@@ -122,31 +126,46 @@ def evaluate_by_listeners(
     seed: int = 0,
     device: str = "auto",
     listener_dir: str | Path = LISTENERS,
+    more_runs: Sequence[str | Path] = (),
 ) -> ListenerReport:
     """Return every table of a run; see `distance_tables`, `class_truth` and `memorisation` for what is in them.
 
     mix_epochs: of the networks trained on mixes of real and generated clips, one for each of `mix_seeds`; large_mixes:
     whether those learn from the mixes that take every clip, too, as the other listener does; selected_by: content
-    hashes of the networks that chose the run's settings. Raises InputError when one of those is to report.
+    hashes of networks that chose the run's settings, beside those that the records of notebook 15 name; more_runs:
+    further training seeds of the run, which are in `listener_seeds` alone. Raises InputError when a network that chose
+    is to report, or a run differs in more than its seed; the other listener's rows bear a note.
     """
-    measured = {"sample_rate": sides.sample_rate, "selected_by": selected_by}
+    runs = read_runs(sides.run.folder, more_runs) if more_runs else [sides.run]
+    selectors = read_selectors(sides.run.folder, selected_by)
+    selectors.check({name: one for name, one in panel.classifiers.items() if ROLES[name] == REPORTS})
+    measured = {"sample_rate": sides.sample_rate, "selected_by": sorted(selectors.hashes)}
     distances = measure_distances(sides.by_system, panel.embeddings, reference=REAL, seed=seed, **measured)
-    heard = hear_classes(sides.distinct, panel.classifiers, **measured)
+    heard = hear_classes(sides.distinct, panel.classifiers, sides.sample_rate)
     network = cached_trainer(ListenerTraining(n_epochs=mix_epochs), device, listener_dir)
+    trainers = dict(zip(ROLES, (network, recogniser_trainer()), strict=True))
     compared = {system: sides.distinct[system] for system in MEMORISED}
+    compared[THROUGH_CODEC] = remembered(copied_clips(sides.reconstructed, N_COPIES, seed))
     memorised = measure_memorisation(
         compared, sides.training, panel.embeddings, sides.sample_rate, held_out=REAL, seed=seed
     )
     is_whole = distances["category"] == ""
+    truth, training = accuracy_table(heard), _training_table(sides, trainers, mix_seeds, large_mixes)
+    judges = Judges(panel.embeddings, panel.classifiers, trainers, _mix_of_model(sides), mix_seeds, seed)
+    numbers = {runs[0].seed: numbers_of(distances, truth, training)}
+    numbers |= {run.seed: judge_run(run, sides, judges) for run in runs[1:]}
     return ListenerReport(
         distances=distances[is_whole].reset_index(drop=True),
         distances_by_class=distances[~is_whole].reset_index(drop=True),
-        class_truth=_with_role(accuracy_table(heard), TRUTH_COLUMNS),
-        class_training=_with_role(_training_table(sides, network, mix_seeds, large_mixes), TRAINING_COLUMNS),
+        class_truth=_with_role(truth, TRUTH_COLUMNS, selectors.notes(panel.classifiers)),
+        class_training=_with_role(
+            training, TRAINING_COLUMNS, selectors.notes(panel.classifiers, are_trained_anew=True)
+        ),
         confusion=heard.groupby(CONFUSION_COLUMNS[:-1], sort=False).size().reset_index(name="n"),
         memorisation=memorised.table,
         nearest=memorised.neighbours,
-        facts=_facts(sides, panel),
+        listener_seeds=seeds_table(numbers),
+        facts=_facts(sides, panel, selectors) | {"training_seeds": [run.seed for run in runs]},
     )
 
 
@@ -163,12 +182,20 @@ def mixes_of(sides: Sides) -> list[Mix]:
     return [first, Mix(f"all {REAL}", {REAL: 0}), Mix("codec", {"codec": first.n_per_class[REAL]}), *others]
 
 
-def _training_table(sides: Sides, network: Trainer, seeds: Sequence[int], large_mixes: bool) -> pd.DataFrame:
+def _mix_of_model(sides: Sides) -> Mix | None:
+    """Return the mix of generated clips alone; None when they can teach none."""
+    return next((mix for mix in mixes_of(sides) if mix.name == MODEL), None)
+
+
+def _training_table(
+    sides: Sides, trainers: Mapping[str, Trainer], seeds: Sequence[int], large_mixes: bool
+) -> pd.DataFrame:
     """Return what listeners learn from mixes; the machine has no use for seeds but draws other clips with each."""
     pools = {REAL: sides.training, MODEL: sides.by_system[MODEL], "codec": sides.reconstructed}
     mixes, tables = mixes_of(sides), []
-    for name, trainer in zip(ROLES, (network, recogniser_trainer()), strict=True):
-        chosen = [mix for mix in mixes if trainer is not network or large_mixes or all(mix.n_per_class.values())]
+    for name, trainer in trainers.items():
+        takes_all = large_mixes or ROLES[name] != REPORTS  # a network is slow to train
+        chosen = [mix for mix in mixes if takes_all or all(mix.n_per_class.values())]
         trained = {name: trainer}
         tables.append(train_on_mixes(pools, sides.by_system[REAL], chosen, trained, sides.sample_rate, seeds))
     return pd.concat(tables, ignore_index=True)
@@ -180,11 +207,12 @@ def _reduced(embedding: Embedding, sides: Sides, folder: str | Path) -> Reduced:
     return Reduced(kept, reference, standardised=isinstance(embedding, StatisticsEmbedding))
 
 
-def _with_role(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    return table.assign(role=table["classifier"].map(ROLES))[columns]
+def _with_role(table: pd.DataFrame, columns: list[str], notes: dict[str, str]) -> pd.DataFrame:
+    """Return a table with the role of each row's classifier and the note on it."""
+    return table.assign(role=table["classifier"].map(ROLES), note=table["classifier"].map(notes))[columns]
 
 
-def _facts(sides: Sides, panel: Panel) -> dict[str, Any]:
+def _facts(sides: Sides, panel: Panel, selectors: Selectors) -> dict[str, Any]:
     missing = [embedding for embedding in panel.embeddings if isinstance(embedding, NotRun)]
     return {
         "sample_rate_hz": sides.sample_rate,
@@ -195,6 +223,7 @@ def _facts(sides: Sides, panel: Panel) -> dict[str, Any]:
         "n_taught": len(sides.taught),
         "taught_folds": sorted({source.fold for source in sides.taught}),
         "roles": ROLES,
+        "selected_by": {"hashes": sorted(selectors.hashes), "kinds": sorted(selectors.kinds)},
         "cnn_hash": panel.cnn.content_hash,
         "cnn_last_loss": float(np.round(panel.cnn.facts["history"][-1]["loss"], 6)),
         "not_run_here": {embedding.name: embedding.reason for embedding in missing},

@@ -10,13 +10,13 @@ import pandas as pd
 from scipy import stats
 
 from envsound.agreement import krippendorff_alpha
-from envsound.codecs.report import wilson
 from envsound.errors import InputError
-from envsound.files import write_csv
 from envsound.listening_answers import QUESTIONS, Answers
-from envsound.listening_material import REFERENCE
+from envsound.listening_material import ANCHOR, REFERENCE
+from envsound.table_files import write_tables
 
 ALL = "all"
+CODECS_ALONE = "score of codecs alone"  # without the hidden reference and the anchor
 LOWEST_REFERENCE = 90.0  # a hidden reference rated lower was not recognised
 LARGEST_SHARE = 0.15  # of a listener's trials in which that may happen
 SCREENING_COLUMNS = ["listener", "n_trials", "n_below", "share_below", "excluded"]
@@ -40,10 +40,10 @@ class ListeningReport:
 
     def write(self, folder: str | Path) -> None:
         """Write each table as <name>.csv; the column made_up says in every row whether anybody listened."""
-        for name in ("screening", "codec", "fit", "label", "confusion", "agreement"):
-            table = getattr(self, name)
-            table = table.rename_axis("category").reset_index() if name == "confusion" else table
-            write_csv(Path(folder) / f"{name}.csv", table.assign(made_up=self.answers.made_up))
+        tables = {name: getattr(self, name) for name in ("screening", "codec", "fit", "label", "agreement")}
+        tables["confusion"] = self.confusion.rename_axis("category").reset_index()
+        made_up = self.answers.made_up
+        write_tables(folder, {name: table.assign(made_up=made_up) for name, table in tables.items()})
 
 
 def analyse(answers: Answers, seed: int = 0, n_resamples: int = 2000) -> ListeningReport:
@@ -58,7 +58,7 @@ def analyse(answers: Answers, seed: int = 0, n_resamples: int = 2000) -> Listeni
         screening=screening,
         codec=codec_means(kept),
         fit=fit_means(answers.fit, seed, n_resamples),
-        label=label_shares(answers.label, answers.categories),
+        label=label_shares(answers.label, answers.categories, seed, n_resamples),
         confusion=confusion(answers.label, answers.categories),
         agreement=agreement_table(answers.label, answers.fit, kept),
     )
@@ -149,18 +149,23 @@ def fit_means(fit: pd.DataFrame, seed: int = 0, n_resamples: int = 2000) -> pd.D
     return pd.DataFrame(rows, columns=FIT_COLUMNS)
 
 
-def label_shares(label: pd.DataFrame, categories: tuple[str, ...]) -> pd.DataFrame:
+def label_shares(
+    label: pd.DataFrame, categories: tuple[str, ...], seed: int = 0, n_resamples: int = 2000
+) -> pd.DataFrame:
     """Return how often the sounds of every source are named rightly, over all and by category.
 
-    With Wilson's 95% interval, which takes answers as independent: those of one listener, or about one clip, are not,
-    so that it is too narrow. chance: what guessing gives.
+    Intervals are those of `two_way_bootstrap`, since answers of one listener, or about one clip, are not independent.
+    Where all answers are right, or none is, resamples are all alike and the ends are NaN. chance: what guessing gives.
     """
-    rows = []
+    rows, place = [], 0
     for category, part in _all_and_each(label):
-        for condition, right in part.groupby("condition")["right"]:
-            n_right = int(right.sum())
-            counts = [len(right), n_right, n_right / len(right), *wilson(n_right, len(right))]
-            rows.append([condition, category, *counts, 1 / len(categories)])
+        for condition, answers in part.groupby("condition"):
+            n, n_right = len(answers), int(answers["right"].sum())
+            rng = np.random.default_rng([seed, place, len(QUESTIONS)])  # apart from those of `fit_means`
+            share, *ends = two_way_bootstrap(_grid(answers, "right"), rng, n_resamples)
+            ends = ends if 0 < n_right < n else [np.nan, np.nan]
+            rows.append([condition, category, n, n_right, share, *ends, 1 / len(categories)])
+            place += 1
     return pd.DataFrame(rows, columns=LABEL_COLUMNS)
 
 
@@ -171,13 +176,18 @@ def confusion(label: pd.DataFrame, categories: tuple[str, ...]) -> pd.DataFrame:
 
 
 def agreement_table(label: pd.DataFrame, fit: pd.DataFrame, codec: pd.DataFrame) -> pd.DataFrame:
-    """Return Krippendorff's alpha among listeners for every question: nominal for names, interval for ratings."""
+    """Return Krippendorff's alpha among listeners for every question: nominal for names, interval for ratings.
+
+    The hidden reference and the anchor are made to be told apart, and agreement on them raises the alpha of the codec
+    task: CODECS_ALONE leaves both out.
+    """
     names = label.assign(answer=label["answer"].astype("category").cat.codes) if len(label) else label
     asked = [("label", "answer", "nominal", names), *(("fit", name, "interval", fit) for name in QUESTIONS)]
-    asked.append(("codec", "score", "interval", codec))
+    codecs = codec[~codec["condition"].isin([REFERENCE, ANCHOR])]
+    asked += [("codec", "score", "interval", codec), ("codec", CODECS_ALONE, "interval", codecs)]
     rows = []
     for task, question, level, table in asked:
-        grid = _grid(table, question)
+        grid = _grid(table, "score" if task == "codec" else question)
         rows.append([task, question, level, *grid.shape, krippendorff_alpha(grid, level)])
     return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
 

@@ -1,5 +1,6 @@
 """Answers of the listening test: reads the files that listeners saved, with the page's key, and checks all of it."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ TABLES = {
     "codec": ["listener", "trial", "item", *CLIP, "score", "seconds"],
 }
 QUESTIONS = ("quality", "fit")
+LISTENER_NAME = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}"  # it is shown in pages: no markup
 LONGEST_SECONDS = 1e7  # of one answer: a tab may stay open for weeks
 
 
@@ -129,7 +131,8 @@ def _check_head(path: Path, value: Any, key: Key) -> None:
     page = value.get("page")
     _check(page == key.page, path, f"answers to the page {page!r}", f"{key.page!r}, the page of the key")
     name = value.get("listener")
-    _check(isinstance(name, str) and name != "", path, f"listener {name!r}", "a name")
+    known = isinstance(name, str) and re.fullmatch(LISTENER_NAME, name) is not None
+    _check(known, path, f"listener {name!r}", "a name of up to 40 letters, digits, spaces, dots, dashes or underscores")
     _check(isinstance(value.get("seed"), int), path, f"seed {value.get('seed')!r}", "an integer")
     _check(isinstance(value.get("answers"), list), path, "no list of answers", "one")
 

@@ -5,6 +5,7 @@ Copies are nearer. Distances are taken between log-mel spectra, which shifts in 
 and in embeddings.
 """
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from envsound.files import write_wav
 from envsound.listener import mel_spectra, window_samples
 from envsound.players import player
 from envsound.sides import Source
-from envsound.statistics import holm
+from envsound.statistics import capitalised, holm
 
 LOG_MEL = "log-mel"  # the name of the space that is no embedding
 N_MELS = 32
@@ -31,10 +32,13 @@ RANGE_DB = 60.0  # dB below the loudest point of a clip; quieter ones count as e
 NEIGHBOURS = 50  # training clips whose mean distance is the scale of the relative distance
 BLOCK = 256  # training clips compared at once
 ALPHA = 0.01
+COPIED, THROUGH_CODEC = "copied", "copied_codec"  # the controls: training clips as they are, and through the codec
+N_COPIES = 100  # training clips that are the controls, where there are as many
 NEIGHBOUR_COLUMNS = ["side", "space", "clip", "category", "nearest", "nearest_category", "distance", "relative"]
 MEMORISATION_COLUMNS = [
     "side", "space", "n", "n_held_out", "distance", "distance_held_out", "relative", "relative_held_out",
-    "nearer", "p_nearer", "n_nearest", "n_nearest_expected", "p_nearest", "p_holm", "copies_found", "note",
+    "nearer", "p_nearer", "n_nearest", "n_nearest_expected", "n_distinct", "p_nearest", "p_holm", "copies_found",
+    "note",
 ]  # fmt: skip
 
 
@@ -116,12 +120,12 @@ def measure_memorisation(
     embeddings: Sequence[Embedding | NotRun],
     sample_rate: int,
     held_out: str = "real",
-    n_copies: int = 100,
+    n_copies: int = N_COPIES,
     seed: int = 0,
 ) -> Memorisation:
     """Find the nearest training clip of every clip of every side, in log-mel and in each embedding, and judge.
 
-    sides: clips by the name of their side, among them the held-out real ones; a side "copied" of `n_copies` training
+    sides: clips by the name of their side, among them the held-out real ones; a side COPIED of `n_copies` training
     clips is added (0: none) and must be found out (see `check_control`). All are read at `sample_rate` Hz. An embedding
     that is not run here has one row in the table. Raises InputError when a held-out clip is a training clip, too.
     """
@@ -131,7 +135,7 @@ def measure_memorisation(
     if leaked:
         raise InputError(f"{held_out}: {leaked[0]} is a training clip, too; expected clips of other folds")
     if n_copies:
-        sides = {**sides, "copied": copied_clips(training, n_copies, seed)}
+        sides = {**sides, COPIED: copied_clips(training, n_copies, seed)}
     tables = [_log_mel_neighbours(sides, training, sample_rate)]
     for embedding in embeddings:
         if not isinstance(embedding, NotRun):
@@ -151,8 +155,9 @@ def memorisation_table(neighbours: pd.DataFrame, held_out: str = "real", alpha: 
     tests, on the relative distance: p_nearer, of Mann and Whitney, asks whether the side is nearer as a whole, after
     Meehan et al. (2020), with `nearer` the chance that one of its clips is nearer than a held-out one (0.5 when alike);
     p_nearest asks whether a few clips are: n_nearest of them are nearer than every held-out clip, and p is how often as
-    many of the nearest fall on one side when both are alike (n_nearest_expected: how many on average). p_holm is the
-    smaller of the two, adjusted over all tests of a side (Holm); copies_found says that it is below `alpha`.
+    many of the nearest fall on one side when both are alike (n_nearest_expected: how many on average); n_distinct says
+    at how many different training clips those n_nearest point. p_holm is the smaller of the two p values, adjusted over
+    all tests of a side (Holm); copies_found says that it is below `alpha`.
     Few held-out clips or few copies leave copies unseen. Raises InputError without held-out clips.
     """
     if not (neighbours["side"] == held_out).any():
@@ -170,7 +175,7 @@ def memorisation_table(neighbours: pd.DataFrame, held_out: str = "real", alpha: 
     return table
 
 
-def check_control(table: pd.DataFrame, control: str = "copied") -> None:
+def check_control(table: pd.DataFrame, control: str = COPIED) -> None:
     """Raise InputError when the side of copied training clips passed for new in any space: nothing else then counts."""
     rows = table[table["side"] == control]
     passed = rows[~rows["copies_found"].astype(bool)]
@@ -186,15 +191,13 @@ def copied_clips(training: Sequence[Source], n: int, seed: int = 0) -> list[Sour
     return [Source(f"copy of {one.name}", one.load, one.sample_rate, one.category, one.fold) for one in drawn]
 
 
-def closest_pairs(neighbours: pd.DataFrame, side: str = "generated", n: int = 10, by: str = "distance") -> pd.DataFrame:
+def closest_pairs(neighbours: pd.DataFrame, side: str = "generated", n: int = 10) -> pd.DataFrame:
     """Return the `n` clips of a side that are nearest to a training clip, in each space, the nearest first.
 
-    by: "distance" or "relative". Columns: rank (1, 2, ..) and NEIGHBOUR_COLUMNS. Raises InputError for another `by`.
+    They are ranked by the relative distance, as the verdict is. Columns: rank (1, 2, ..) and NEIGHBOUR_COLUMNS.
     """
-    if by not in ("distance", "relative"):
-        raise InputError(f"by={by!r}: expected distance or relative")
-    rows = neighbours[neighbours["side"] == side].sort_values(by, kind="stable")
-    rows = rows.groupby("space", sort=False).head(n).sort_values(["space", by], kind="stable").reset_index(drop=True)
+    rows = neighbours[neighbours["side"] == side].sort_values("relative", kind="stable").groupby("space", sort=False)
+    rows = rows.head(n).sort_values(["space", "relative"], kind="stable").reset_index(drop=True)
     rows.insert(0, "rank", rows.groupby("space").cumcount() + 1)
     return rows
 
@@ -227,19 +230,19 @@ def pair_players(pairs: pd.DataFrame, folder: str | Path, relative_to: str | Pat
             player(Path(folder) / row[f"{column}_file"], f"{row[category] or row[column]}", relative_to)
             for column, category in (("clip", "category"), ("nearest", "nearest_category"))
         ]
-        cells = [row["space"], row["rank"], *sounds, f"{row['distance']:.3g}"]
+        cells = [html.escape(str(row["space"])), int(row["rank"]), *sounds, f"{row['distance']:.3g}"]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return f'<table class="sounds"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-def findings_memorisation(table: pd.DataFrame, side: str = "generated", control: str = "copied") -> str:
+def findings_memorisation(table: pd.DataFrame, side: str = "generated", control: str = COPIED) -> str:
     """Return Markdown sentences on a table of `memorisation_table`: the side's verdict, and that on the control."""
     rows, copies = (table[table["side"] == name] for name in (side, control))
     if rows.empty:
         return f"No {side} clip was compared with the training clips."
     found = list(rows.loc[rows["copies_found"].astype(bool), "space"])
     first = rows.iloc[0]
-    text = f"{_capital(side)} clips (n = {first['n']:.0f}, {first['n_held_out']:.0f} held-out ones beside them) "
+    text = f"{capitalised(side)} clips (n = {first['n']:.0f}, {first['n_held_out']:.0f} held-out ones beside them) "
     text += (
         f"are **nearer to training clips than new recordings are** in {', '.join(found)}."
         if found
@@ -259,14 +262,11 @@ def p_of_nearest(k: int, n: int, m: int) -> float:
     return float(np.prod([(n - i) / (n + m - i) for i in range(k)])) if k else 1.0
 
 
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
 def _comparison(clips: pd.DataFrame, held_out: pd.DataFrame) -> dict[str, Any]:
     a, b = clips["relative"].to_numpy(), held_out["relative"].to_numpy()
     test = mannwhitneyu(a, b, alternative="less")
-    n_nearest = int(np.sum(a < b.min()))
+    is_nearest = a < b.min()
+    n_nearest = int(is_nearest.sum())
     return {
         "n": len(a),
         "n_held_out": len(b),
@@ -278,6 +278,7 @@ def _comparison(clips: pd.DataFrame, held_out: pd.DataFrame) -> dict[str, Any]:
         "p_nearer": float(test.pvalue),
         "n_nearest": n_nearest,
         "n_nearest_expected": len(a) / (len(b) + 1),
+        "n_distinct": int(clips.loc[is_nearest, "nearest"].nunique()),
         "p_nearest": p_of_nearest(n_nearest, len(a), len(b)),
     }
 

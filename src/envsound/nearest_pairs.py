@@ -25,7 +25,7 @@ def write_nearest_pairs(nearest: pd.DataFrame, sides: Sides, folder: str | Path,
         raise InputError(f"n_pairs={n_pairs}: expected 0 or more")
     for old in Path(folder).glob("*.wav"):
         old.unlink()
-    pairs = closest_pairs(nearest, MODEL, n_pairs, by="relative")
+    pairs = closest_pairs(nearest, MODEL, n_pairs)
     pairs = write_pairs(pairs, sides.by_system[MODEL], sides.training, folder, sides.sample_rate)
     write_csv(Path(folder) / "pairs.csv", pairs)
     return pairs

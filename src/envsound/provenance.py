@@ -18,6 +18,7 @@ from envsound.files import read_json, write_json
 
 RESULTS = ":(exclude,glob)data/published/*/**"
 PACKAGES = ("torch", "encodec", "numpy", "scipy", "librosa", "soundfile", "soxr", "statsmodels", "papermill")
+PACKAGES += ("transformers",)  # of the networks trained elsewhere, where it is installed
 
 
 @dataclass

@@ -26,7 +26,7 @@ from envsound.errors import InputError
 from envsound.recognition import Clips, Fold
 from envsound.recognition_features import cached_features
 
-STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)  # C of scikit-learn: the smaller, the more regularised
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # C of scikit-learn: the smaller, the more regularised
 MAX_ITERATIONS = 200  # steps of L-BFGS; what a weak regularisation would still change after them is overfitting
 
 Features = Callable[[Clips], np.ndarray]  # clips -> float [n_clips, n_features]

@@ -13,6 +13,9 @@ from envsound.errors import InputError
 from envsound.files import read_csv, write_csv
 from envsound.published import PUBLISHED
 from envsound.recognition import Clips, Fold, Recogniser, clips_of, cross_validation
+from envsound.recognition_exposure import findings_exposure
+from envsound.recognition_facts import heard_clips, met_recordings
+from envsound.recognition_goals import findings_goals, goals_table
 from envsound.recognition_scores import Recognised, recognise
 from envsound.recognition_tables import (
     CITED,
@@ -23,11 +26,12 @@ from envsound.recognition_tables import (
     pairs_table,
     summary_table,
 )
+from envsound.recognition_words import NO_NUMBER, NOT_RUN, interval, percent
 from envsound.recordings import Recordings
 
 SCORES_FOLDER = "recognisers"  # in a run's folder: checkpoints and scores of each recogniser, fold and seed
 CLIPS = "recognition_clips.csv"
-PAIRS, CLAIM = "recognition_pairs", "recognition_claim"
+PAIRS, CLAIM, GOALS = "recognition_pairs", "recognition_claim", "recognition_goals"
 NOTHING_BESIDE = pd.DataFrame({"beside": ["no other run was named"]})
 
 
@@ -53,8 +57,10 @@ class Report:
 
     @property
     def findings(self) -> str:
-        """The report in Markdown sentences; see `findings_recognition`."""
-        return findings_recognition(*(self.tables[name] for name in ("recognition", PAIRS, CLAIM)))
+        """The report in Markdown: what was found, what the codec has met, and which goals were reached."""
+        text = findings_recognition(*(self.tables[name] for name in ("recognition", PAIRS, CLAIM)))
+        parts = (text, findings_exposure(self.summary), findings_goals(self.tables[GOALS]))
+        return "\n\n".join(part for part in parts if part)
 
 
 def benchmark_of(dataset: str, esc10_only: bool) -> str:
@@ -72,10 +78,20 @@ def prepare(
     return clips, cross_validation(clips, folds)
 
 
-def rounds_table(rounds: Sequence[Fold]) -> pd.DataFrame:
-    """Return who is what in each round: test fold, validation fold, and the number of clips of each part."""
+def rounds_table(rounds: Sequence[Fold], codec: str = "") -> pd.DataFrame:
+    """Return who is what in each round: test fold, validation fold, and the number of clips of each part.
+
+    codec: as in `codecs.load_codec`; how many test clips it has met in its own training is added, NaN where that is not
+    known. "" adds nothing.
+    """
     rows = [(one.number, one.validation_fold, len(one.train), len(one.validation), len(one.test)) for one in rounds]
-    return pd.DataFrame(rows, columns=["test fold", "validation fold", "clips to train on", "to choose on", "to test"])
+    columns = ["test fold", "validation fold", "clips to train on", "to choose on", "to test"]
+    table = pd.DataFrame(rows, columns=columns)
+    if not codec:
+        return table
+    met = met_recordings(codec)
+    counts = [heard_clips(met, one.test).sum() for one in rounds]
+    return table.assign(**{"of these met by the codec": counts if met is None else [int(n) for n in counts]})
 
 
 def run_report(
@@ -92,19 +108,21 @@ def run_report(
     """Run what is not finished and write the tables into `work_dir`, replacing older ones.
 
     recognition.csv, recognition_folds.csv, recognition_classes.csv, recognition_pairs.csv, recognition_confusion.csv,
-    recognition_claim.csv, recognition_clips.csv; with `beside`, the folder of a finished run on another version of the
-    same clips, recognition_beside.csv. Raises InputError when `beside` is no such folder.
+    recognition_claim.csv, recognition_goals.csv, recognition_clips.csv; with `beside`, the folder of a finished run on
+    another version of the same clips, recognition_beside.csv. Raises InputError when `beside` is no such folder.
     """
     work_dir, draws = Path(work_dir), {"seed": seeds[0], "n_resamples": n_resamples}
     other = read_csv(Path(beside) / CLIPS) if beside else None
     found = recognise(recognisers, rounds, work_dir / SCORES_FOLDER, seeds)
+    summary = summary_table(found, benchmark, cited, **draws)
     tables = {
-        "recognition": summary_table(found, benchmark, cited, **draws),
+        "recognition": summary,
         "recognition_folds": found.folds,
         "recognition_classes": classes_table(found, benchmark, published),
         PAIRS: pairs_table(found, **draws),
         "recognition_confusion": confusions_table(found),
         CLAIM: claim_table(found, benchmark, **draws),
+        GOALS: goals_table(summary, benchmark, published),
         "recognition_clips": found.clips,
     }
     if other is not None:
@@ -126,52 +144,65 @@ def report_facts(recordings: Recordings, recognisers: Sequence[Recogniser], repo
 
 
 def shown_summary(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return recognition.csv for display: accuracies in percent, the best first, what was not run last."""
+    """Return recognition.csv for display: accuracies in percent, the best first, what was not run last.
+
+    "learns from" counts the folds that a round trains on; "not met" is the accuracy on the test clips that the codec
+    has not met. A column of it, or of the spread over seeds, is left out when no row has any.
+    """
     ordered = summary.sort_values("accuracy", ascending=False, na_position="last", kind="stable")
     ordered = ordered.fillna({"source": "", "note": ""})  # a column of a csv that holds nothing is read as numbers
     columns = {"recogniser": ordered["recogniser"], "status": ordered["status"]}
     columns["accuracy (%)"] = [percent(value) for value in ordered["accuracy"]]
-    columns["95% interval"] = [
-        "–" if pd.isna(low) else f"{percent(low)} to {percent(high)}"
-        for low, high in zip(ordered["low"], ordered["high"], strict=True)
-    ]
+    columns["95% interval"] = [interval(row) for row in ordered.to_dict("records")]
     columns["sd over folds"] = [percent(value) for value in ordered["sd_folds"]]
-    columns["folds"] = ["–" if pd.isna(n) else f"{n:.0f}" for n in ordered["n_folds"]]
+    if ordered["sd_seeds"].notna().any():
+        columns["sd over seeds"] = [percent(value) for value in ordered["sd_seeds"]]
+    columns["folds"] = [_count(n) for n in ordered["n_folds"]]
+    columns["learns from"] = [_count(n, " fold" if n == 1 else " folds") for n in ordered["n_train_folds"]]
+    if ordered["accuracy_unheard"].notna().any():
+        columns["not met (%)"] = [percent(value) for value in ordered["accuracy_unheard"]]
     columns["note"] = [source or note for source, note in zip(ordered["source"], ordered["note"], strict=True)]
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
-def percent(value: float) -> str:
-    """Return a share as percent with one digit; "–" where there is none."""
-    return "–" if pd.isna(value) else f"{round(100 * value, 1) + 0.0:.1f}"  # + 0.0: no "-0.0"
+def _count(n: float, of: str = "") -> str:
+    return NO_NUMBER if pd.isna(n) else f"{n:.0f}{of}"
 
 
 def findings_recognition(summary: pd.DataFrame, pairs: pd.DataFrame, claim: pd.DataFrame) -> str:
-    """Return Markdown sentences: the best recogniser, whether its lead is clear, and the published claim on classes."""
+    """Return Markdown sentences: the best recogniser, its lead, training seeds, and the published claim on classes."""
     measured = summary[summary["status"] == "measured"].sort_values("accuracy", ascending=False, kind="stable")
     if measured.empty:
         return "No recogniser could be run here."
     best = measured.iloc[0]
     text = f"**{best['recogniser']}** names {percent(best['accuracy'])}% of {best['n_clips']:.0f} test clips rightly "
-    text += f"(95% interval {percent(best['low'])} to {percent(best['high'])}, {best['n_folds']:.0f} folds)."
+    text += f"(95% interval {interval(best)}, {best['n_folds']:.0f} folds)."
     if len(measured) > 1:
-        text += " " + _lead(best["recogniser"], measured.iloc[1]["recogniser"], pairs)
-    missing = summary.loc[summary["status"] == "not run here", "recogniser"]
+        text += " " + _lead(best["recogniser"], measured.iloc[1]["recogniser"], len(measured), pairs)
+    text += f" {_seeds(best)}"
+    missing = summary.loc[summary["status"] == NOT_RUN, "recogniser"]
     text += f" Not run here: {', '.join(missing)}." if len(missing) else ""
     row = claim[claim["recogniser"] == best["recogniser"]]
     return text + (f" {_claim(row.iloc[0])}" if len(row) else "")
 
 
-def _lead(best: str, second: str, pairs: pd.DataFrame) -> str:
+def _lead(best: str, second: str, n_rows: int, pairs: pd.DataFrame) -> str:
     forward = (pairs["recogniser_a"] == best) & (pairs["recogniser_b"] == second)
     backward = (pairs["recogniser_a"] == second) & (pairs["recogniser_b"] == best)
     row = pairs[forward | backward].iloc[0]
     low, high = (row["low"], row["high"]) if row["recogniser_a"] == best else (-row["high"], -row["low"])
-    words = "beyond what other clips could change" if low > 0 else "which other clips could turn round"
+    words = "which holds 0" if low <= 0 <= high else "which leaves 0 out"
     return (
-        f"Its lead over {second} is {percent(abs(row['difference']))} points "
-        f"({percent(low)} to {percent(high)}), {words}."
+        f"It is {percent(abs(row['difference']))} points above *{second}*, the next ({percent(low)} to "
+        f"{percent(high)}, {words}). The two were picked out of {n_rows} rows by these very test clips; the interval "
+        "knows nothing of that, so on new clips the lead may well be smaller."
     )
+
+
+def _seeds(row: pd.Series) -> str:
+    if row["n_seeds"] == 1:
+        return "Every row was trained from one seed: how much other seeds would change it is not known."
+    return f"Over {row['n_seeds']:.0f} training seeds its standard deviation is {percent(row['sd_seeds'])} points."
 
 
 def _claim(row: pd.Series) -> str:

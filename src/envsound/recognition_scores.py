@@ -1,10 +1,8 @@
 """Every recogniser on every fold: scored once, kept with what made it, and never scored twice."""
 
 import json
-import re
 import time
 import zipfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +17,17 @@ from envsound.embeddings import NotRun
 from envsound.embeddings_pretrained import NotHere
 from envsound.files import atomic_path
 from envsound.recognition import Fold, Recogniser, check_scores, folder_name
+from envsound.recognition_facts import codec_label, codec_of, heard_clips, kind_of, learnt_from, met_recordings
+from envsound.recognition_names import clip_names, source_of
 
 SCORES = "scores.npz"
-FOLD_COLUMNS = ["recogniser", "fold", "validation_fold", "seed", "n_train", "n_test", "n_right", "accuracy", "seconds"]
-CLIP_COLUMNS = ["recogniser", "seed", "fold", "clip", "source", "category", "heard", "is_right", "confidence"]
-CUT_FROM = (r"\d+-(\d+)-[A-Z]+-\d+", r"(\d+)-\d+-\d+-\d+")  # names of ESC-50's and UrbanSound8K's files: the recording
+FOLD_COLUMNS = [
+    "recogniser", "kind", "codec", "fold", "validation_fold", "seed", "n_train", "n_train_folds", "n_test",
+    "codec_heard", "n_right", "accuracy", "seconds",
+]  # fmt: skip
+CLIP_COLUMNS = [
+    "recogniser", "seed", "fold", "clip", "source", "category", "heard", "is_right", "confidence", "codec_heard",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,17 @@ class Scored:
 class Recognised:
     """What all recognisers said.
 
-    folds: a row for each recogniser, fold and seed (FOLD_COLUMNS; seconds is the wall time of training and scoring);
-    clips: a row for each test clip of those (CLIP_COLUMNS; source is the recording it was cut from, confidence the
-    probability of what was heard); not_run: recognisers that cannot run on this machine, and why.
+    folds: a row for each recogniser, fold and seed, FOLD_COLUMNS. kind and codec: as in `recognition_facts`. n_train,
+    n_train_folds: the clips and folds it learnt from, the validation fold's among them where it is refitted.
+    codec_heard: how many test clips its codec has met in its own training; 0 without a codec, NaN where that is not
+    known. seconds: the wall time that was still to be spent when the row was made, a lower bound that is no basis for
+    comparing rows: of a training that was stopped it is the remainder, and the first row to ask for a pretraining or
+    for features that others share pays for them alone.
+
+    clips: a row for each test clip of those, CLIP_COLUMNS. source: the recording it was cut from; confidence: the
+    probability of what was heard; codec_heard: 1 or 0, or NaN.
+
+    not_run: recognisers that cannot run on this machine, and why.
     """
 
     folds: pd.DataFrame
@@ -73,8 +85,11 @@ def recognise(
             except NotHere as error:
                 not_run.append(NotRun(recogniser.name, str(error)))
                 continue
-            folds += [_fold_row(recogniser.name, *one) for one in found]
-            clips += [_clip_rows(recogniser.name, *one) for one in found]
+            met = met_recordings(codec_of(recogniser))
+            for fold, seed, scored in found:
+                rows = _clip_rows(recogniser.name, fold, seed, scored, heard_clips(met, fold.test))
+                clips.append(rows)
+                folds.append(_fold_row(recogniser, fold, seed, rows) | {"seconds": scored.seconds})
     rows = pd.concat(clips, ignore_index=True) if clips else pd.DataFrame(columns=CLIP_COLUMNS)
     return Recognised(pd.DataFrame(folds, columns=FOLD_COLUMNS), rows, not_run)
 
@@ -116,32 +131,20 @@ def _read(path: Path, identity: str) -> Scored | None:
     return None
 
 
-def _fold_row(name: str, fold: Fold, seed: int, scored: Scored) -> dict[str, Any]:
-    right = int((scored.scores.argmax(1) == fold.test.labels).sum())
-    row = {"recogniser": name, "fold": fold.number, "validation_fold": fold.validation_fold, "seed": seed}
-    row |= {"n_train": len(fold.train), "n_test": len(fold.test), "n_right": right, "accuracy": right / len(fold.test)}
-    return row | {"seconds": scored.seconds}
+def _fold_row(recogniser: Recogniser, fold: Fold, seed: int, clips: pd.DataFrame) -> dict[str, Any]:
+    learnt, right = learnt_from(recogniser, fold), int(clips["is_right"].sum())
+    row = {"recogniser": recogniser.name, "kind": kind_of(recogniser), "codec": codec_label(codec_of(recogniser))}
+    row |= {"fold": fold.number, "validation_fold": fold.validation_fold, "seed": seed}
+    row |= {"n_train": len(learnt), "n_train_folds": len(set(learnt.folds.tolist())), "n_test": len(fold.test)}
+    n_heard = clips["codec_heard"].sum(skipna=False)
+    row |= {"codec_heard": n_heard if np.isnan(n_heard) else int(n_heard), "n_right": right}
+    return row | {"accuracy": right / len(fold.test)}
 
 
-def _clip_rows(name: str, fold: Fold, seed: int, scored: Scored) -> pd.DataFrame:
+def _clip_rows(name: str, fold: Fold, seed: int, scored: Scored, codec_heard: np.ndarray) -> pd.DataFrame:
     heard, categories = scored.scores.argmax(1), np.array(fold.test.categories)
     names = clip_names(fold.test.files)
     columns = {"recogniser": name, "seed": seed, "fold": fold.number, "clip": names}
     columns |= {"source": [source_of(clip) for clip in names], "category": categories[fold.test.labels]}
     columns |= {"heard": categories[heard], "is_right": heard == fold.test.labels, "confidence": scored.scores.max(1)}
-    return pd.DataFrame(columns, columns=CLIP_COLUMNS)
-
-
-def clip_names(files: Sequence[Path]) -> list[str]:
-    """Return a name for each file: its own without the suffix, after its folder's where two files are called alike."""
-    stems = Counter(file.stem for file in files)
-    return [file.stem if stems[file.stem] == 1 else f"{file.parent.name}/{file.stem}" for file in files]
-
-
-def source_of(clip: str) -> str:
-    """Return the recording that a clip was cut from, by the naming rules of ESC-50 and UrbanSound8K; else the clip.
-
-    Clips of one recording resemble each other and are right or wrong together.
-    """
-    found = next((match for pattern in CUT_FROM if (match := re.fullmatch(pattern, Path(clip).name))), None)
-    return found[1] if found else clip
+    return pd.DataFrame(columns | {"codec_heard": codec_heard}, columns=CLIP_COLUMNS)

@@ -5,7 +5,6 @@ each fold: clips cut from one recording are drawn together. They say how much th
 not with other training runs; for that there are seeds.
 """
 
-from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -13,19 +12,23 @@ import numpy as np
 import pandas as pd
 
 from envsound.class_truth import accuracy_table, confusion_table
-from envsound.effects import INTERVAL, resample_counts
+from envsound.effects import INTERVAL
 from envsound.embeddings import NotRun
 from envsound.errors import InputError
 from envsound.files import read_csv
 from envsound.published import PUBLISHED, published_value, read_published
+from envsound.recognition_exposure import EXPOSURE_COLUMNS, exposure_table
+from envsound.recognition_resampling import resampled_means, right_table
 from envsound.recognition_scores import Recognised
+from envsound.recognition_words import NOT_RUN
 
 CITED = Path("data") / "published" / "cited_accuracies.csv"
 CITED_COLUMNS = ("benchmark", "recogniser", "accuracy", "trained_on", "source", "note")
 SUMMARY_COLUMNS = [
-    "recogniser", "status", "n_folds", "n_seeds", "n_clips", "accuracy", "low", "high", "sd_folds", "sd_seeds",
-    "seconds_per_fold", "trained_on", "source", "note",
+    "recogniser", "kind", "codec", "status", "n_folds", "n_seeds", "n_clips", "n_train_folds", "accuracy", "low",
+    "high", "sd_folds", "sd_seeds", *EXPOSURE_COLUMNS, "seconds_per_fold", "trained_on", "source", "note",
 ]  # fmt: skip
+TEXTS = ("kind", "codec", "trained_on", "source", "note")  # empty where a row has none
 PAIR_COLUMNS = ["recogniser_a", "recogniser_b", "difference", "low", "high", "n_only_a", "n_only_b", "n_clips"]
 CLASS_COLUMNS = ["recogniser", "category", "n", "n_right", "accuracy", "low", "high", "published"]
 CLAIM_COLUMNS = ["recogniser", "strong", "weak", "difference", "low", "high", "n_strong", "n_weak"]
@@ -39,29 +42,34 @@ def summary_table(
     """Return recognition.csv: a row for each recogniser, measured here, cited from elsewhere, or not run here.
 
     accuracy: mean over folds (and seeds), with the 95% interval low to high over clips; sd_folds, sd_seeds: standard
-    deviation (n - 1) over folds, and over seeds of the mean over folds. benchmark: whose cited rows are added; "" none.
+    deviation (n - 1) over folds, and over seeds of the mean over folds; NaN for one. n_train_folds: the folds learnt
+    from in a round, counted with the validation fold where a recogniser is refitted. EXPOSURE_COLUMNS: see
+    `recognition_exposure`. seconds_per_fold: mean of `Recognised.folds`' seconds, a lower bound and no basis for a
+    comparison. benchmark: whose cited rows are added; "" none.
     """
     rows = []
     resampled = _resampled(found, seed, n_resamples) if found.names else {}
+    exposure = exposure_table(found, seed, n_resamples)
     for name in found.names:
         folds = found.folds[found.folds["recogniser"] == name]
         by_fold, by_seed = (folds.groupby(key)["accuracy"].mean() for key in ("fold", "seed"))
         low, high = np.percentile(resampled[name], INTERVAL)
         rows.append({
-            "recogniser": name, "status": "measured", "n_folds": len(by_fold), "n_seeds": len(by_seed),
-            "n_clips": int(folds[folds["seed"] == folds["seed"].min()]["n_test"].sum()), "accuracy": by_fold.mean(),
-            "low": low, "high": high, "sd_folds": by_fold.std(ddof=1), "sd_seeds": by_seed.std(ddof=1),
+            "recogniser": name, "kind": folds["kind"].iloc[0], "codec": folds["codec"].iloc[0], "status": "measured",
+            "n_folds": len(by_fold), "n_seeds": len(by_seed),
+            "n_clips": int(folds[folds["seed"] == folds["seed"].min()]["n_test"].sum()),
+            "n_train_folds": folds["n_train_folds"].iloc[0], "accuracy": by_fold.mean(), "low": low, "high": high,
+            "sd_folds": by_fold.std(ddof=1), "sd_seeds": by_seed.std(ddof=1), **exposure.loc[name],
             "seconds_per_fold": folds["seconds"].mean(),
         })  # fmt: skip
     rows += [_not_run(one) for one in found.not_run]
     own = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
     table = pd.concat([own, cited_table(benchmark, cited)], ignore_index=True) if benchmark else own
-    text = ["trained_on", "source", "note"]
-    return table.fillna(dict.fromkeys(text, ""))
+    return table.fillna(dict.fromkeys(TEXTS, ""))
 
 
 def _not_run(one: NotRun) -> dict[str, str]:
-    return {"recogniser": one.name, "status": "not run here", "note": one.reason}
+    return {"recogniser": one.name, "status": NOT_RUN, "note": one.reason}
 
 
 def cited_table(benchmark: str, path: str | Path = CITED) -> pd.DataFrame:
@@ -173,35 +181,6 @@ def claim_table(found: Recognised, benchmark: str = "", seed: int = 0, n_resampl
         low, high = np.percentile(groups[0][1][name] - groups[1][1][name], INTERVAL)
         rows.append((name, *means, means[0] - means[1], low, high, *(len(part) for part, _ in groups)))
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
-
-
-def right_table(clips: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each test clip: clip, fold, source, category, and for each recogniser how often it was right.
-
-    The share of seeds, 0 to 1; NaN where a recogniser has not heard the clip.
-    """
-    keys = ["clip", "fold", "source", "category"]
-    shares = clips.assign(is_right=clips["is_right"].astype(float))
-    return shares.pivot_table("is_right", keys, "recogniser", aggfunc="mean").reset_index()
-
-
-def resampled_means(
-    right: pd.DataFrame, columns: Sequence[str], seed: int | Sequence[int], n_resamples: int
-) -> dict[str, np.ndarray]:
-    """Return the mean over folds of each column in each resample, float [n_resamples] by column.
-
-    right: a row for each clip, with fold, source and the columns. Within a fold sources are drawn with replacement, all
-    columns alike, so that differences between columns are paired.
-    """
-    rng = np.random.default_rng(seed)
-    total = np.zeros((n_resamples, len(columns)))
-    for _, rows in right.groupby("fold", sort=True):
-        sums = rows.groupby("source", sort=True)[list(columns)].sum().to_numpy()
-        sizes = rows.groupby("source", sort=True).size().to_numpy()
-        counts = resample_counts(len(sizes), n_resamples, rng)
-        total += counts @ sums / (counts @ sizes)[:, None]
-    means = total / right["fold"].nunique()
-    return {name: means[:, place] for place, name in enumerate(columns)}
 
 
 def _resampled(found: Recognised, seed: int, n_resamples: int) -> dict[str, np.ndarray]:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import soxr
-from statsmodels.stats.proportion import proportion_confint
 
 from envsound.audio import SAMPLE_RATE
 from envsound.codecs.held_out import ClipList
@@ -30,6 +29,7 @@ from envsound.paths import go_to_root
 from envsound.provenance import commit, versions
 from envsound.recordings import Recordings, load_recordings
 from envsound.shipped_classifier import CARD, FILE, FOLDER
+from envsound.statistics import wilson
 from envsound.tables import markdown_table
 
 FULL_RATE = 44_100  # Hz, lowest of a recording at full bandwidth
@@ -96,7 +96,7 @@ def measure(listener: Listener, material: Material) -> list[dict[str, float]]:
     for rate in MEASURED_RATES:
         heard = listener.predict([narrowed(clip, listener.sample_rate, rate) for clip in clips], listener.sample_rate)
         right = int((np.array(heard) == truth).sum())
-        interval = map(float, proportion_confint(right, len(truth), method="wilson"))
+        interval = wilson(right, len(truth))
         rows.append(dict(zip(SCORE_COLUMNS, (rate, len(truth), right, right / len(truth), *interval), strict=True)))
     return rows
 

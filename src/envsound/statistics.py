@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from envsound.errors import InputError
 from envsound.metrics import ACOUSTIC, METRICS
@@ -42,8 +43,8 @@ def ks_threshold(n_a: int, n_b: int, alpha: float = ALPHA) -> float:
 def ks_test(a: np.ndarray, b: np.ndarray) -> dict[str, float | int | str]:
     """Compare two samples [n_a] and [n_b]: D, two-sided p, counts, 5% threshold, a note on odd cases.
 
-    NaNs are left out and counted in `n_undefined`. Samples that all share one value give D = 0 and p = 1,
-    which says nothing; an empty sample gives NaN. Both are noted.
+    NaNs are left out and counted in `n_undefined`. Samples that all share one value give D = 0, an empty
+    sample gives NaN; p is NaN in either case, so that neither counts in a family of tests, and the note says why.
     """
     a, b = (np.asarray(values, dtype=np.float64) for values in (a, b))
     n_undefined = int(np.isnan(a).sum() + np.isnan(b).sum())
@@ -53,7 +54,7 @@ def ks_test(a: np.ndarray, b: np.ndarray) -> dict[str, float | int | str]:
     if min(a.size, b.size) == 0:
         return row | {"statistic": np.nan, "p_value": np.nan, "note": "undefined for every clip of a side"}
     if np.ptp(np.concatenate([a, b])) == 0:
-        return row | {"statistic": 0.0, "p_value": 1.0, "note": "degenerate: every clip has the same value"}
+        return row | {"statistic": 0.0, "p_value": np.nan, "note": "degenerate: every clip has the same value"}
     result = stats.ks_2samp(a, b)
     return row | {"statistic": float(result.statistic), "p_value": float(result.pvalue)}
 
@@ -138,14 +139,25 @@ def _comparison(metrics: pd.DataFrame, name: str, study: pd.DataFrame) -> pd.Dat
     return table[KS_COLUMNS]
 
 
+def wilson(count: int, n: int) -> tuple[float, float]:
+    """Return the Wilson 95% interval of a share of `count` in `n` (Wilson 1927), both ends in 0 to 1."""
+    low, high = proportion_confint(count, n, alpha=0.05, method="wilson")
+    return float(low), float(high)
+
+
+def capitalised(text: str) -> str:
+    """Return a text with a capital first letter and the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def _verdict(rows: pd.DataFrame, name: str, alpha: float) -> str:
     informative = rows[rows["note"].fillna("") == ""]
     words = COMPARISON_WORDS[name]
     if informative.empty:
-        return f"{_capital(words)}: no metric could be tested."
+        return f"{capitalised(words)}: no metric could be tested."
     rejected = informative[informative["p_holm"] < alpha]
     top = informative.loc[informative["statistic"].idxmax()]
-    text = f"{_capital(words)}: **{len(rejected)} of {len(informative)}** informative tests reject equality "
+    text = f"{capitalised(words)}: **{len(rejected)} of {len(informative)}** informative tests reject equality "
     text += f"at {100 * alpha:g}% after Holm (n = {top['n_a']} and {top['n_b']}); the largest distance is "
     return text + f"D = {top['statistic']:.2f} in {METRICS[top['metric']].label}{_published(top)}."
 
@@ -153,7 +165,3 @@ def _verdict(rows: pd.DataFrame, name: str, alpha: float) -> str:
 def _published(row: pd.Series) -> str:
     value = row["published_statistic"]
     return "" if np.isnan(value) else f" (published: {value:.2f})"
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

@@ -4,13 +4,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envsound.errors import InputError
-from envsound.evaluation_report import read_settings
 from envsound.files import inside, read_csv, read_json
+from envsound.run_settings import RunSettings, read_settings
 
 FINISHED = ("01_encode_clips", "02_train_model", "03_sample_clips")
 FREE = {"seed", "run_dir", "checkpoint", "n_samples", "n_heard"}  # may differ between two seeds, as may the machine's:
 FREE |= {"data_dir", "codec_weights", "device", "devices", "precision", "sample_precision", "sample_batch_size"}
 FREE |= {"compile", "accumulate"}
+
+
+def read_runs(run_dir: str | Path, more_runs: Sequence[str | Path] = ()) -> list[RunSettings]:
+    """Return the settings of a run and of others that differ in their training seed alone.
+
+    Raises InputError when one has the same seed, another codec, or was given anything else by `difference`.
+    """
+    for folder in more_runs:
+        reason = difference(folder, run_dir)
+        if reason:
+            raise InputError(f"more_runs: {folder} {reason}; expected the settings of {run_dir} but for the seed")
+    runs = [read_settings(folder) for folder in (run_dir, *more_runs)]
+    seeds = [run.seed for run in runs]
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"more_runs: training seeds {seeds}; expected a different one for each run")
+    return runs
 
 
 def other_seeds(

@@ -14,8 +14,8 @@ from envsound.codecs.held_out import ClipList, report_facts, split, train_listen
 from envsound.codecs.report import by_class, by_system, codebook_use, measure_clips
 from envsound.codecs.speed import measure_speed
 from envsound.codecs.systems import codec_makers, families
-from envsound.files import write_csv
 from envsound.recordings import Recordings
+from envsound.table_files import write_tables
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,8 @@ class CodecReport:
 
     def write(self, folder: str | Path) -> None:
         """Write every table but the examples, which lie beside their sounds, as <name>.csv."""
-        for table in fields(self):
-            if table.type is pd.DataFrame and table.name != "examples":
-                write_csv(Path(folder) / f"{table.name}.csv", getattr(self, table.name))
+        names = [table.name for table in fields(self) if table.type is pd.DataFrame and table.name != "examples"]
+        write_tables(folder, {name: getattr(self, name) for name in names})
 
     def findings(self) -> str:
         """Return what was found in words, with the data cut, as Markdown."""

@@ -1,6 +1,7 @@
 """Listeners: classifiers trained on real clips that say what a decoded clip sounds like."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Protocol
 
 import librosa
@@ -9,7 +10,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from envsound.files import sha256_bytes
+
 Clips = Sequence[np.ndarray]
+MFCC_SVM = "MFCC and SVM"  # the kind of listener below: its features and its classifier
 
 
 class Listener(Protocol):
@@ -21,7 +25,12 @@ class Listener(Protocol):
 
 
 class MfccListener:
-    """A support vector machine on the mean and spread of MFCCs: a modest listener that says what a sound is."""
+    """A support vector machine on the mean and spread of MFCCs: a modest listener that says what a sound is.
+
+    kind: its features and classifier in words, equal for all that differ in their training clips alone.
+    """
+
+    kind = MFCC_SVM
 
     def __init__(self, pipeline: Pipeline):
         self.pipeline = pipeline
@@ -30,6 +39,14 @@ class MfccListener:
         """Return the name of the class each clip is heard as; see `Listener.predict`."""
         features = np.stack([mfcc_features(clip, sample_rate) for clip in clips])
         return [str(name) for name in self.pipeline.predict(features)]
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of all that was learnt: the scale of each feature, the support vectors and the names of classes."""
+        scaler, machine = (step for _, step in self.pipeline.steps)
+        learnt = [scaler.mean_, scaler.scale_, machine.support_vectors_, machine.dual_coef_, machine.intercept_]
+        numbers = [sha256_bytes(np.ascontiguousarray(values).tobytes()) for values in learnt]
+        return sha256_bytes("\n".join([self.kind, *map(str, machine.classes_), *numbers]).encode())
 
 
 def mfcc_features(clip: np.ndarray, sample_rate: int) -> np.ndarray:

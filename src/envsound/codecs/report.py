@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
-from statsmodels.stats.proportion import proportion_confint
 from tqdm.auto import tqdm
 
 from envsound.code_report import code_usage, count_codes
@@ -15,7 +14,7 @@ from envsound.codecs.recognising import Listener
 from envsound.codecs.systems import ORIGINAL, Clips, Family, System, equal_batches, families
 from envsound.errors import InputError
 from envsound.metrics import ACOUSTIC, acoustic
-from envsound.statistics import ks_test, ks_threshold
+from envsound.statistics import ks_test, ks_threshold, wilson
 from envsound.tables import listeners_in
 
 METRICS = ACOUSTIC[:6]  # without the duration, which a codec keeps
@@ -121,12 +120,6 @@ def _recognised(rows: pd.DataFrame) -> dict[str, float]:
         name = f"recognised_{listener}"
         found |= {name: right / len(rows), f"{name}_low": low, f"{name}_high": high}
     return found
-
-
-def wilson(count: int, n: int) -> tuple[float, float]:
-    """Return the Wilson 95% interval of a share of `count` in `n` (Wilson 1927), both ends in 0 to 1."""
-    low, high = proportion_confint(count, n, alpha=0.05, method="wilson")
-    return float(low), float(high)
 
 
 def by_class(clip_rows: pd.DataFrame) -> pd.DataFrame:
