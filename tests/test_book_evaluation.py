@@ -15,7 +15,7 @@ from envsound.book_evaluation import FIGURES, NOT_RUN, EvaluationChapter, failur
 from envsound.book_nearest import NearestPairsPage
 from envsound.errors import InputError
 from envsound.evaluation_report import telling_apart
-from envsound.files import write_csv
+from envsound.files import read_csv, write_csv
 from envsound.listener_findings import findings_distances, findings_training, findings_truth
 from envsound.paired_tests import N_SWAPS
 from envsound.publish import LISTENERS
@@ -125,6 +125,17 @@ def test_figures_are_linked_where_there_are_some(root, staged):
     links = re.findall(r"{figure} (\S+)", "".join(staged.values()))
     assert len(links) == 3 and all((root / "book" / link).read_bytes() == b"png" for link in links)
     assert set(FIGURES) >= {"evaluation_overview", "listener_distances"}
+
+
+def test_the_figure_of_several_training_seeds_is_shown_once(root):
+    folder = make_published(root / "data" / "published" / "esc10")
+    table = read_csv(folder / "evaluation.csv")
+    again = table[table["system"] == "generated"].assign(run="esc10 seed 1")
+    write_csv(folder / "evaluation.csv", pd.concat([table, again], ignore_index=True))
+    EvaluationChapter(folder.parent, Assets(root / "book", [root / "data"]), root / "book").stage()
+    text = (root / "book" / "executed" / "evaluation" / "apart.txt").read_text(encoding="utf-8")
+    assert "**esc10 seed 1 fails" in text and text.count("{figure}") == 1
+    assert text.count("Clips tested against") == 1
 
 
 # Findings

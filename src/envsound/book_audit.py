@@ -173,14 +173,14 @@ def _fragments(report: AuditReport, study: str | Path) -> dict[str, list[str]]:
     figures, rates = report["audit_figures"], report["audit_rates"]
     size = int(report.facts["codebook_size"])
     return {
-        "figures": [findings_figures(figures), "", *wide(counts_table(figures)),
+        "figures": [findings_figures(figures), "", *wide(counts_table(figures), "names"),
                     *_more("Every figure that does not agree", odd_table(figures))],
         "rates": [findings_rates(rates, report.rates), "", *(wide(rates_table(rates)) if len(rates) else [])],
         "snr": [findings_snr(report["audit_snr"]), "", *_more("Show the table", snr_table(report["audit_snr"]))],
         "padding": [findings_padding(report["audit_padding"], size, study), "",
                     *wide(padding_table(report["audit_padding"]))],
         "protocol": [f"{findings_protocol(report['audit_protocol'])} {codec_words(report.facts)}", "",
-                     *wide(protocol_table(report["audit_protocol"]))],
+                     *wide(protocol_table(report["audit_protocol"]), "notes")],
         "intervals": [findings_ks(report["audit_ks"]), "", *wide(ks_table(report["audit_ks"])),
                       findings_classes(report["audit_classes"]), "", *wide(classes_table(report["audit_classes"]))],
     }  # fmt: skip

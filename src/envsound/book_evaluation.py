@@ -83,11 +83,13 @@ class EvaluationChapter:
         for run in self._with("evaluation"):
             table = run.table("evaluation.csv").reindex(columns=COLUMNS)
             counts = telling_apart(table).set_index("system")
-            for model in counts[counts.index == "generated"].itertuples():
+            models = list(counts[counts.index == "generated"].itertuples())
+            for model in models:
                 cells = [_count(counts, name) if name != "generated" else str(model.n_apart) for name in COMPARED]
                 rows.append([str(model.run), str(model.n_tests), *cells])
-                words += [*failures(table, counts, model), "", sizes(counts, model), ""]
-                words += self._figure(run, "evaluation_overview")
+                words += [*failures(table, counts, model), ""]
+            tested = dict.fromkeys(sizes(counts, model) for model in models)  # the same of every training seed, mostly
+            words += [*tested, "", *self._figure(run, "evaluation_overview")]
         header = ["model", "metrics tested", *[SYSTEM_LOOKS[name][0] for name in COMPARED]]
         return [*wide(markdown_table(header, rows)), *words] if rows else []
 
