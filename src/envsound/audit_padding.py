@@ -21,6 +21,7 @@ from envsound.batches import CodeSet
 from envsound.conformer import MaskedConformer, ModelConfig
 from envsound.errors import InputError
 from envsound.masking import TrainingMask, draw_training_mask
+from envsound.objective import level_scores
 from envsound.published import PUBLISHED, published_value, read_published
 from envsound.training import Trainer, derive_seed
 from envsound.training_config import TrainingConfig
@@ -172,13 +173,10 @@ def region_losses(
 def target_losses(model: MaskedConformer, asked: TrainingMask, codes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Return the cross-entropy (nat) of every target on its own, float [n_targets], and its frame, int [n_targets].
 
-    The terms that `objective.masked_loss` sums, of one forward pass; codes [batch, n_levels, n_frames], valid
-    [batch, n_frames].
+    The terms that `objective.masked_loss` sums; codes [batch, n_levels, n_frames], valid [batch, n_frames].
     """
-    states, losses, frames = model(asked.inputs, valid, None), [], []
-    for level in range(model.config.n_levels):
-        chosen = asked.targets & (asked.levels == level)[:, None]
-        scores = model.logits(states[chosen], level).float()
+    losses, frames = [], []
+    for level, chosen, scores in level_scores(model, asked, valid, None):
         losses.append(F.cross_entropy(scores, codes[:, level][chosen], reduction="none"))
         frames.append(chosen.nonzero()[:, 1])
     return torch.cat(losses), torch.cat(frames)

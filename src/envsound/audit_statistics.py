@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from envsound.audit_figures import MEANS, TESTS, half_digit, read_as_printed
 from envsound.errors import InputError
 from envsound.metrics import METRICS
 from envsound.published import PUBLISHED
-from envsound.statistics import ALPHA, holm, ks_test
+from envsound.statistics import ALPHA, holm, ks_test, wilson
 
 KS_COLUMNS = [
     "metric", "source", "in_paper", "n_a", "n_b", "statistic", "statistic_low", "statistic_high",
@@ -113,7 +112,7 @@ def accuracy_interval(percent: str, n: int) -> dict[str, Any]:
     shares = [Fraction(count, n) for count in sorted({math.floor(exact), math.ceil(exact)})]
     giving = [share for share in shares if printed - half <= 100 * share < printed + 2 * half]
     nearest = float(min(giving or shares, key=lambda share: abs(100 * share - printed)))
-    low, high = map(float, proportion_confint(float(exact), n, method="wilson"))
+    low, high = wilson(float(exact), n)
     found = {"accuracy": float(percent) / 100, "n": n, "low": low, "high": high}
     return found | {"reachable": bool(giving), "nearest": nearest}
 

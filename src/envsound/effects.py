@@ -153,11 +153,7 @@ def resampled_effects(a: Sample, b: Sample) -> np.ndarray:
 
 
 def effect_table(
-    clips: pd.DataFrame,
-    metrics: Sequence[str],
-    seed: int = 0,
-    n_resamples: int = 1000,
-    untested: Sequence[str] = (),
+    clips: pd.DataFrame, metrics: Sequence[str], seed: int = 0, n_resamples: int = 1000, untested: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Return a row for each system, run and metric of a table of clips, in columns COLUMNS.
 
@@ -174,11 +170,7 @@ def effect_table(
 
 
 def class_table(
-    clips: pd.DataFrame,
-    metrics: Sequence[str],
-    seed: int = 0,
-    n_resamples: int = 1000,
-    untested: Sequence[str] = (),
+    clips: pd.DataFrame, metrics: Sequence[str], seed: int = 0, n_resamples: int = 1000, untested: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Return `effect_table` within each class, in columns CLASS_COLUMNS; clips without a class are left out.
 

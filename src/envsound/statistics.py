@@ -139,7 +139,7 @@ def _comparison(metrics: pd.DataFrame, name: str, study: pd.DataFrame) -> pd.Dat
     return table[KS_COLUMNS]
 
 
-def wilson(count: int, n: int) -> tuple[float, float]:
+def wilson(count: float, n: int) -> tuple[float, float]:
     """Return the Wilson 95% interval of a share of `count` in `n` (Wilson 1927), both ends in 0 to 1."""
     low, high = proportion_confint(count, n, alpha=0.05, method="wilson")
     return float(low), float(high)
