@@ -18,6 +18,7 @@ from envsound.presets import load_preset, nearest, parameters_for
 RUNS = Path("data/runs")
 OVERRIDES = ("data_dir", "codec_weights", "codec_weights_sha256", "device")  # about the machine, not about the study
 CODEC_FOLDER = Path("data/codec")
+CLASSIFIER_FOLDER = Path("data/classifier")
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def book_sources(folder: str | Path = "book", published: str | Path = "data/publ
     """Return the files the book is made of besides executed notebooks: pages, settings, presets, results."""
     made = ("_build", "executed", "_static/audio", "_static/generated")
     made_there = tuple(f"{Path(folder, part).as_posix()}/" for part in made)
-    sources = (Path(folder), Path(published), CODEC_FOLDER, Path("notebooks/presets"))
+    sources = (Path(folder), Path(published), CODEC_FOLDER, CLASSIFIER_FOLDER, Path("notebooks/presets"))
     paths = (Path("_config.yml"), *(path for source in sources for path in source.rglob("*")))
     files = [path.as_posix() for path in paths if path.is_file() and not path.name.startswith(".")]
     return sorted(file for file in files if not file.startswith(made_there) and "__pycache__" not in file)
