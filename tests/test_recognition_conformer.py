@@ -11,13 +11,14 @@ from fake_coded_clips import CODEBOOK_SIZE, CODEC_HASH, N_LEVELS, coded_clips, f
 
 from envsound import recognition_finetuned, recognition_pretraining
 from envsound.checkpoints import Checkpoint, save_checkpoint
-from envsound.code_sampling import CodeBatch
+from envsound.code_sampling import CodeBatch, load_clips
 from envsound.codecs import BUNDLED
 from envsound.codes import load_codes
 from envsound.conformer import MaskedConformer, ModelConfig
 from envsound.embeddings_pretrained import NotHere
 from envsound.errors import InputError
 from envsound.paths import find_root
+from envsound.readout_probe import ProbeReadout
 from envsound.readouts import seeded_readout
 from envsound.recognisers import make_recogniser
 from envsound.recognition import check_scores, cross_validation
@@ -30,6 +31,7 @@ CPU = torch.device("cpu")
 MODEL = {"n_levels": N_LEVELS, "codebook_size": CODEBOOK_SIZE, "dim": 16, "n_layers": 1, "n_heads": 2}
 MODEL |= {"pretraining_epochs": 1, "precision": "32-true", "device": "cpu"}
 TUNED = MODEL | {"start": "random", "num_epochs": 4, "lr": 1e-2, "trunk_lr": 1e-2, "crop_frames": 10, "patience": 0}
+TUNED |= {"readout": "attention"}
 
 
 @pytest.fixture
@@ -248,6 +250,39 @@ def test_training_ends_when_no_epoch_is_better(fold, tmp_path, monkeypatch):
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 1 + 3
 
 
+def test_the_probe_is_fitted_before_the_model_learns(fold):
+    """Its start is the frozen model's linear probe, not chance, and the frozen model's statistics are those of the row
+    that only probes it."""
+    settings = TUNED | {"readout": "probe", "probe_epochs": 40, "probe_lr": 0.1, "readout_dropout": 0.0}
+    recogniser = make_recogniser(
+        "conformer_finetuned", settings | {"weight_decay": 0.0, "crop_frames": 0, "mixup": 0.0}
+    )
+    classifier = recogniser._classifier(fold, 0)
+    statistics = torch.from_numpy(recogniser.statistics(fold, 0, fold.train))
+    same = make_recogniser("conformer_probe", MODEL | {"start": "random"}).statistics(fold, 0, fold.train)
+    assert np.array_equal(statistics.numpy(), same)
+    standard = (statistics - classifier.readout.centre) / classifier.readout.spread
+    varied = statistics.std(0) > 1e-4
+    torch.testing.assert_close(standard.mean(0)[varied], torch.zeros(int(varied.sum())), atol=1e-3, rtol=0)
+    torch.testing.assert_close(standard.std(0, correction=0)[varied], torch.ones(int(varied.sum())), atol=1e-2, rtol=0)
+    labels = torch.from_numpy(fold.train.labels)
+    chance = ProbeReadout(statistics, 3)
+    with torch.no_grad():
+        fitted = torch.nn.functional.cross_entropy(classifier.readout.scores(statistics), labels)
+        unfitted = torch.nn.functional.cross_entropy(chance.scores(statistics), labels)
+        clips = load_clips(fold.train.codes_files, skip_repeats=True)
+        heard = recogniser._probabilities(classifier.eval(), clips)
+    assert fitted < 0.5 * unfitted
+    torch.testing.assert_close(
+        heard, classifier.readout.scores(statistics).double().softmax(1).detach(), atol=1e-4, rtol=0
+    )
+
+
+def test_a_probe_that_never_varies_gives_finite_scores():
+    probe = ProbeReadout(torch.ones(4, 2, 2, 3), n_classes=5)
+    torch.testing.assert_close(probe.scores(torch.ones(1, 2, 2, 3)), probe.classes.bias[None])
+
+
 @torch.no_grad()
 def test_mixing_is_of_input_embeddings(own_random_state):
     torch.manual_seed(0)
@@ -285,6 +320,8 @@ WRONG = [
     ("conformer_finetuned", {"mixup": -1.0}, "mixup"),
     ("conformer_finetuned", {"num_epochs": 0}, "num_epochs"),
     ("conformer_finetuned", {"label_smoothing": 1.0}, "label_smoothing"),
+    ("conformer_finetuned", {"readout": "prob"}, "expected one of mean, layers, attention, probe"),
+    ("conformer_finetuned", {"probe_epochs": 0}, "num_epochs"),
     ("conformer_frozen", {"readout": "attention"}, "expected mean or layers"),
     ("conformer_probe", {"start": "random", "speech_checkpoint": "x"}, "speech_checkpoint"),
     ("conformer_probe", {"dim": 10}, "dim=10"),

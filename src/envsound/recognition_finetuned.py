@@ -5,7 +5,7 @@ the model. `recognition_frozen` has the recognisers that leave it as it is.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,18 @@ from torch.nn import functional as F
 from envsound.code_identity import digest
 from envsound.code_sampling import CodeAugmentation, CodeBatch, even_windows, load_clips, padded, training_batch
 from envsound.conformer import MaskedConformer
-from envsound.readouts import embed_codes, layer_states, seeded_readout
+from envsound.errors import InputError
+from envsound.readout_probe import fitted_probe
+from envsound.readouts import READOUTS, embed_codes, layer_states, seeded_readout
 from envsound.recognition import Fold
-from envsound.recognition_conformer import ConformerSettings
+from envsound.recognition_frozen import FrozenSettings
 from envsound.recognition_pretraining import code_of
 from envsound.recognition_training import STATE, ClassifierSchedule, ClassifierTraining, judged
 from envsound.tensor_files import read_tensors, write_tensors
 
 SCORED_AT_ONCE = 16  # windows or clips
 ANSWER = "probabilities"
+PROBE = "probe"  # the readout that is fitted to the frozen model first
 
 
 class CodeClassifier(nn.Module):
@@ -56,20 +59,23 @@ class CodeClassifier(nn.Module):
 
 
 @dataclass(frozen=True)
-class FinetunedConformer(ConformerSettings):
+class FinetunedConformer(FrozenSettings):
     """A Conformer that goes on learning with its readout; with `trunk_lr` 0 the readout alone learns.
 
     Settings are those of `ConformerSettings`, `recognition_training.ClassifierSchedule` and
-    `code_sampling.CodeAugmentation`, and mean what they mean there. A test clip is heard in even windows
-    of `crop_frames`, whose probabilities are averaged.
+    `code_sampling.CodeAugmentation`, and mean what they mean there. The readout "probe" is first fitted to whole
+    clips as the model knows them at its start (see `readout_probe`). A test clip is heard
+    in even windows of `crop_frames`, whose probabilities are averaged.
     """
 
     name: str = "Conformer, fine-tuned"
-    readout: str = "attention"  # mean | layers | attention
-    readout_dropout: float = 0.3
-    num_epochs: int = 10
+    readout: str = PROBE  # mean | layers | attention | probe
+    readout_dropout: float = 0.5
+    probe_epochs: int = 60  # of the readout "probe" alone, of which the best is taken
+    probe_lr: float = 1e-3  # highest, of the readout "probe" alone
+    num_epochs: int = 6  # what two CPU cores have time for
     batch_size: int = 16  # clips
-    lr: float = 1e-3  # highest, of the readout
+    lr: float = 3e-4  # highest, of the readout
     trunk_lr: float = 3e-4  # highest, of the Conformer
     warmup_fraction: float = 0.1
     weight_decay: float = 0.05
@@ -84,11 +90,18 @@ class FinetunedConformer(ConformerSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.schedule()  # so that what is out of range is named at once
+        self.probe_schedule()
         self.augmentation()
+        if self.readout not in (*READOUTS, PROBE):
+            raise InputError(f"readout={self.readout!r}: expected one of {', '.join((*READOUTS, PROBE))}")
 
     def schedule(self) -> ClassifierSchedule:
         """Return the settings of the training loop."""
         return ClassifierSchedule(**self.own(ClassifierSchedule))
+
+    def probe_schedule(self) -> ClassifierSchedule:
+        """Return the settings of the training of the readout "probe" by itself, without warm-up or early stop."""
+        return replace(self.schedule(), num_epochs=self.probe_epochs, lr=self.probe_lr, warmup_fraction=0.0, patience=0)
 
     def augmentation(self) -> CodeAugmentation:
         """Return how codes are changed."""
@@ -132,9 +145,14 @@ class FinetunedConformer(ConformerSettings):
 
     def _classifier(self, fold: Fold, seed: int) -> CodeClassifier:
         model = self.weights().model(fold.train, seed)
+        return CodeClassifier(model, self._readout(fold, seed, model), frozen=self.trunk_lr == 0).to(self.place)
+
+    def _readout(self, fold: Fold, seed: int, model: MaskedConformer) -> nn.Module:
         n_classes = len(fold.train.categories)
-        readout = seeded_readout(self.readout, model, n_classes, self.readout_dropout, seed)
-        return CodeClassifier(model, readout, frozen=self.trunk_lr == 0).to(self.place)
+        if self.readout != PROBE:
+            return seeded_readout(self.readout, model, n_classes, self.readout_dropout, seed)
+        seen = [(self.statistics(fold, seed, clips), clips.labels) for clips in (fold.train, fold.validation)]
+        return fitted_probe(*seen, n_classes, self.readout_dropout, self.probe_schedule(), seed)
 
     @torch.no_grad()
     def _probabilities(self, classifier: CodeClassifier, clips: Sequence[np.ndarray]) -> Tensor:
@@ -159,7 +177,8 @@ class FinetunedConformer(ConformerSettings):
 
     def settings(self) -> dict[str, Any]:
         """See `recognition.Recogniser`."""
-        return self.settings_with("readout", "readout_dropout", ClassifierSchedule, CodeAugmentation)
+        probe = ("probe_epochs", "probe_lr") if self.readout == PROBE else ()
+        return self.settings_with("readout", "readout_dropout", *probe, ClassifierSchedule, CodeAugmentation)
 
 
 def read_answer(path: Path, identity: str) -> np.ndarray | None:
