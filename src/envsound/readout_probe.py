@@ -1,7 +1,7 @@
 """A linear probe that can go on learning with the model below it: all layers, standardised, and one linear layer.
 
-A readout that starts from chance sends its first errors into the model and undoes what that has learnt; one that has been
-fitted to the frozen model does not (linear probing, then fine-tuning: Kumar et al. 2022).
+A readout that starts from chance sends its first errors into the model and undoes what that has learnt; one that has
+been fitted to the frozen model does not (linear probing, then fine-tuning: Kumar et al. 2022).
 """
 
 from collections.abc import Sequence
