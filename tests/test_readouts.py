@@ -9,6 +9,7 @@ from envsound.codecs.fourier import FourierCodec, FourierConfig
 from envsound.codecs.stored import StoredCodec
 from envsound.conformer import MaskedConformer, ModelConfig
 from envsound.errors import InputError
+from envsound.readout_probe import ProbeReadout
 from envsound.readouts import READOUTS, embed_codes, layer_states, pooled_statistics, seeded_readout
 
 SHAPE = ModelConfig(n_levels=3, codebook_size=12, dim=32, n_layers=2, n_heads=2, conv_kernel=3, dropout=0.2)
@@ -40,9 +41,12 @@ def test_a_model_that_knows_classes_is_refused():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", READOUTS)
+@pytest.mark.parametrize("name", [*READOUTS, "probe"])
 def test_padded_frames_never_change_a_readout(model, name):
-    readout = seeded_readout(name, model, 4, 0.5, seed=3).eval()
+    if name == "probe":
+        readout = ProbeReadout(torch.rand(5, len(model.blocks) + 1, 2, model.config.dim), 4, 0.5).eval()
+    else:
+        readout = seeded_readout(name, model, 4, 0.5, seed=3).eval()
     short, long = codes_of(7, batch=1), codes_of(15, batch=1, seed=1)
     alone = readout(layer_states(model, embed_codes(model, short)))
     batch = torch.full((2, 3, 15), 5)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from fake_coded_clips import CODEBOOK_SIZE, CODEC_HASH, N_LEVELS, coded_clips, first_round
@@ -32,6 +33,7 @@ MODEL = {"n_levels": N_LEVELS, "codebook_size": CODEBOOK_SIZE, "dim": 16, "n_lay
 MODEL |= {"pretraining_epochs": 1, "precision": "32-true", "device": "cpu"}
 TUNED = MODEL | {"start": "random", "num_epochs": 4, "lr": 1e-2, "trunk_lr": 1e-2, "crop_frames": 10, "patience": 0}
 TUNED |= {"readout": "attention"}
+PROBED = TUNED | {"readout": "probe", "probe_epochs": 10, "probe_lr": 0.1}
 
 
 @pytest.fixture
@@ -192,25 +194,34 @@ def test_a_probe_that_asks_first_has_the_model_pretrained(fold, tmp_path):
     assert list((tmp_path / "store").glob("*.safetensors"))
 
 
-@pytest.mark.parametrize("name", ["frozen", "probe", "finetuned"])
+LEARNERS = {
+    "weighted layers": ("conformer_frozen", {"readout": "layers", "lr": 3e-2}),
+    "linear probe": ("conformer_probe", {}),
+    "fine-tuned": ("conformer_finetuned", TUNED),
+    "fine-tuned from a probe": ("conformer_finetuned", PROBED),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
 def test_clear_classes_are_learnt(fold, tmp_path, name):
-    settings = {"frozen": MODEL | {"readout": "layers", "lr": 3e-2}, "probe": MODEL, "finetuned": TUNED}[name]
-    recogniser = make_recogniser(f"conformer_{name}", settings | {"start": "random"})
-    scores = check_scores(recogniser.fit_and_score(fold, tmp_path / name, 0), fold, name)
+    kind, settings = LEARNERS[name]
+    recogniser = make_recogniser(kind, MODEL | settings | {"start": "random"})
+    scores = check_scores(recogniser.fit_and_score(fold, tmp_path, 0), fold, name)
     assert (scores.argmax(1) == fold.test.labels).mean() >= 0.9  # chance: 0.33
 
 
 # Fine-tuning
 
 
-def test_a_killed_fine_tuning_ends_like_an_uninterrupted_one(fold, tmp_path, monkeypatch):
-    recogniser = make_recogniser("conformer_finetuned", TUNED)
+@pytest.mark.parametrize("settings", [TUNED, PROBED], ids=["attention", "probe"])
+def test_a_killed_fine_tuning_ends_like_an_uninterrupted_one(fold, tmp_path, monkeypatch, settings):
+    recogniser = make_recogniser("conformer_finetuned", settings)
     expected = recogniser.fit_and_score(fold, tmp_path / "whole", 0)
     training = recognition_finetuned.ClassifierTraining
     run_epoch = training._run_epoch
 
     def dying(self, *arguments):
-        if self.epoch == 2:
+        if self.epoch == 2 and self.folder:  # a probe's own training keeps nothing
             raise KeyboardInterrupt
         run_epoch(self, *arguments)
 
@@ -219,7 +230,12 @@ def test_a_killed_fine_tuning_ends_like_an_uninterrupted_one(fold, tmp_path, mon
         recogniser.fit_and_score(fold, tmp_path / "killed", 0)
     assert (tmp_path / "killed" / STATE).is_file()
     seen = []
-    monkeypatch.setattr(training, "_run_epoch", lambda self, *rest: (seen.append(self.epoch), run_epoch(self, *rest)))
+
+    def counting(self, *arguments):
+        seen.extend([self.epoch] if self.folder else [])
+        run_epoch(self, *arguments)
+
+    monkeypatch.setattr(training, "_run_epoch", counting)
     assert np.array_equal(recogniser.fit_and_score(fold, tmp_path / "killed", 0), expected)
     assert seen == [2, 3] and not (tmp_path / "killed" / STATE).exists()
     assert np.array_equal(recogniser.fit_and_score(fold, tmp_path / "killed", 0), expected) and seen == [2, 3]
@@ -278,9 +294,20 @@ def test_the_probe_is_fitted_before_the_model_learns(fold):
     )
 
 
-def test_a_probe_that_never_varies_gives_finite_scores():
+def test_a_feature_that_never_varied_says_nothing():
     probe = ProbeReadout(torch.ones(4, 2, 2, 3), n_classes=5)
-    torch.testing.assert_close(probe.scores(torch.ones(1, 2, 2, 3)), probe.classes.bias[None])
+    torch.testing.assert_close(probe.scores(torch.full((1, 2, 2, 3), 7.0)), probe.classes.bias[None])
+
+
+def test_the_probe_itself_may_be_the_best_epoch(fold, tmp_path, monkeypatch):
+    ranks = iter([(0.9, 1.0), (0.5, 1.0), (0.5, 1.0), (0.5, 1.0), (0.5, 1.0)])
+    monkeypatch.setattr(recognition_finetuned, "judged", lambda *_: next(ranks))
+    recogniser = make_recogniser("conformer_finetuned", PROBED)
+    start = recogniser._classifier(fold, 0).eval()
+    expected = recogniser._probabilities(start, load_clips(fold.test.codes_files, skip_repeats=True))
+    found = recogniser.fit_and_score(fold, tmp_path, 0)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
+    assert pd.read_csv(tmp_path / "history.csv")["epoch"].tolist() == [0, 1, 2, 3, 4]
 
 
 @torch.no_grad()

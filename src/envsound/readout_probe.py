@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from envsound.readouts import pooled_statistics
 from envsound.recognition_training import ClassifierSchedule, ClassifierTraining, judged
 
-SMALLEST_SPREAD = 1e-6  # of a feature over clips; one that never varies is left at 0
+SMALLEST_SPREAD = 1e-6  # of a feature over clips; one that varies less says nothing and stays 0
 
 
 class ProbeReadout(nn.Module):
@@ -26,7 +26,8 @@ class ProbeReadout(nn.Module):
     def __init__(self, statistics: Tensor, n_classes: int, dropout: float = 0.0):
         super().__init__()
         self.register_buffer("centre", statistics.mean(0))
-        self.register_buffer("spread", statistics.std(0, correction=0).clamp(min=SMALLEST_SPREAD))
+        spread = statistics.std(0, correction=0)
+        self.register_buffer("spread", spread.masked_fill(spread < SMALLEST_SPREAD, torch.inf))
         self.dropout = nn.Dropout(dropout)
         self.classes = nn.Linear(statistics[0].numel(), n_classes)
 

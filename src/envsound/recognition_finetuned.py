@@ -22,7 +22,7 @@ from envsound.errors import InputError
 from envsound.readout_probe import fitted_probe
 from envsound.readouts import READOUTS, embed_codes, layer_states, seeded_readout
 from envsound.recognition import Fold
-from envsound.recognition_frozen import FrozenSettings
+from envsound.recognition_frozen import PooledConformer
 from envsound.recognition_pretraining import code_of
 from envsound.recognition_training import STATE, ClassifierSchedule, ClassifierTraining, judged
 from envsound.tensor_files import read_tensors, write_tensors
@@ -59,13 +59,13 @@ class CodeClassifier(nn.Module):
 
 
 @dataclass(frozen=True)
-class FinetunedConformer(FrozenSettings):
+class FinetunedConformer(PooledConformer):
     """A Conformer that goes on learning with its readout; with `trunk_lr` 0 the readout alone learns.
 
     Settings are those of `ConformerSettings`, `recognition_training.ClassifierSchedule` and
     `code_sampling.CodeAugmentation`, and mean what they mean there. The readout "probe" is first fitted to whole
-    clips as the model knows them at its start (see `readout_probe`). A test clip is heard
-    in even windows of `crop_frames`, whose probabilities are averaged.
+    clips as the model knows them at its start (see `readout_probe`), which counts as an epoch to choose from. A test
+    clip is heard in even windows of `crop_frames`, whose probabilities are averaged.
     """
 
     name: str = "Conformer, fine-tuned"
@@ -140,7 +140,7 @@ class FinetunedConformer(FrozenSettings):
         if not classifier.frozen:
             groups.append({"params": list(classifier.model.parameters()), "lr": schedule.trunk_lr})
         training = ClassifierTraining(classifier, groups, len(clips), schedule, seed, folder, identity)
-        training.fit(batch_loss, validate, self.name)
+        training.fit(batch_loss, validate, self.name, start_counts=self.readout == PROBE)
         return self._probabilities(classifier, load_clips(fold.test.codes_files, augmentation.skip_repeats)).numpy()
 
     def _classifier(self, fold: Fold, seed: int) -> CodeClassifier:

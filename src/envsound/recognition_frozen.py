@@ -26,8 +26,8 @@ from envsound.recognition_training import ClassifierSchedule, ClassifierTraining
 
 
 @dataclass(frozen=True)
-class FrozenSettings(ConformerSettings):
-    """A frozen model, and which frames of a clip it sees."""
+class PooledConformer(ConformerSettings):
+    """A model as it starts, and its layers pooled over the time of whole clips."""
 
     skip_repeats: bool = False  # leave out frames that repeat the one before in every level: digital silence
 
@@ -58,7 +58,7 @@ class FrozenSettings(ConformerSettings):
 
 
 @dataclass(frozen=True)
-class FrozenConformer(FrozenSettings):
+class FrozenConformer(PooledConformer):
     """A frozen model and a readout of its pooled statistics, trained by gradients as the published study's was.
 
     The defaults are the published ones; settings are those of `recognition_training.ClassifierSchedule`, too.
@@ -113,7 +113,7 @@ class FrozenConformer(FrozenSettings):
 
 
 @dataclass(frozen=True)
-class ProbedConformer(FrozenSettings):
+class ProbedConformer(PooledConformer):
     """A frozen model read by a linear probe on mean and standard deviation over time of all its layers.
 
     The probe is `recognition_probe.linear_probe`, a logistic regression.

@@ -107,7 +107,10 @@ class CheckpointStart:
         return digest([repr(self.settings())])
 
     def settings(self) -> dict[str, Any]:
-        return {"start": self.name, "checkpoint_sha256": sha256_file(self.path) if Path(self.path).is_file() else ""}
+        if not Path(self.path).is_file():
+            return {"start": self.name, "checkpoint_sha256": ""}
+        shape = asdict(load_checkpoint(self.path, CPU).model.config)
+        return {"start": self.name, "shape": shape, "checkpoint_sha256": sha256_file(self.path)}
 
     def _check_there(self) -> None:
         if not Path(self.path).is_file():

@@ -97,11 +97,18 @@ class ClassifierTraining:
         patient = not self.schedule.patience or self.epoch - best_epoch < self.schedule.patience
         return self.epoch >= self.schedule.num_epochs or not patient
 
-    def fit(self, batch_loss: BatchLoss, validate: Validation, name: str = "classifier") -> pd.DataFrame:
-        """Train to the end; return the history, columns HISTORY. Raises InputError when the loss is not finite."""
+    def fit(
+        self, batch_loss: BatchLoss, validate: Validation, name: str = "classifier", start_counts: bool = False
+    ) -> pd.DataFrame:
+        """Train to the end; return the history, columns HISTORY. Raises InputError when the loss is not finite.
+
+        start_counts: the weights given are an epoch 0 to choose from, too, for a start that is no chance.
+        """
         place = next(self.module.parameters()).device
         bar = tqdm(total=self.schedule.num_epochs, initial=self.epoch, desc=name, unit="epoch", leave=False)
         with bar, torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+            if start_counts and not self.history:
+                self._judge(math.nan, validate)
             while not self.finished:
                 self._run_epoch(batch_loss, validate)
                 bar.update()
@@ -115,15 +122,18 @@ class ClassifierTraining:
         batches = list(epoch_batches(self.n_clips, self.schedule.batch_size, self.seed, self.epoch))
         first = self.epoch * self.steps_per_epoch
         losses = [self._step(batch_loss, rows, first + number) for number, rows in enumerate(batches)]
+        self.epoch += 1
+        self._judge(float(np.mean(losses)), validate)
+        self._save()
+
+    def _judge(self, loss: float, validate: Validation) -> None:
         self.module.eval()
         accuracy, cross_entropy = validate()
-        self.epoch += 1
-        row = (self.epoch, float(np.mean(losses)), accuracy, cross_entropy)
+        row = (self.epoch, loss, accuracy, cross_entropy)
         self.history.append(dict(zip(HISTORY, row, strict=True)))
         if self.best is None or (accuracy, -cross_entropy) > (self.best[1], -self.best[2]):
             self.best = [self.epoch, accuracy, cross_entropy]
             self.best_weights = copy.deepcopy(self.module.state_dict())
-        self._save()
 
     def _step(self, batch_loss: BatchLoss, rows: np.ndarray, step: int) -> float:
         n_steps = self.schedule.num_epochs * self.steps_per_epoch
