@@ -63,7 +63,7 @@ def test_tables_are_whole_and_fit_the_page(folder, tmp_path, there):
         shutil.copyfile(ROOT / "data/published" / name, nothing.parent / name)
     pages = staged(folder if there else nothing, tmp_path / "book")
     found = [table for text in pages.values() for table in tables(text)]
-    assert len(found) == (9 if there else 4)
+    assert len(found) == (10 if there else 4)
     for table in found:
         assert len({len(row) for row in table}) == 1 and all(len(row) > 1 for row in table)
         assert max(sum(len(cell) + 3 for cell in row) for row in table[2:]) <= WIDEST
@@ -81,6 +81,16 @@ def test_sources_and_reasons_stand_below_the_table_not_in_it(folder, tmp_path):
     assert "- Not run here: absent (its weights are elsewhere)." in page and "| people (cited) | 81.3 |" in page
     assert "- *BEATs, fine-tuned*: Chen et al. 2022; also learnt from: AudioSet; five official folds." in page
     assert "seconds" not in page
+
+
+def test_every_round_is_shown_and_the_first_can_be_left_out(folder, tmp_path):
+    folds = read_csv(folder / "esc50" / "recognition_folds.csv").groupby("recogniser")["accuracy"].apply(list)
+    table = next(rows for rows in tables(staged(folder, tmp_path)["esc50"]) if rows[0][-1].strip() == "but 1")
+    assert [cell.strip() for cell in table[0]] == ["recogniser", "1", "2", "3", "but 1"]
+    for row in table[2:]:
+        first, *others = folds[row[0].strip()]
+        expected = [first, *others, sum(others) / len(others)]
+        assert [float(cell) for cell in row[1:]] == [round(100 * value, 1) for value in expected]
 
 
 def test_what_the_codec_has_met_is_told_by_round_and_row(folder, tmp_path):

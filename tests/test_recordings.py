@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from fake_urbansound8k import urbansound8k
 
 from envsound.errors import InputError
 from envsound.files import write_csv
@@ -215,17 +216,7 @@ def test_real_recordings():
 
 @pytest.fixture(scope="module")
 def urban(tmp_path_factory) -> Path:
-    """A folder in UrbanSound8K's layout: ten folds of two clips of up to 4 s, some far shorter, of several rates."""
-    folder, rows = tmp_path_factory.mktemp("urban"), []
-    for fold in range(1, 11):
-        (folder / "audio" / f"fold{fold}").mkdir(parents=True)
-        for target, (name, seconds) in enumerate([("dog_bark", 4.5), ("gun_shot", 0.05 * fold)]):
-            file = f"{1000 + fold}-{target}-0-0.wav"
-            soundfile.write(folder / "audio" / f"fold{fold}" / file, noise(seconds, 8_000), 8_000)
-            rows.append((file, 1000 + fold, 0.0, seconds, 1, fold, target, name))
-    columns = ["slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class"]
-    write_csv(folder / "metadata" / "UrbanSound8K.csv", pd.DataFrame(rows, columns=columns))
-    return folder
+    return urbansound8k(tmp_path_factory.mktemp("urban"))
 
 
 def test_urbansound8k_is_read_in_its_own_layout(urban):

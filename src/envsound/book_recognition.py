@@ -32,6 +32,7 @@ EXPOSURE_NOTE = (
     "was met. *Gained*: how much better a reader of codes is on the clips that were met than on the others, beyond the "
     "same difference for those that hear the sound itself; clips differ in more than in having been met."
 )
+ROUNDS_NOTE = "*Accuracy in percent of each round, named after its test fold, and the mean over all but the first.*"
 NOTHING = "*Not run here: this copy of the repository holds no `data/published/recognition/{}/`.*"
 FIGURES = {
     "accuracy": "Accuracy of every recogniser: mean and 95% interval, its folds, and the clips its codec has not met.",
@@ -65,7 +66,7 @@ def report_lines(folder: Path, assets: Assets, page: Path) -> list[str]:
     claim, folds = (_optional(folder / f"recognition_{name}.csv") for name in ("claim", "folds"))
     lines = [*_origin(folder), "", findings_recognition(summary, pairs, claim), ""]
     lines += _figure(folder, "accuracy", assets, page) + summary_lines(summary)
-    lines += exposure_lines(summary, folds)
+    lines += dropdown("Every round by itself", folds_lines(folds)) + exposure_lines(summary, folds)
     lines += _figure(folder, "classes", assets, page) + claim_lines(claim)
     lines += dropdown("Every pair of recognisers", pairs_lines(pairs))
     return lines + dropdown("What is taken for what", _figure(folder, "confusion", assets, page))
@@ -94,6 +95,18 @@ def sources_lines(cited: pd.DataFrame) -> list[str]:
         words = [row["source"], f"also learnt from: {row['trained_on']}" if row["trained_on"] else "", row["note"]]
         lines.append(f"- *{row['recogniser']}*: {'; '.join(word for word in words if word)}.")
     return [*lines, ""] if lines else []
+
+
+def folds_lines(folds: pd.DataFrame) -> list[str]:
+    """Return recognition_folds.csv as a Markdown table: accuracy of each round, and over all but the first."""
+    if folds.empty:
+        return []
+    rounds = folds.pivot_table("accuracy", "recogniser", "fold", "mean")
+    others = rounds.iloc[:, 1:].mean(axis=1)
+    order = rounds.mean(axis=1).sort_values(ascending=False, kind="stable").index
+    header = ["recogniser", *map(str, rounds.columns), f"but {rounds.columns[0]}"]
+    rows = [[name, *map(percent, rounds.loc[name]), percent(others[name])] for name in order]
+    return [*_table(header, rows), ROUNDS_NOTE, ""]
 
 
 def exposure_lines(summary: pd.DataFrame, folds: pd.DataFrame) -> list[str]:
