@@ -1,7 +1,7 @@
 """Recognisers that go on training the generative model: a Conformer over all levels of codes, and a readout.
 
-Model and readout learn together, on codes that are cropped anew at every step, and hidden and mixed where asked for. No class is given to
-the model. `recognition_frozen` has the recognisers that leave it as it is.
+Model and readout learn together, on codes that are cropped anew at every step, and hidden and mixed where asked for. No
+class is given to the model. `recognition_frozen` has the recognisers that leave it as it is.
 """
 
 from collections.abc import Sequence
