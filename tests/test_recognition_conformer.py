@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 MODEL = {"n_levels": N_LEVELS, "codebook_size": CODEBOOK_SIZE, "dim": 16, "n_layers": 1, "n_heads": 2}
 MODEL |= {"pretraining_epochs": 1, "precision": "32-true", "device": "cpu"}
 TUNED = MODEL | {"start": "random", "num_epochs": 4, "lr": 1e-2, "trunk_lr": 1e-2, "crop_frames": 10, "patience": 0}
-TUNED |= {"readout": "attention"}
+TUNED |= {"readout": "attention", "masked_share": 0.1, "level_dropout": 0.2, "mixup": 0.3}
 PROBED = TUNED | {"readout": "probe", "probe_epochs": 10, "probe_lr": 0.1}
 
 
