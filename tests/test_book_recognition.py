@@ -4,16 +4,18 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from fake_recognition import Knower, codec_that_met, made_up_clips
 
 from envsound import book_recognition
 from envsound.book_assets import Assets
+from envsound.book_recognition_answers import NOTHING, OPEN, QUESTIONS, answers_lines
 from envsound.book_recognition_tried import KINDS as ORDER
 from envsound.book_recognition_tried import tried_lines
 from envsound.files import read_csv, write_csv, write_json
 from envsound.published import PUBLISHED
-from envsound.recognisers import KINDS
+from envsound.recognisers import KINDS, load_recognisers, recogniser_names
 from envsound.recognition import cross_validation
 from envsound.recognition_report import run_report
 from envsound.recognition_tables import CITED
@@ -124,3 +126,27 @@ def test_the_chapter_types_no_result():
     assert not re.search(r"\d\s*%(?! intervals)|\d\.\d", prose)
     for item in ("frozen", "finetuned"):
         assert f"{{{{ published.accuracy_esc50_{item}.test.value }}}}" in text
+
+
+def test_questions_are_about_rows_that_there_are():
+    folder = ROOT / "notebooks" / "recognisers"
+    names = {row.name for row in load_recognisers(recogniser_names(folder), {"device": "cpu"}, folder)}
+    assert {name for question in QUESTIONS for name in (question.row, question.other)} <= names
+
+
+def test_a_pair_of_rows_answers_whichever_comes_first_in_the_table():
+    question = QUESTIONS[0]
+    columns = ["recogniser_a", "recogniser_b", "difference", "low", "high"]
+    for low, high, answer in (
+        (0.01, 0.05, "It does"),
+        (-0.05, -0.01, "It finds less"),
+        (-0.01, 0.05, OPEN.capitalize()),
+    ):
+        forward = pd.DataFrame([(question.row, question.other, (low + high) / 2, low, high)], columns=columns)
+        backward = pd.DataFrame([(question.other, question.row, -(low + high) / 2, -high, -low)], columns=columns)
+        assert answers_lines(forward) == answers_lines(backward)
+        assert (
+            answer in answers_lines(forward)[0]
+            and f"({100 * low:.1f} to {100 * high:.1f})" in answers_lines(forward)[0]
+        )
+    assert answers_lines(pd.DataFrame(columns=columns)) == [NOTHING]

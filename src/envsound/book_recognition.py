@@ -7,6 +7,7 @@ import pandas as pd
 
 from envsound.book_assets import Assets
 from envsound.book_facts import NOT_MEASURED, run_origin
+from envsound.book_recognition_answers import answers_lines
 from envsound.book_recognition_tried import tried_lines
 from envsound.files import read_csv, read_json, write_text
 from envsound.published import PUBLISHED
@@ -44,7 +45,8 @@ FIGURES = {
 def stage_recognition(folder: str | Path, assets: Assets, book_dir: str | Path) -> None:
     """Write what the chapter includes, executed/classification/<name>.txt: a file for each of BENCHMARKS, and others.
 
-    beside.txt: what the missing band costs; goals.txt: which goals were reached; tried.txt: every row of every report.
+    answers.txt: what the rows of ESC-50 answer two at a time; beside.txt: what the missing band costs; goals.txt: which
+    goals were reached; tried.txt: every row of every report.
     `folder` is data/published/recognition. Where a report is missing its file says so and shows what is cited.
     """
     folder, book_dir = Path(folder), Path(book_dir)
@@ -56,6 +58,7 @@ def stage_recognition(folder: str | Path, assets: Assets, book_dir: str | Path) 
         write_text(target / f"{name}.txt", "\n".join(lines) + "\n")
     parts = {"beside": beside_lines(folder / "esc10" / "recognition_beside.csv"), "tried": tried_lines(folder)}
     parts["goals"] = goals_lines(folder, folder.parent / PUBLISHED.name)
+    parts["answers"] = answers_lines(_optional(folder / "esc50" / "recognition_pairs.csv"))
     for name, lines in parts.items():
         write_text(target / f"{name}.txt", "\n".join(lines) + "\n")
 
