@@ -1,7 +1,7 @@
 """Recognisers that go on training the generative model: a Conformer over all levels of codes, and a readout.
 
-Model and readout learn together, on codes that are cropped anew at every step, and hidden and mixed where asked for. No
-class is given to the model. `recognition_frozen` has the recognisers that leave it as it is.
+Model and readout learn together, on codes that may be cropped, hidden and mixed anew at every step. No class is given to
+the model. `recognition_frozen` has the recognisers that leave it as it is.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,8 @@ class FinetunedConformer(PooledConformer):
     Settings are those of `ConformerSettings`, `recognition_training.ClassifierSchedule` and
     `code_sampling.CodeAugmentation`, and mean what they mean there. The readout "probe" is first fitted to whole
     clips as the model knows them at its start (see `readout_probe`), which counts as an epoch to choose from. A test
-    clip is heard in even windows of `crop_frames`, whose probabilities are averaged.
+    clip is heard in even windows of `crop_frames`, whose probabilities are averaged. The defaults leave codes as they
+    are: a probe of whole clips hears less in crops, and takes more epochs than a CPU has time for to make up for it.
     """
 
     name: str = "Conformer, fine-tuned"
@@ -73,7 +74,7 @@ class FinetunedConformer(PooledConformer):
     readout_dropout: float = 0.5
     probe_epochs: int = 60  # of the readout "probe" alone, of which the best is taken
     probe_lr: float = 1e-3  # highest, of the readout "probe" alone
-    num_epochs: int = 5  # what two CPU cores have time for
+    num_epochs: int = 1  # what two CPU cores have time for
     batch_size: int = 16  # clips
     lr: float = 3e-4  # highest, of the readout
     trunk_lr: float = 1e-4  # highest, of the Conformer
@@ -81,9 +82,9 @@ class FinetunedConformer(PooledConformer):
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     patience: int = 4  # epochs
-    crop_frames: int = 150  # 2 s at 75 frames/s; 0 = whole clips
+    crop_frames: int = 0  # whole clips
     skip_repeats: bool = True
-    masked_share: float = 0.0  # hiding and mixing codes undo the probe, unless there are many epochs
+    masked_share: float = 0.0
     level_dropout: float = 0.0
     mixup: float = 0.0
 
