@@ -14,6 +14,7 @@ from envsound.published import PUBLISHED
 from envsound.recognition_exposure import findings_exposure
 from envsound.recognition_facts import NO_CODEC
 from envsound.recognition_goals import STUDY, findings_goals, goals_table, reasons
+from envsound.recognition_history import findings_history
 from envsound.recognition_report import findings_recognition, shown_summary
 from envsound.recognition_tables import CITED, cited_table
 from envsound.recognition_words import NO_NUMBER, NOT_RUN, interval, percent
@@ -38,6 +39,7 @@ NOTHING = "*Not run here: this copy of the repository holds no `data/published/r
 FIGURES = {
     "accuracy": "Accuracy of every recogniser: mean and 95% interval, its folds, and the clips its codec has not met.",
     "classes": "Accuracy by class of the best recogniser, with 95% Wilson intervals.",
+    "training": "Accuracy on the validation fold after each epoch: a line is a round, its dot the epoch taken.",
     "confusion": "What each class (rows) was called (columns) by the best recogniser.",
 }
 
@@ -66,10 +68,11 @@ def stage_recognition(folder: str | Path, assets: Assets, book_dir: str | Path) 
 def report_lines(folder: Path, assets: Assets, page: Path) -> list[str]:
     """Return a report as Markdown: where it is from, what was found, its figures and tables."""
     summary, pairs = (read_csv(folder / f"{name}.csv") for name in ("recognition", "recognition_pairs"))
-    claim, folds = (_optional(folder / f"recognition_{name}.csv") for name in ("claim", "folds"))
+    claim, folds, epochs = (_optional(folder / f"recognition_{name}.csv") for name in ("claim", "folds", "training"))
     lines = [*_origin(folder), "", findings_recognition(summary, pairs, claim), ""]
     lines += _figure(folder, "accuracy", assets, page) + summary_lines(summary)
-    lines += dropdown("Every round by itself", folds_lines(folds)) + exposure_lines(summary, folds)
+    lines += dropdown("Every round by itself", folds_lines(folds))
+    lines += training_lines(epochs, summary, _figure(folder, "training", assets, page)) + exposure_lines(summary, folds)
     lines += _figure(folder, "classes", assets, page) + claim_lines(claim)
     lines += dropdown("Every pair of recognisers", pairs_lines(pairs))
     return lines + dropdown("What is taken for what", _figure(folder, "confusion", assets, page))
@@ -110,6 +113,14 @@ def folds_lines(folds: pd.DataFrame) -> list[str]:
     header = ["recogniser", *map(str, rounds.columns), f"but {rounds.columns[0]}"]
     rows = [[name, *map(percent, rounds.loc[name]), percent(others[name])] for name in order]
     return [*_table(header, rows), ROUNDS_NOTE, ""]
+
+
+def training_lines(epochs: pd.DataFrame, summary: pd.DataFrame, figure: list[str]) -> list[str]:
+    """Return what fine-tuning changed, and the figure of recognition_training.csv; nothing where nobody learnt so."""
+    if epochs.empty:
+        return []
+    learnt = findings_history(epochs, summary)
+    return [*([learnt, ""] if learnt else []), *dropdown("How training went", figure)]
 
 
 def exposure_lines(summary: pd.DataFrame, folds: pd.DataFrame) -> list[str]:

@@ -95,3 +95,25 @@ def _claimed_legend(fig: Figure) -> None:
 
 def _colour(category: str) -> str:
     return next((colour for names, colour in CLAIMED.values() if category in names), GREY)
+
+
+def training_figure(history: pd.DataFrame) -> Figure:
+    """Draw accuracy on the validation fold by epoch, a panel a recogniser, a line a round: recognition_training.csv.
+
+    The dot of a line is the epoch whose weights were taken.
+    """
+    names = list(dict.fromkeys(history["recogniser"]))
+    if not names:
+        return empty_figure("no recogniser here learns by epochs")
+    with style():
+        fig = new_figure(DOUBLE_COLUMN, 0.6 + 1.9 * len(names))
+        for ax, name in zip(fig.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
+            for _, line in history[history["recogniser"] == name].groupby(["fold", "seed"]):
+                ax.plot(line["epoch"], 100 * line["accuracy"], color=FOLDS_COLOUR, lw=1, alpha=0.7)
+                taken = line[line["chosen"].astype(bool)]
+                ax.plot(taken["epoch"], 100 * taken["accuracy"], ls="", marker="o", ms=4, color="#222222")
+            ax.set_title(name, loc="left")
+            ax.set(ylabel="validation clips\nnamed rightly (%)")
+            ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set(xlabel="epoch (0: the start)")
+        return fig

@@ -82,7 +82,7 @@ REPORTS = (
     ReportKind(
         ("recognition.csv", "recognition_folds.csv", "recognition_classes.csv", "recognition_pairs.csv"),
         "a finished report of notebook 07",
-        ("recognition_confusion.csv", "recognition_claim.csv", "recognition_beside.csv"),
+        ("recognition_confusion.csv", "recognition_claim.csv", "recognition_beside.csv", "recognition_training.csv"),
         "recognition",
         keeps_name=True,
     ),

@@ -1,6 +1,6 @@
 """Recognisers that go on training the generative model: a Conformer over all levels of codes, and a readout.
 
-Model and readout learn together, on codes that may be cropped, hidden and mixed anew at every step. No class is given to
+Model and readout learn together, on codes that may be cropped, hidden and mixed anew at every step. No class is told to
 the model. `recognition_frozen` has the recognisers that leave it as it is.
 """
 
@@ -76,8 +76,8 @@ class FinetunedConformer(PooledConformer):
     probe_lr: float = 1e-3  # highest, of the readout "probe" alone
     num_epochs: int = 1  # what two CPU cores have time for
     batch_size: int = 16  # clips
-    lr: float = 3e-4  # highest, of the readout
-    trunk_lr: float = 1e-4  # highest, of the Conformer
+    lr: float = 2e-5  # highest, of the readout; five times as much undoes a probe of thousands of features
+    trunk_lr: float = 2e-5  # highest, of the Conformer
     warmup_fraction: float = 0.1
     weight_decay: float = 0.05
     label_smoothing: float = 0.1

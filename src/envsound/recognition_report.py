@@ -16,6 +16,7 @@ from envsound.recognition import Clips, Fold, Recogniser, clips_of, cross_valida
 from envsound.recognition_exposure import findings_exposure
 from envsound.recognition_facts import heard_clips, met_recordings
 from envsound.recognition_goals import findings_goals, goals_table
+from envsound.recognition_history import findings_history, history_table
 from envsound.recognition_scores import Recognised, recognise
 from envsound.recognition_tables import (
     CITED,
@@ -32,6 +33,7 @@ from envsound.recordings import Recordings
 SCORES_FOLDER = "recognisers"  # in a run's folder: checkpoints and scores of each recogniser, fold and seed
 CLIPS = "recognition_clips.csv"
 PAIRS, CLAIM, GOALS = "recognition_pairs", "recognition_claim", "recognition_goals"
+TRAINING = "recognition_training"
 NOTHING_BESIDE = pd.DataFrame({"beside": ["no other run was named"]})
 
 
@@ -57,9 +59,10 @@ class Report:
 
     @property
     def findings(self) -> str:
-        """The report in Markdown: what was found, what the codec has met, and which goals were reached."""
+        """The report in Markdown: what was found, how it was learnt, what the codec has met, and the goals."""
         text = findings_recognition(*(self.tables[name] for name in ("recognition", PAIRS, CLAIM)))
-        parts = (text, findings_exposure(self.summary), findings_goals(self.tables[GOALS]))
+        learnt = findings_history(self.tables[TRAINING], self.summary)
+        parts = (text, learnt, findings_exposure(self.summary), findings_goals(self.tables[GOALS]))
         return "\n\n".join(part for part in parts if part)
 
 
@@ -107,9 +110,10 @@ def run_report(
 ) -> Report:
     """Run what is not finished and write the tables into `work_dir`, replacing older ones.
 
-    recognition.csv, recognition_folds.csv, recognition_classes.csv, recognition_pairs.csv, recognition_confusion.csv,
-    recognition_claim.csv, recognition_goals.csv, recognition_clips.csv; with `beside`, the folder of a finished run on
-    another version of the same clips, recognition_beside.csv. Raises InputError when `beside` is no such folder.
+    recognition.csv, recognition_folds.csv, recognition_training.csv, recognition_classes.csv, recognition_pairs.csv,
+    recognition_confusion.csv, recognition_claim.csv, recognition_goals.csv, recognition_clips.csv; with `beside`, the
+    folder of a finished run on another version of the same clips, recognition_beside.csv. Raises InputError when
+    `beside` is no such folder.
     """
     work_dir, draws = Path(work_dir), {"seed": seeds[0], "n_resamples": n_resamples}
     other = read_csv(Path(beside) / CLIPS) if beside else None
@@ -118,6 +122,7 @@ def run_report(
     tables = {
         "recognition": summary,
         "recognition_folds": found.folds,
+        TRAINING: history_table(found, work_dir / SCORES_FOLDER),
         "recognition_classes": classes_table(found, benchmark, published),
         PAIRS: pairs_table(found, **draws),
         "recognition_confusion": confusions_table(found),

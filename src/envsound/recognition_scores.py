@@ -96,7 +96,7 @@ def recognise(
 
 def score_fold(recogniser: Recogniser, fold: Fold, folder: str | Path, seed: int) -> Scored:
     """Return what a recogniser thinks of a round's test clips, from its file where that was made from the same."""
-    place = Path(folder) / folder_name(recogniser.name) / f"fold{fold.number}_seed{seed}"
+    place = Path(folder) / folder_name(recogniser.name) / round_name(fold.number, seed)
     identity = json.dumps(identity_of(recogniser, fold, seed), sort_keys=True)
     kept = _read(place / SCORES, identity)
     if kept is not None:
@@ -107,6 +107,11 @@ def score_fold(recogniser: Recogniser, fold: Fold, folder: str | Path, seed: int
     with atomic_path(place / SCORES) as temporary:
         np.savez(temporary, scores=found.scores, seconds=found.seconds, identity=identity)
     return found
+
+
+def round_name(fold: int, seed: int) -> str:
+    """Return the name of the folder of a recogniser's round."""
+    return f"fold{fold}_seed{seed}"
 
 
 def identity_of(recogniser: Recogniser, fold: Fold, seed: int) -> dict[str, Any]:
