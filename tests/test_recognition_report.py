@@ -160,7 +160,7 @@ def test_figures_show_folds_and_classes(finished, tmp_path):
 
 # The chapter
 
-PARTS = ("beside", "goals", "tried")
+PARTS = ("answers", "beside", "goals", "tried")
 
 
 def staged(folder: Path, tmp_path: Path) -> dict[str, str]:
