@@ -30,10 +30,10 @@ class Goal:
 
 
 GENERATIVE = (
-    "The generative model knows the clips of a few folds and no large corpus, and has gone through them few times; it is "
+    "The generative model knows the clips of a few folds and no large corpus, has gone through them few times, and is "
     "fine-tuned for no longer than two processor cores can. Its codec is a small one of this study's own training, and "
-    "what its codes leave out no model can bring back, for which the probe of the codec's latents is the measure. The published figures, for their part, come from code that picks its epoch on the test fold, which "
-    "flatters them."
+    "what its codes leave out no model can bring back, for which the probe of the codec's latents is the measure. The "
+    "published figures, for their part, come from code that picks its epoch on the test fold, which flatters them."
 )
 FROM_NOTHING = (
     "The network from nothing has the clips of its training folds alone, where networks far above the goal have mostly "
