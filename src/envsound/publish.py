@@ -29,7 +29,7 @@ EVALUATION = ("evaluation.csv", "evaluation_by_class.csv", "evaluation_seeds.csv
 SETTINGS = ("decoding.csv",)  # of notebook 15
 LISTENERS = ("distances.csv", "distances_by_class.csv", "class_truth.csv", "class_training.csv", "confusion.csv")
 LISTENERS += ("memorisation.csv", "nearest.csv", "listener_seeds.csv")  # of notebook 17; its sounds stay behind
-LARGEST_OPTIONAL = 200_000  # bytes; a larger table that a report can do without stays behind
+LARGEST_OPTIONAL = 500_000  # bytes; a larger table that a report can do without stays behind
 CLIP_COLUMNS = ["filename", "category", "seed", "n_frames", "seconds", "steps_per_level", "entropy_budget"]
 CLIP_COLUMNS += ["temperature", "fine_temperature", "top_k", "top_p", "order", "order_noise", "guidance_scale"]
 CLIP_COLUMNS += ["guidance_end", "precision", "codec_hash", "checkpoint_sha256"]
@@ -100,7 +100,7 @@ def kind_of(run_dir: str | Path) -> ReportKind | None:
 def publish_report(run_dir: str | Path, folder: str | Path, kind: ReportKind) -> Path:
     """Write the published copy of a report into `folder`, replacing an older one, and return it.
 
-    Tables, figures (pdf and png) and provenance; an optional table unless it is above 200 kB; never a sound, since
+    Tables, figures (pdf and png) and provenance; an optional table unless it is above 500 kB; never a sound, since
     sounds of a report may be recordings. Raises InputError when the report is not complete.
     """
     run_dir, folder = Path(run_dir), Path(folder)
