@@ -10,7 +10,7 @@ from fake_recognition import Knower, codec_that_met, made_up_clips
 
 from envsound import book_recognition
 from envsound.book_assets import Assets
-from envsound.book_recognition_answers import NOTHING, OPEN, QUESTIONS, answers_lines
+from envsound.book_recognition_answers import NOTHING, QUESTIONS, answers_lines
 from envsound.book_recognition_tried import KINDS as ORDER
 from envsound.book_recognition_tried import tried_lines
 from envsound.files import read_csv, write_csv, write_json
@@ -137,16 +137,15 @@ def test_questions_are_about_rows_that_there_are():
 def test_a_pair_of_rows_answers_whichever_comes_first_in_the_table():
     question = QUESTIONS[0]
     columns = ["recogniser_a", "recogniser_b", "difference", "low", "high"]
-    for low, high, answer in (
-        (0.01, 0.05, "It does"),
-        (-0.05, -0.01, "It finds less"),
-        (-0.01, 0.05, OPEN.capitalize()),
-    ):
+
+    def rows_of(*folds: int) -> pd.DataFrame:
+        return pd.DataFrame({"recogniser": [question.row, question.other], "n_train_folds": folds})
+
+    for low, high, answer in ((0.01, 0.05, "It does"), (-0.05, -0.01, "It finds less"), (-0.01, 0.05, "Open")):
         forward = pd.DataFrame([(question.row, question.other, (low + high) / 2, low, high)], columns=columns)
         backward = pd.DataFrame([(question.other, question.row, -(low + high) / 2, -high, -low)], columns=columns)
-        assert answers_lines(forward) == answers_lines(backward)
-        assert (
-            answer in answers_lines(forward)[0]
-            and f"({100 * low:.1f} to {100 * high:.1f})" in answers_lines(forward)[0]
-        )
-    assert answers_lines(pd.DataFrame(columns=columns)) == [NOTHING]
+        (line, _) = answers_lines(forward, rows_of(4, 4))
+        assert [line, ""] == answers_lines(backward, rows_of(4, 4)) and "folds" not in line
+        assert answer in line and f"({100 * low:.1f} to {100 * high:.1f})" in line
+        assert answers_lines(forward, rows_of(3, 4))[0].endswith(" The first learns from 3 folds, the second from 4.")
+    assert answers_lines(pd.DataFrame(columns=columns), rows_of(4, 4)) == [NOTHING]

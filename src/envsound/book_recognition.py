@@ -60,7 +60,9 @@ def stage_recognition(folder: str | Path, assets: Assets, book_dir: str | Path) 
         write_text(target / f"{name}.txt", "\n".join(lines) + "\n")
     parts = {"beside": beside_lines(folder / "esc10" / "recognition_beside.csv"), "tried": tried_lines(folder)}
     parts["goals"] = goals_lines(folder, folder.parent / PUBLISHED.name)
-    parts["answers"] = answers_lines(_optional(folder / "esc50" / "recognition_pairs.csv"))
+    parts["answers"] = answers_lines(
+        *(_optional(folder / "esc50" / f"{name}.csv") for name in ("recognition_pairs", "recognition"))
+    )
     for name, lines in parts.items():
         write_text(target / f"{name}.txt", "\n".join(lines) + "\n")
 

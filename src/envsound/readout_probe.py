@@ -51,18 +51,33 @@ def fitted_probe(
 
     train, watched: statistics float32 [n_clips, n_states, 2, dim] of a frozen model, and labels int64 [n_clips].
     """
-    (statistics, labels), (others, other_labels) = (tuple(map(torch.from_numpy, part)) for part in (train, watched))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        probe = ProbeReadout(statistics, n_classes, dropout)
+        probe = ProbeReadout(torch.from_numpy(train[0]), n_classes, dropout)
+    train_readout(probe, train, watched, schedule, seed, "linear probe")
+    return probe
+
+
+def train_readout(
+    readout: nn.Module,
+    train: tuple[np.ndarray, np.ndarray],
+    watched: tuple[np.ndarray, np.ndarray],
+    schedule: ClassifierSchedule,
+    seed: int,
+    name: str,
+) -> None:
+    """Train a readout of pooled statistics on `train`, and leave it at its best epoch on `watched`.
+
+    readout: has `scores`, as those of `readouts` and the one above. train, watched: as in `fitted_probe`.
+    """
+    (statistics, labels), (others, other_labels) = (tuple(map(torch.from_numpy, part)) for part in (train, watched))
 
     def batch_loss(rows: np.ndarray, draws: np.random.Generator) -> Tensor:
-        return F.cross_entropy(probe.scores(statistics[rows]), labels[rows], label_smoothing=schedule.label_smoothing)
+        return F.cross_entropy(readout.scores(statistics[rows]), labels[rows], label_smoothing=schedule.label_smoothing)
 
     @torch.no_grad()
     def validate() -> tuple[float, float]:
-        return judged(probe.scores(others).double().softmax(1), other_labels)
+        return judged(readout.scores(others).double().softmax(1), other_labels)
 
-    groups = [{"params": list(probe.parameters()), "lr": schedule.lr}]
-    ClassifierTraining(probe, groups, len(labels), schedule, seed).fit(batch_loss, validate, "linear probe")
-    return probe
+    groups = [{"params": list(readout.parameters()), "lr": schedule.lr}]
+    ClassifierTraining(readout, groups, len(labels), schedule, seed).fit(batch_loss, validate, name)

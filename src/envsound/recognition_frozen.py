@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from envsound.code_sampling import load_clips
 from envsound.conformer import MaskedConformer
 from envsound.errors import InputError
+from envsound.readout_probe import train_readout
 from envsound.readouts import embed_codes, layer_states, pooled_statistics, seeded_readout
 from envsound.recognition import Clips, Fold
 from envsound.recognition_conformer import ConformerSettings
 from envsound.recognition_features import Compute, cached_features
 from envsound.recognition_pretraining import code_of
 from envsound.recognition_probe import linear_probe
-from envsound.recognition_training import ClassifierSchedule, ClassifierTraining, judged
+from envsound.recognition_training import ClassifierSchedule
 
 
 @dataclass(frozen=True)
@@ -85,21 +85,10 @@ class FrozenConformer(PooledConformer):
 
     def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
         """See `recognition.Recogniser`; once the statistics are there it takes seconds, so `folder` stays empty."""
-        train, validation, test = (
-            torch.from_numpy(self.statistics(fold, seed, clips)) for clips in (fold.train, fold.validation, fold.test)
-        )
+        train, watched = ((self.statistics(fold, seed, part), part.labels) for part in (fold.train, fold.validation))
         readout = self._readout(fold, seed)
-        labels, watched = (torch.from_numpy(part.labels) for part in (fold.train, fold.validation))
-
-        def batch_loss(rows: np.ndarray, draws: np.random.Generator) -> Tensor:
-            return F.cross_entropy(readout.scores(train[rows]), labels[rows], label_smoothing=self.label_smoothing)
-
-        @torch.no_grad()
-        def validate() -> tuple[float, float]:
-            return judged(readout.scores(validation).double().softmax(1), watched)
-
-        groups = [{"params": list(readout.parameters()), "lr": self.lr}]
-        ClassifierTraining(readout, groups, len(train), self._schedule(), seed).fit(batch_loss, validate, self.name)
+        train_readout(readout, train, watched, self._schedule(), seed, self.name)
+        test = torch.from_numpy(self.statistics(fold, seed, fold.test))
         with torch.no_grad():
             return readout.scores(test).double().softmax(1).numpy()
 
