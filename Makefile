@@ -50,7 +50,7 @@ test: $(STAMP) ## run the tests
 lint: $(STAMP) ## check the code (ruff) and the notebooks
 	@$(RUN) -m ruff check .
 	@$(RUN) -m nbstripout --verify notebooks/*.ipynb
-	@$(RUN) -m envsound.notebook_checks
+	@$(RUN) -m envsound.run.notebooks
 
 lab: $(STAMP) ## open JupyterLab
 	@$(RUN) -m jupyterlab
@@ -60,7 +60,7 @@ mutants: $(STAMP) ## prove the tests: make each mistake of tests/mutations.yml, 
 
 bench: $(STAMP) ## time the model beside soundstorm-pytorch (installed into .bench for this alone)
 	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .bench --requirement tools/bench_requirements.txt
-	@$(RUN) -m envsound.benchmark
+	@$(RUN) -m envsound.studies.speed.bench
 
 lock: ## pin the packages again (needs uv)
 	@sh tools/lock.sh

@@ -15,8 +15,8 @@ sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 
 from snakemake.exceptions import WorkflowError
 
-from envsound import code_identity, pipeline
-from envsound.errors import InputError
+from envsound.run import identity, pipeline
+from envsound.base.errors import InputError
 
 STEPS = ("01_encode_clips", "02_train_model", "03_sample_clips", "04_metrics", "05_ks_tests", "06_figures")
 PUBLISHED = "data/published/published_study.csv"
@@ -24,8 +24,8 @@ RUN = "data/runs/{preset}/fold{fold}_seed{seed}"
 
 try:
     REQUEST = pipeline.read_request(config)
-    CODE = {step: code_identity.code_hash(f"notebooks/{step}.ipynb") for step in STEPS}
-    BOOK_CODE = code_identity.module_hash("envsound.book")
+    CODE = {step: identity.code_hash(f"notebooks/{step}.ipynb") for step in STEPS}
+    BOOK_CODE = identity.module_hash("envsound.book.build")
     pipeline.recordings_table(pipeline.values_of(REQUEST.preset, REQUEST.overrides))
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -214,4 +214,4 @@ rule book:
         runs=REQUEST.run_dirs(),
         code=BOOK_CODE,
     shell:
-        "{sys.executable:q} -m envsound.book --runs {params.runs:q}"
+        "{sys.executable:q} -m envsound.book.build --runs {params.runs:q}"

@@ -1,7 +1,10 @@
 """Fixtures that several test files use."""
 
+import shutil
+
 import pytest
 import torch
+from fakes.browser import BROWSERS, FLAGS, unavailable
 
 
 @pytest.fixture
@@ -18,3 +21,16 @@ def own_random_state():
     """Leave torch's random state as it was before the test."""
     with torch.random.fork_rng():
         yield
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium."""
+    executable = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    if executable is None:
+        unavailable(f"no browser was found (looked for {', '.join(BROWSERS)})")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=executable, args=FLAGS)
+        yield chromium
+        chromium.close()

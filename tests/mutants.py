@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from tqdm.auto import tqdm
 
-from envsound.files import write_csv
+from envsound.base.files import write_csv
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent

@@ -25,9 +25,9 @@ def test_a_mutation_is_caught_and_the_code_as_it_is_passes():
 
 def test_a_test_that_does_not_exist_is_no_success():
     with pytest.raises(RuntimeError, match="no_such_test"):
-        passes("test_masking.py::no_such_test", ROOT / "src")
+        passes("systems/test_masking.py::no_such_test", ROOT / "src")
 
 
 def test_text_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="0 times"):
-        mutate(ROOT / "src", {"file": "masking.py", "before": "no such text", "after": ""})
+        mutate(ROOT / "src", {"file": "systems/soundstorm/masking.py", "before": "no such text", "after": ""})

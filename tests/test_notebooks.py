@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from envsound.notebook_checks import MAX_LINES, check_notebook, main
+from envsound.run.notebooks import MAX_LINES, check_notebook, main
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

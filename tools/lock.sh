@@ -22,4 +22,4 @@ trap 'rm -f "$pins"' EXIT
 uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --no-header --no-annotate --quiet \
     $(printf -- ' --no-emit-package %s' $cuda) --output-file "$pins" >/dev/null
 { printf '%s\n' "$header"; grep -v '^#' "$pins" | grep .; } > requirements.lock
-PYTHONPATH=src .venv/bin/python -m envsound.environment
+PYTHONPATH=src .venv/bin/python -m envsound.base.environment

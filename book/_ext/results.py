@@ -4,8 +4,8 @@
 
 from pathlib import Path
 
-from envsound.book_codec import CODEC_REPORTS, codec_report_facts
-from envsound.book_facts import book_facts
+from envsound.report.facts import book_facts
+from envsound.studies.codec_report.page import CODEC_REPORTS, codec_report_facts
 
 
 def load(app, config):

@@ -1,6 +1,6 @@
 """Can SoundStorm's parallel masked decoding, made for speech, generate environmental sound?"""
 
-from envsound.torchaudio_import import install
+from envsound.base.torchaudio_import import install
 
 __version__ = "0.1.0"
 
@@ -9,6 +9,6 @@ install()  # so that `import encodec` works after `import envsound`; imports not
 
 def classify(path, top: int = 5):
     """Return the `top` most probable of ten classes of sound in a recording; see `shipped_classifier.classify`."""
-    from envsound.shipped_classifier import classify as classify_file  # torch is imported when it is needed
+    from envsound.evaluation.classify import classify as classify_file  # torch is imported when it is needed
 
     return classify_file(path, top)

@@ -1,0 +1,25 @@
+"""Where the study lives on disk."""
+
+import os
+from pathlib import Path
+
+from envsound.base.errors import InputError
+
+
+def find_root(start: Path | None = None) -> Path:
+    """Return the repository root: the nearest folder at or above `start` that holds `notebooks/presets`.
+
+    Raises InputError when there is none.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "notebooks" / "presets").is_dir():
+            return folder
+    raise InputError(f"{start}: not inside the study's repository (no folder above it holds notebooks/presets)")
+
+
+def go_to_root() -> Path:
+    """Make the repository root the working directory, so that a notebook runs from wherever it was opened."""
+    root = find_root()
+    os.chdir(root)
+    return root

@@ -1,0 +1,1 @@
+"""Stages and builds the book."""

@@ -1,0 +1,135 @@
+"""Stages executed notebooks as pages of the book: sounds and pictures linked, local links that lead nowhere
+unlinked.
+"""
+
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+
+from envsound.base.errors import InputError
+from envsound.base.files import write_text
+from envsound.report.assets import Assets, slug
+
+MEDIA = re.compile(r"""(<(?:audio|img|source)\b[^>]*?\bsrc=)(["'])(.*?)\2""", re.IGNORECASE | re.DOTALL)
+AUDIO_TAG = re.compile(r"<audio\b[^>]*?\bsrc=([\"'])(.*?)\1[^>]*>(?:.*?</audio>)?", re.IGNORECASE | re.DOTALL)
+MARKDOWN_LINK = re.compile(r"(!?)\[([^\]\n]*)\]\(([^()\s]+)\)")
+TITLE = re.compile(r"^# +(.+)$", re.MULTILINE)
+
+
+class NotebookStager:
+    """Rewrites the notebooks of one run for the book.
+
+    `bases` are the folders a link may be relative to, tried in order (a notebook ran in the repository root).
+    """
+
+    def __init__(self, assets: Assets, label: str, bases: list[Path]) -> None:
+        self.assets, self.label, self.bases = assets, label, bases
+        self.siblings: set[str] = set()
+
+    def stage(self, notebooks: list[Path], folder: Path, caption: str = "", suffix: str = "") -> list[Path]:
+        """Write the notebooks into `folder`, in order, and return the new paths.
+
+        `caption` goes below each title, `suffix` behind it. Raises InputError when a file is not a notebook.
+        """
+        self.siblings = {path.name for path in notebooks}
+        staged = []
+        for path in notebooks:
+            target = folder / slug(path.name)
+            notebook = self.rewrite(read_notebook(path), target)
+            entitle(notebook, path.stem.replace("_", " "), caption, suffix)
+            write_text(target, nbformat.writes(notebook))
+            staged.append(target)
+        return staged
+
+    def rewrite(self, notebook: nbformat.NotebookNode, page: Path) -> nbformat.NotebookNode:
+        """Return the notebook as the page `page`: media linked, dead links as plain text, imports folded
+        away.
+        """
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = self.markdown(cell.source, page)
+            if cell.cell_type == "code" and is_imports(cell.source):
+                cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+            for output in cell.get("outputs", []):
+                self._rewrite_data(output.get("data", {}), page)
+        return notebook
+
+    def _rewrite_data(self, data: dict[str, Any], page: Path) -> None:
+        for kind, convert in (("text/html", self.html), ("text/markdown", self.markdown)):
+            if kind in data:
+                text = data[kind] if isinstance(data[kind], str) else "".join(data[kind])
+                data[kind] = convert(text, page)
+
+    def html(self, text: str, page: Path) -> str:
+        """Return HTML with local sounds and pictures copied and linked; a missing sound says so in words."""
+
+        def without_missing(match: re.Match[str]) -> str:
+            if is_elsewhere(match[2]) or self._find(match[2]) is not None:
+                return match[0]
+            return f'<em class="absent">not here: {Path(urlsplit(match[2]).path).name}</em>'
+
+        def linked(match: re.Match[str]) -> str:
+            found = None if is_elsewhere(match[3]) else self._find(match[3])
+            return match[0] if found is None else f'{match[1]}"{self.assets.link(found, self.label, page)}"'
+
+        return MEDIA.sub(linked, AUDIO_TAG.sub(without_missing, text))
+
+    def markdown(self, text: str, page: Path) -> str:
+        """Return Markdown with media linked as in `html`, and links that leave the book as plain text."""
+
+        def linked(match: re.Match[str]) -> str:
+            picture, words, target = match.groups()
+            if is_elsewhere(target):
+                return match[0]
+            if picture:
+                found = self._find(target)
+                return f"*{words or target}*" if found is None else self._picture(found, words, page)
+            name = Path(urlsplit(target).path).name
+            return f"[{words}]({slug(name)})" if name in self.siblings else words
+
+        return self.html(MARKDOWN_LINK.sub(linked, text), page)
+
+    def _picture(self, path: Path, words: str, page: Path) -> str:
+        return f"![{words}]({self.assets.link(path, self.label, page)})"
+
+    def _find(self, link: str) -> Path | None:
+        name = unquote(urlsplit(unescape(link)).path)
+        candidates = [Path(name)] if Path(name).is_absolute() else [base / name for base in self.bases]
+        return next((path for path in candidates if self.assets.permits(path)), None)
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook. Raises InputError naming the file when it is not one."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:
+        raise InputError(f"{path}: not a Jupyter notebook ({type(error).__name__}), expected an executed one") from None
+
+
+def is_elsewhere(link: str) -> bool:
+    """Say whether a link leaves the disk or the page's file: http, mailto, data, or an anchor."""
+    return bool(urlsplit(link).scheme) or link.startswith(("#", "//"))
+
+
+def is_imports(source: str) -> bool:
+    """Say whether a code cell only imports, or goes to the repository root."""
+    lines = [line.strip() for line in source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    within = re.compile(r"^(import |from |go_to_root\(\)|envsound\.paths\.go_to_root\(\)|\)$|[\w, ]+,?$)")
+    return bool(lines) and any(line.startswith(("import ", "from ")) for line in lines) and all(
+        within.match(line) for line in lines
+    )  # fmt: skip
+
+
+def entitle(notebook: nbformat.NotebookNode, fallback: str, caption: str = "", suffix: str = "") -> None:
+    """Give the notebook a title, which the table of contents needs, and put `caption` below it."""
+    cells = notebook.cells
+    first = cells[0] if cells and cells[0].cell_type == "markdown" else None
+    if first is None or not TITLE.search(first.source):
+        first = nbformat.v4.new_markdown_cell(f"# {fallback}")
+        cells.insert(0, first)
+    below = f"\n\n{caption}" if caption else ""
+    first.source = TITLE.sub(lambda match: match[0].rstrip() + suffix + below, first.source, count=1)

@@ -1,0 +1,271 @@
+"""Training a codec: losses, schedule, checkpoints, and what to watch while it learns."""
+
+import copy
+import math
+import pickle
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from envsound.base.errors import InputError
+from envsound.base.files import atomic_path, write_csv
+from envsound.codec.autoencoder import Autoencoder
+from envsound.codec.training.balancer import Balancer
+from envsound.codec.training.crops import CropSampler
+from envsound.codec.training.discriminator import (
+    MultiScaleDiscriminator,
+    adversarial_loss,
+    discriminator_loss,
+    feature_loss,
+)
+from envsound.codec.training.losses import energy_losses
+from envsound.codec.training.vital_signs import vital_signs
+
+
+@dataclass(frozen=True)
+class CodecTraining:
+    """How a codec is trained. Shares are of `n_steps`; the four weights share out the gradient (see `balancer`)."""
+
+    n_steps: int = 3400
+    batch_size: int = 12
+    judged_items: int = 6  # of each batch; the discriminators cost more than the codec
+    crop_seconds: float = 1.0  # s
+    lr: float = 5e-4  # highest, of the codec
+    judge_lr: float = 1e-3  # of the discriminators, which have few steps to learn in
+    quantize_from: float = 0.06  # share of the steps trained before the quantizer is switched on
+    adversary_from: float = 0.8  # share of the steps trained without discriminators
+    heard_from: float = 0.85  # share after which the codec listens to them
+    level_dropout: float = 0.25  # chance that an item uses only its first levels
+    commitment_weight: float = 0.5  # outside the balancer: this loss does not pass through the output
+    likelihood_weight: float = 2.0  # outside the balancer as well, of a decoder that has noise
+    spectral_weight: float = 1.0
+    waveform_weight: float = 0.1
+    adversarial_weight: float = 0.1  # EnCodec has 3 and 3 here; its discriminators are large and know what to say,
+    feature_weight: float = 0.3  # these are small and short of time: with 0.5 and 1 they undid what was learnt
+    grad_clip: float = 1.0
+    seed: int = 0
+    checkpoint_every: int = 100  # steps
+
+
+class CodecTrainer:
+    """Trains one codec on a list of clips; `run` may be stopped at any time and goes on from the last checkpoint."""
+
+    def __init__(
+        self,
+        codec: type[Autoencoder],
+        clips: list[np.ndarray],
+        categories: list[str],
+        held_out: Tensor,
+        folder: str | Path,
+        training: CodecTraining,
+        config: object | None = None,
+        device: torch.device | None = None,
+    ):
+        """codec: the generator's class; clips: float32 [n_samples] each; held_out: clips [n, n_samples] to watch."""
+        torch.manual_seed(training.seed)
+        self.training, self.folder = training, Path(folder)
+        self.device = device or torch.device("cpu")
+        self.codec = codec(config).to(self.device)
+        self.adversary = MultiScaleDiscriminator().to(self.device)
+        self.held_out = held_out.to(self.device)
+        sample_rate, hop = self.codec.config.sample_rate, self.codec.config.hop
+        crop_samples = round(training.crop_seconds * sample_rate)
+        if crop_samples <= 0 or crop_samples % hop:
+            raise InputError(f"crop_seconds={training.crop_seconds}: expected whole frames of {hop} samples")
+        self.crops = CropSampler(clips, categories, crop_samples, training.seed)
+        names = ("spectral", "waveform", "adversarial", "feature")
+        self.balancer = Balancer({name: getattr(training, f"{name}_weight") for name in names}, reference="spectral")
+        self.optimizers = [
+            torch.optim.AdamW(module.parameters(), lr=lr, betas=(0.8, 0.99), weight_decay=1e-3)
+            for module, lr in ((self.codec, training.lr), (self.adversary, training.judge_lr))
+        ]
+        self.step, self.history, self.seconds = 0, [], 0.0
+        self.quantizing = False
+        self._resume()
+
+    @property
+    def quantize_step(self) -> int:
+        return round(self.training.quantize_from * self.training.n_steps)
+
+    @property
+    def adversary_step(self) -> int:
+        return round(self.training.adversary_from * self.training.n_steps)
+
+    @property
+    def heard_step(self) -> int:
+        return round(self.training.heard_from * self.training.n_steps)
+
+    def run(self, max_seconds: float = float("inf")) -> Autoencoder:
+        """Train to `n_steps`, or for `max_seconds`; return the codec. The history is written to training.csv."""
+        started = time.perf_counter()
+        before = self.seconds
+        with tqdm(total=self.training.n_steps, initial=self.step, desc="codec", unit="step") as bar:
+            while self.step < self.training.n_steps and time.perf_counter() - started < max_seconds:
+                values = self._train_step()
+                self.step += 1
+                self.seconds = before + time.perf_counter() - started
+                bar.update()
+                bar.set_postfix({key: f"{values[key]:.2f}" for key in ("distance", "commitment")})
+                if self.step % self.training.checkpoint_every == 0 or self.step == self.training.n_steps:
+                    held_out = vital_signs(self.codec, self.held_out, self.quantizing)
+                    self.history.append({"step": self.step, "seconds": self.seconds, **values, **held_out})
+                    self._checkpoint()
+            self._checkpoint()
+        return self.codec
+
+    def _train_step(self) -> dict[str, float]:
+        self._set_lr()
+        if self.step >= self.quantize_step and not self.quantizing:
+            self._start_quantizing()
+        real = self.crops.batch(self.training.batch_size).to(self.device)
+        self.codec.train()
+        fake, twin, commitment, likelihood = self._decode(real)
+        losses = energy_losses(real, fake, twin, self.codec.config.sample_rate)
+        gradients = {
+            name: torch.autograd.grad(losses[name], fake, retain_graph=True)[0] for name in ("spectral", "waveform")
+        }
+        values = {name: loss.item() for name, loss in losses.items()} | {"commitment": commitment.item()}
+        values["likelihood"] = likelihood.item()
+        if self.step >= self.adversary_step:
+            judged, more = self._judge(real, fake.detach())
+            gradients |= judged
+            values |= more
+        self._check_finite(values)
+        self.codec.zero_grad(set_to_none=True)
+        inner = self.training.commitment_weight * commitment + self.training.likelihood_weight * likelihood
+        outputs, seeds = [fake], [self.balancer.combine(gradients)]
+        if inner.requires_grad:
+            outputs.append(inner)
+            seeds.append(torch.ones_like(inner))
+        torch.autograd.backward(outputs, seeds)
+        self._optimize(0, self.codec)
+        return values
+
+    def _decode(self, real: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Return decoded clips, the same with other noise (None if there is none), commitment and likelihood loss.
+
+        The networks run in bfloat16. The quantizer does not: its search is a difference of large numbers, and in
+        bfloat16 it misses the nearest code about once in ten times.
+        """
+        with self._half():
+            latents = self.codec.latents(real)
+        latents = latents.float()
+        quantized, commitment = latents, latents.new_zeros(())
+        if self.quantizing:
+            quantized, _, commitment = self.codec.quantizer(latents, self._draw_levels(len(real)))
+        with self._half():
+            decoded = self.codec.decode_latents(quantized)
+        fake, twin = self.codec.render(decoded, self._noise(real)), None
+        if self.codec.stochastic:
+            with torch.no_grad():
+                twin = self.codec.render(decoded, self._noise(real))
+        return fake, twin, commitment, self.codec.likelihood_loss(decoded, real)
+
+    def _half(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _noise(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape).to(self.device)  # drawn on the CPU: a checkpoint holds that generator's state
+
+    def _judge(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Update the discriminators; return the gradients [batch, n_samples] they send back, and the losses.
+
+        One pass over real and decoded clips serves both sides; each is moved by what the other was before the step.
+        Until the codec listens to them there are no gradients.
+        """
+        n = self.training.judged_items
+        heard = fake[:n].clone().requires_grad_(True)
+        with self._half():
+            of_real, of_fake = self.adversary(real[:n]), self.adversary(heard)
+        losses = {"adversarial": adversarial_loss(of_fake), "feature": feature_loss(of_real, of_fake)}
+        listened_to = losses if self.step >= self.heard_step else {}
+        gradients = {name: torch.autograd.grad(loss, heard, retain_graph=True)[0] for name, loss in listened_to.items()}
+        against = discriminator_loss(of_real, of_fake)
+        self.adversary.zero_grad(set_to_none=True)
+        against.backward(inputs=list(self.adversary.parameters()))
+        self._optimize(1, self.adversary)
+        padding = (0, 0, 0, len(fake) - len(heard))
+        values = {name: loss.item() for name, loss in losses.items()} | {"discriminator": against.item()}
+        return {name: F.pad(gradient, padding) for name, gradient in gradients.items()}, values
+
+    def _optimize(self, which: int, module: torch.nn.Module) -> None:
+        torch.nn.utils.clip_grad_norm_(module.parameters(), self.training.grad_clip)
+        self.optimizers[which].step()
+
+    def _check_finite(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise InputError(f"codec training: {name} is {value} at step {self.step}; try a lower lr")
+
+    def _set_lr(self) -> None:
+        """The codec's rate: warm up over 2% of the steps, then fall along a cosine to 1% of the peak."""
+        done = self.step / self.training.n_steps
+        factor = min(1.0, done / 0.02 + 0.01) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        for group in self.optimizers[0].param_groups:
+            group["lr"] = self.training.lr * factor
+
+    def _draw_levels(self, batch: int) -> Tensor:
+        n_levels = self.codec.quantizer.n_levels
+        levels = torch.randint(1, n_levels + 1, (batch,))
+        return torch.where(torch.rand(batch) < self.training.level_dropout, levels, n_levels)
+
+    @torch.no_grad()
+    def _start_quantizing(self, n_batches: int = 16) -> None:
+        self.codec.eval()
+        latents = [
+            self.codec.latents(self.crops.batch(self.training.batch_size).to(self.device)) for _ in range(n_batches)
+        ]
+        flat = torch.cat(latents).transpose(1, 2).flatten(0, 1)
+        self.codec.quantizer.initialise(flat)
+        self.quantizing = True
+
+    def _checkpoint(self) -> None:
+        state = {
+            "training": asdict(self.training),
+            "generator": self.codec.generator,
+            "config": asdict(self.codec.config),
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": copy.deepcopy(self.history),
+            "quantizing": self.quantizing,
+            "codec": self.codec.state_dict(),
+            "averages": [self.codec.quantizer.counts, self.codec.quantizer.sums],
+            "adversary": self.adversary.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "balancer": self.balancer.norms,
+            "torch_rng": torch.get_rng_state(),
+            "crop_rng": self.crops.state(),
+        }
+        with atomic_path(self.folder / "training_state.pt") as temporary:
+            torch.save(state, temporary)
+        write_csv(self.folder / "training.csv", pd.DataFrame(self.history))
+
+    def _resume(self) -> None:
+        path = self.folder / "training_state.pt"
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); delete it to train from the start") from None
+        mine = (asdict(self.training), self.codec.generator, asdict(self.codec.config))
+        if (state["training"], state.get("generator"), state["config"]) != mine:
+            raise InputError(f"{path}: was trained with other parameters; choose another folder or delete it")
+        self.step, self.history, self.seconds = state["step"], state["history"], state["seconds"]
+        self.quantizing = state["quantizing"]
+        self.codec.load_state_dict(state["codec"])
+        self.codec.quantizer.counts.copy_(state["averages"][0])
+        self.codec.quantizer.sums.copy_(state["averages"][1])
+        self.adversary.load_state_dict(state["adversary"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.balancer.norms = state["balancer"]
+        torch.set_rng_state(state["torch_rng"].cpu())
+        self.crops.restore(state["crop_rng"])

@@ -1,0 +1,1 @@
+"""Anybody's audio as clips with folds."""

@@ -1,0 +1,152 @@
+"""Augmented copies of the training clips: which clips get them, what their codes depend on, how they sound."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from envsound.data.augmentation import CHANGES, LIBRARIES, Recipe, plan, render
+from envsound.systems.soundstorm.batches import training_sets
+from envsound.run.identity import module_hash
+from envsound.base.errors import InputError
+from envsound.base.files import sha256_file, write_wav
+from envsound.report.players import player
+from envsound.data.recordings import Recordings
+
+
+@dataclass(frozen=True)
+class Copies:
+    """The augmented copies of some recordings' training clips.
+
+    table: one row for each copy, with the columns of `recordings.table` (filename and path are those of the recording,
+        clip_id is its own, such as "1-100032-A-0+2"), copy (1, 2, ..), changes (names, joined by ", ") and depends_on,
+        a text that changes with everything the copy depends on besides the recording's file. Empty without copies.
+    recipes: the recipe of each clip_id.
+    """
+
+    recordings: Recordings
+    table: pd.DataFrame
+    recipes: dict[str, Recipe]
+
+    def load(self, clip_id: str) -> np.ndarray:
+        """Return one copy, float32 [n_samples] in [-1, 1], as long as its recording; or a recording as it is.
+
+        Raises InputError for an unknown `clip_id`.
+        """
+        if clip_id not in self.recipes:
+            return self.recordings.load(clip_id)
+        recipe = self.recipes[clip_id]
+        partner = self.recordings.load(recipe.partner) if recipe.partner else None
+        return render(self.recordings.load(recipe.clip_id), self.recordings.sample_rate, recipe, partner)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the provenance record keeps: how many copies, of which folds, and the hash of the code."""
+        folds = sorted(int(fold) for fold in self.table["fold"].unique())
+        return {"n_copies": len(self.table), "augmented_folds": folds, "augmentation_code": _code()}
+
+
+def plan_copies(
+    recordings: Recordings,
+    fold: int,
+    train_folds: Sequence[int] = (),
+    validation_fold: int = 0,
+    augment_copies: int = 0,
+    augment: Sequence[str] = CHANGES,
+    augment_seed: int = 0,
+) -> Copies:
+    """Plan `augment_copies` copies of each training clip; each is made when it is loaded.
+
+    Training clips, and therefore the clips that are mixed in, are those of `envsound.systems.soundstorm.batches.training_sets`: neither
+    the held-out `fold` nor the validation fold is touched. Clips are mixed with others of their own category.
+    augment: names of changes, of which each copy gets some (see `envsound.data.augmentation`); augment_seed: of all draws.
+    Raises InputError for an unknown change, none at all, a negative number, or folds that are not there.
+    """
+    unknown = sorted(set(augment) - set(CHANGES))
+    if unknown or augment_copies < 0 or (augment_copies and not augment):
+        wanted = f"a number from 0 up and, above 0, some of {', '.join(CHANGES)}"
+        raise InputError(f"augment_copies={augment_copies}, augment={list(augment)}: expected {wanted}")
+    if not augment_copies:
+        return Copies(recordings, recordings.table.iloc[:0].assign(copy=0, changes="", depends_on=""), {})
+    train, _ = training_sets(recordings.table, fold, list(train_folds), validation_fold)
+    sources = train.loc[train.index.repeat(augment_copies)]
+    together = train.groupby("category")["clip_id"].agg(list)
+    recipes = [
+        plan(augment_seed, row.clip_id, number % augment_copies + 1, augment, _others(together[row.category], row))
+        for number, row in enumerate(sources.itertuples())
+    ]
+    table = _with_copies(sources, recipes, dict(zip(train["clip_id"], train["path"], strict=True)))
+    shared = set(table["clip_id"]) & set(recordings.table["clip_id"])
+    if shared:
+        raise InputError(f"clip_id {min(shared)!r}: is that of a recording and of a copy; expected another file name")
+    return Copies(recordings, table, dict(zip(table["clip_id"], recipes, strict=True)))
+
+
+def findings_copies(copies: Copies) -> str:
+    """Return a Markdown sentence on how many copies of how many clips there are, and how often each change."""
+    if copies.table.empty:
+        return "No augmented copies were made: the model learns from the clips as they were recorded."
+    made = [set(recipe.changes) for recipe in copies.recipes.values()]
+    shares = {change: np.mean([change in changes for changes in made]) for change in CHANGES}
+    listed = ", ".join(f"{change} {share:.0%}" for change, share in shares.items() if share)
+    folds = sorted(copies.table["fold"].unique())
+    n_sources = copies.table["path"].nunique()
+    return (
+        f"**{len(copies.table)} augmented copies of {n_sources} training clips were made** "
+        f"(fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}; no other clip is in them). Changes: {listed}."
+    )
+
+
+def hear_copies(copies: Copies, folder: str | Path, n_clips: int = 2, relative_to: str | Path = "notebooks") -> Any:
+    """Write `n_clips` recordings of different classes and a copy of each to `folder`; return players for a notebook.
+
+    The files are 16-bit wav, linked from a page in `relative_to`. Without copies a sentence is returned.
+    """
+    if copies.table.empty:
+        return Markdown("There is nothing to hear: `augment_copies` is 0.")
+    turn = copies.table.groupby("category").cumcount()  # one of every class, then another of each, ...
+    lines = []
+    for row in copies.table.loc[turn.sort_values(kind="stable").index[:n_clips]].itertuples():
+        source = copies.recipes[row.clip_id].clip_id
+        sounds = {
+            f"{row.category}, {source}: as recorded": (source, copies.load(source)),
+            f"copy: {row.changes}": (row.clip_id, copies.load(row.clip_id)),
+        }
+        cells = []
+        for label, (name, clip) in sounds.items():
+            path = Path(folder) / f"{name.replace('/', '_')}.wav"
+            write_wav(path, clip, copies.recordings.sample_rate)
+            cells.append(f"<td>{player(path, label, relative_to)}</td>")
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return HTML(f"<table>{''.join(lines)}</table>")
+
+
+def _others(clip_ids: list[str], row: Any) -> list[str]:
+    return [clip_id for clip_id in clip_ids if clip_id != row.clip_id]
+
+
+def _with_copies(sources: pd.DataFrame, recipes: list[Recipe], paths: dict[str, str]) -> pd.DataFrame:
+    """Return the table of copies, from a row of `recordings.table` and a recipe for each."""
+    code, content = _code(), cache(sha256_file)
+    partners = [content(paths[recipe.partner]) if recipe.partner else "" for recipe in recipes]
+    return sources.reset_index(drop=True).assign(
+        clip_id=[f"{recipe.clip_id}+{recipe.copy}" for recipe in recipes],
+        copy=[recipe.copy for recipe in recipes],
+        changes=[", ".join(recipe.changes) for recipe in recipes],
+        depends_on=[_depends_on(code, *both) for both in zip(recipes, partners, strict=True)],
+    )
+
+
+def _depends_on(code: str, recipe: Recipe, partner_sha256: str) -> str:
+    """Return a text that changes with all that a copy depends on besides the bytes of its recording."""
+    drawn = [recipe.seed, recipe.clip_id, recipe.copy, *recipe.changes]
+    return json.dumps([code, LIBRARIES, drawn, partner_sha256])
+
+
+def _code() -> str:
+    return module_hash("envsound.data.augmentation")

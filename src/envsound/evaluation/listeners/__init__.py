@@ -1,0 +1,1 @@
+"""Networks and features that say what a sound is."""

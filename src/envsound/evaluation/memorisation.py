@@ -1,0 +1,318 @@
+"""Are generated clips copies of training clips: nearest training neighbours, beside those of held-out real clips.
+
+A model that learnt the distribution makes clips that are about as far from the training clips as new recordings are.
+Copies are nearer. Distances are taken between log-mel spectra, which shifts in time and changes of level do not move,
+and in embeddings.
+"""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.spatial.distance import cdist
+from scipy.stats import mannwhitneyu
+from tqdm.auto import tqdm
+
+from envsound.base.errors import InputError
+from envsound.base.files import write_wav
+from envsound.evaluation.listeners.network import mel_spectra, window_samples
+from envsound.evaluation.sides import Source
+from envsound.evaluation.spaces.embeddings import Embedded, Embedding, NotRun, SourceClips, embed_clips
+from envsound.metrics.tests import capitalised, holm
+from envsound.report.players import player
+
+LOG_MEL = "log-mel"  # the name of the space that is no embedding
+N_MELS = 32
+FRAME_SECONDS = 0.04  # s; frames are averaged to about this length
+RANGE_DB = 60.0  # dB below the loudest point of a clip; quieter ones count as equally quiet
+NEIGHBOURS = 50  # training clips whose mean distance is the scale of the relative distance
+BLOCK = 256  # training clips compared at once
+ALPHA = 0.01
+COPIED, THROUGH_CODEC = "copied", "copied_codec"  # the controls: training clips as they are, and through the codec
+N_COPIES = 100  # training clips that are the controls, where there are as many
+NEIGHBOUR_COLUMNS = ["side", "space", "clip", "category", "nearest", "nearest_category", "distance", "relative"]
+MEMORISATION_COLUMNS = [
+    "side", "space", "n", "n_held_out", "distance", "distance_held_out", "relative", "relative_held_out",
+    "nearer", "p_nearer", "n_nearest", "n_nearest_expected", "n_distinct", "p_nearest", "p_holm", "copies_found",
+    "note",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """neighbours: a row for each clip, side and space (NEIGHBOUR_COLUMNS); table: see `memorisation_table`."""
+
+    neighbours: pd.DataFrame
+    table: pd.DataFrame
+
+
+def level_map(clip: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Return mel levels of a clip in dB above its floor, float64 [32, n_frames], 0 to 60, loudest point 60.
+
+    Powers are averaged over frames of about 40 ms. The floor is 60 dB below the loudest point, so that a change of
+    level changes nothing; digital silence is 0 throughout. Raises InputError as `listener.mel_spectra` does.
+    """
+    (spectrum,) = mel_spectra([clip], sample_rate, N_MELS)
+    power = spectrum.numpy().astype(np.float64) ** 2
+    group = max(1, round(FRAME_SECONDS * sample_rate / (window_samples(sample_rate) // 4)))
+    starts = np.arange(0, power.shape[1], group)
+    power = np.add.reduceat(power, starts, axis=1) / np.diff([*starts, power.shape[1]])
+    if not np.any(clip):
+        return np.zeros_like(power)
+    return (10 * np.log10(power / power.max() + 1e-30) + RANGE_DB).clip(min=0)
+
+
+def level_distances(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndarray:
+    """Return how far each level map of a is from each of b, float64 [n_a, n_b], in dB.
+
+    The root mean square difference over bands and frames at the shift in time that makes it smallest. Shifts go round
+    a common length, that of the longest map; what a shorter one lacks counts as silence. a, b: [32, n_frames] each.
+    """
+    n_frames = max(one.shape[1] for one in [*a, *b])
+    a, b = (np.stack([np.pad(one, ((0, 0), (0, n_frames - one.shape[1]))) for one in maps]) for maps in (a, b))
+    energies = [np.sum(maps**2, axis=(1, 2)) for maps in (a, b)]
+    spectra = np.fft.rfft(a, axis=2).conj()
+    closest = np.empty((len(a), len(b)))
+    for start in tqdm(range(0, len(b), BLOCK), desc=LOG_MEL, unit="block", leave=False):
+        others = np.fft.rfft(b[start : start + BLOCK], axis=2)
+        for row, one in enumerate(spectra):
+            likeness = np.fft.irfft(np.einsum("bf,nbf->nf", one, others), n_frames, axis=1).max(axis=1)
+            closest[row, start : start + BLOCK] = likeness
+    squares = energies[0][:, None] + energies[1] - 2 * closest
+    tiny = 1e-12 * (energies[0][:, None] + energies[1])  # rounding errors of equal maps
+    return np.sqrt(np.where(squares > tiny, squares, 0) / (N_MELS * n_frames))
+
+
+def neighbour_table(
+    distances: np.ndarray, clips: pd.DataFrame, training: pd.DataFrame, side: str, space: str
+) -> pd.DataFrame:
+    """Return the nearest training clip of each clip: NEIGHBOUR_COLUMNS.
+
+    distances: [n_clips, n_training]; clips, training: their columns clip and category. relative: the distance over the
+    mean distance to the 50 nearest training clips, after Carlini et al. (2023), who so tell a copy, near to one clip
+    alone, from a plain sound that is near to many; 0 for a copy, near 1 where no neighbour stands out.
+    Raises InputError for fewer than two training clips.
+    """
+    if distances.shape[1] < 2:
+        raise InputError(f"training: {distances.shape[1]} clips; expected at least two to compare with")
+    best, n = distances.argmin(axis=1), min(NEIGHBOURS, distances.shape[1])
+    nearest = distances[np.arange(len(distances)), best]
+    around = np.partition(distances, n - 1, axis=1)[:, :n].mean(axis=1)
+    return pd.DataFrame({
+        "side": side,
+        "space": space,
+        "clip": clips["clip"].to_numpy(),
+        "category": clips["category"].to_numpy(),
+        "nearest": training["clip"].to_numpy()[best],
+        "nearest_category": training["category"].to_numpy()[best],
+        "distance": nearest,
+        "relative": np.divide(nearest, around, out=np.zeros_like(nearest), where=around > 0),
+    })[NEIGHBOUR_COLUMNS]  # fmt: skip
+
+
+def measure_memorisation(
+    sides: Mapping[str, Sequence[Source]],
+    training: Sequence[Source],
+    embeddings: Sequence[Embedding | NotRun],
+    sample_rate: int,
+    held_out: str = "real",
+    n_copies: int = N_COPIES,
+    seed: int = 0,
+) -> Memorisation:
+    """Find the nearest training clip of every clip of every side, in log-mel and in each embedding, and judge.
+
+    sides: clips by the name of their side, among them the held-out real ones; a side COPIED of `n_copies` training
+    clips is added (0: none) and must be found out (see `check_control`). All are read at `sample_rate` Hz. An embedding
+    that is not run here has one row in the table. Raises InputError when a held-out clip is a training clip, too.
+    """
+    if held_out not in sides:
+        raise InputError(f"held_out={held_out!r}: expected one of the sides {', '.join(sides)}")
+    leaked = sorted({source.name for source in sides[held_out]} & {source.name for source in training})
+    if leaked:
+        raise InputError(f"{held_out}: {leaked[0]} is a training clip, too; expected clips of other folds")
+    if n_copies:
+        sides = {**sides, COPIED: copied_clips(training, n_copies, seed)}
+    tables = [_log_mel_neighbours(sides, training, sample_rate)]
+    for embedding in embeddings:
+        if not isinstance(embedding, NotRun):
+            tables.append(_embedded_neighbours(sides, training, embedding, sample_rate))
+    neighbours = pd.concat(tables, ignore_index=True)
+    table = memorisation_table(neighbours, held_out)
+    missing = [embedding for embedding in embeddings if isinstance(embedding, NotRun)]
+    rows = [{"side": "", "space": one.name, "note": f"not run here: {one.reason}"} for one in missing]
+    rows = table.to_dict("records") + rows
+    return Memorisation(neighbours, pd.DataFrame(rows, columns=MEMORISATION_COLUMNS))
+
+
+def memorisation_table(neighbours: pd.DataFrame, held_out: str = "real", alpha: float = ALPHA) -> pd.DataFrame:
+    """Compare each side's nearest training neighbours with those of held-out real clips: MEMORISATION_COLUMNS.
+
+    A row for each side and space. distance and relative are medians (`_held_out`: of the held-out clips). Two one-sided
+    tests, on the relative distance: p_nearer, of Mann and Whitney, asks whether the side is nearer as a whole, after
+    Meehan et al. (2020), with `nearer` the chance that one of its clips is nearer than a held-out one (0.5 when alike);
+    p_nearest asks whether a few clips are: n_nearest of them are nearer than every held-out clip, and p is how often as
+    many of the nearest fall on one side when both are alike (n_nearest_expected: how many on average); n_distinct says
+    at how many different training clips those n_nearest point. p_holm is the smaller of the two p values, adjusted over
+    all tests of a side (Holm); copies_found says that it is below `alpha`.
+    Few held-out clips or few copies leave copies unseen. Raises InputError without held-out clips.
+    """
+    if not (neighbours["side"] == held_out).any():
+        raise InputError(f"held_out={held_out!r}: the neighbours hold only {', '.join(neighbours['side'].unique())}")
+    rows: list[dict[str, Any]] = []
+    for (side, space), group in neighbours.groupby(["side", "space"], sort=False):
+        if side != held_out:
+            other = neighbours[(neighbours["side"] == held_out) & (neighbours["space"] == space)]
+            rows.append({"side": side, "space": space, "note": ""} | _comparison(group, other))
+    table = pd.DataFrame(rows, columns=MEMORISATION_COLUMNS)
+    for _, family in table.groupby("side"):
+        p_values = family[["p_nearer", "p_nearest"]].to_numpy(dtype=float)
+        table.loc[family.index, "p_holm"] = holm(p_values.ravel()).reshape(-1, 2).min(axis=1)
+    table["copies_found"] = table["p_holm"].astype(float) < alpha
+    return table
+
+
+def check_control(table: pd.DataFrame, control: str = COPIED) -> None:
+    """Raise InputError when the side of copied training clips passed for new in any space: nothing else then counts."""
+    rows = table[table["side"] == control]
+    passed = rows[~rows["copies_found"].astype(bool)]
+    if rows.empty or not passed.empty:
+        spaces = ", ".join(passed["space"]) or "no space at all"
+        raise InputError(f"{control}: copies of training clips were not found out in {spaces}; expected them to be")
+
+
+def copied_clips(training: Sequence[Source], n: int, seed: int = 0) -> list[Source]:
+    """Return `n` training clips, or all when there are fewer, drawn by `seed` and named as copies: the control."""
+    rows = np.random.default_rng(seed).choice(len(training), min(n, len(training)), replace=False)
+    drawn = [training[row] for row in np.sort(rows)]
+    return [Source(f"copy of {one.name}", one.load, one.sample_rate, one.category, one.fold) for one in drawn]
+
+
+def closest_pairs(neighbours: pd.DataFrame, side: str = "generated", n: int = 10) -> pd.DataFrame:
+    """Return the `n` clips of a side that are nearest to a training clip, in each space, the nearest first.
+
+    They are ranked by the relative distance, as the verdict is. Columns: rank (1, 2, ..) and NEIGHBOUR_COLUMNS.
+    """
+    rows = neighbours[neighbours["side"] == side].sort_values("relative", kind="stable").groupby("space", sort=False)
+    rows = rows.head(n).sort_values(["space", "relative"], kind="stable").reset_index(drop=True)
+    rows.insert(0, "rank", rows.groupby("space").cumcount() + 1)
+    return rows
+
+
+def write_pairs(
+    pairs: pd.DataFrame, clips: Sequence[Source], training: Sequence[Source], folder: str | Path, sample_rate: int
+) -> pd.DataFrame:
+    """Write both clips of each of `closest_pairs` as 16-bit wav files at `sample_rate` Hz.
+
+    Returns the pairs with the columns clip_file and nearest_file, names in `folder`.
+    """
+    sources = [{source.name: source for source in part} for part in (clips, training)]
+    files: dict[str, list[str]] = {"clip": [], "nearest": []}
+    for row in pairs.to_dict("records"):
+        for (column, names), known in zip(files.items(), sources, strict=True):
+            name = f"{row['space']}_{row['rank']:02d}_{column}.wav".replace(" ", "_").replace(",", "")
+            write_wav(Path(folder) / name, SourceClips([known[row[column]]], sample_rate)[0], sample_rate)
+            names.append(name)
+    return pairs.assign(**{f"{column}_file": names for column, names in files.items()})
+
+
+def pair_players(pairs: pd.DataFrame, folder: str | Path, relative_to: str | Path = "notebooks") -> str:
+    """Return an HTML table of linked players for the pairs of `write_pairs`, for a page in the folder `relative_to`."""
+    if pairs.empty:
+        return "<p>There is no pair to hear.</p>"
+    head = "".join(f"<th>{words}</th>" for words in ("space", "rank", "clip", "nearest training clip", "distance"))
+    rows = []
+    for row in pairs.to_dict("records"):
+        sounds = [
+            player(Path(folder) / row[f"{column}_file"], f"{row[category] or row[column]}", relative_to)
+            for column, category in (("clip", "category"), ("nearest", "nearest_category"))
+        ]
+        cells = [html.escape(str(row["space"])), int(row["rank"]), *sounds, f"{row['distance']:.3g}"]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return f'<table class="sounds"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def findings_memorisation(table: pd.DataFrame, side: str = "generated", control: str = COPIED) -> str:
+    """Return Markdown sentences on a table of `memorisation_table`: the side's verdict, and that on the control."""
+    rows, copies = (table[table["side"] == name] for name in (side, control))
+    if rows.empty:
+        return f"No {side} clip was compared with the training clips."
+    found = list(rows.loc[rows["copies_found"].astype(bool), "space"])
+    first = rows.iloc[0]
+    text = f"{capitalised(side)} clips (n = {first['n']:.0f}, {first['n_held_out']:.0f} held-out ones beside them) "
+    text += (
+        f"are **nearer to training clips than new recordings are** in {', '.join(found)}."
+        if found
+        else ("are **not found nearer to training clips than new recordings are**.")
+    )
+    unseen = list(copies.loc[~copies["copies_found"].astype(bool), "space"])
+    if copies.empty or unseen:
+        where = f" in {', '.join(unseen)}" if unseen else ""
+        return (
+            f"{text} Beware: the control of copied training clips was not found out{where}, so this says nothing there."
+        )
+    return f"{text} The control of copied training clips was found out in every space."
+
+
+def p_of_nearest(k: int, n: int, m: int) -> float:
+    """Return how often the k smallest of n + m exchangeable values all come from the n: C(n, k) / C(n + m, k)."""
+    return float(np.prod([(n - i) / (n + m - i) for i in range(k)])) if k else 1.0
+
+
+def _comparison(clips: pd.DataFrame, held_out: pd.DataFrame) -> dict[str, Any]:
+    a, b = clips["relative"].to_numpy(), held_out["relative"].to_numpy()
+    test = mannwhitneyu(a, b, alternative="less")
+    is_nearest = a < b.min()
+    n_nearest = int(is_nearest.sum())
+    return {
+        "n": len(a),
+        "n_held_out": len(b),
+        "distance": clips["distance"].median(),
+        "distance_held_out": held_out["distance"].median(),
+        "relative": float(np.median(a)),
+        "relative_held_out": float(np.median(b)),
+        "nearer": 1 - float(test.statistic) / (len(a) * len(b)),
+        "p_nearer": float(test.pvalue),
+        "n_nearest": n_nearest,
+        "n_nearest_expected": len(a) / (len(b) + 1),
+        "n_distinct": int(clips.loc[is_nearest, "nearest"].nunique()),
+        "p_nearest": p_of_nearest(n_nearest, len(a), len(b)),
+    }
+
+
+def _log_mel_neighbours(
+    sides: Mapping[str, Sequence[Source]], training: Sequence[Source], sample_rate: int
+) -> pd.DataFrame:
+    known, rows = _level_maps(training, sample_rate, "training"), []
+    for side, sources in sides.items():
+        maps = _level_maps(sources, sample_rate, side)
+        rows.append(neighbour_table(level_distances(maps[0], known[0]), maps[1], known[1], side, LOG_MEL))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _embedded_neighbours(
+    sides: Mapping[str, Sequence[Source]], training: Sequence[Source], embedding: Embedding, sample_rate: int
+) -> pd.DataFrame:
+    known, rows = embed_clips(training, embedding, sample_rate, "training"), []
+    for side, sources in sides.items():
+        points: Embedded = embed_clips(sources, embedding, sample_rate, side)
+        distances = cdist(points.vectors, known.vectors)
+        rows.append(neighbour_table(distances, points.clips, known.clips, side, embedding.name))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _level_maps(sources: Sequence[Source], sample_rate: int, side: str) -> tuple[list[np.ndarray], pd.DataFrame]:
+    """Return the level map of each clip that can be read, and the columns clip and category of those."""
+    clips, maps, rows = SourceClips(sources, sample_rate), [], []
+    for place, source in enumerate(tqdm(clips.sources, desc=f"{LOG_MEL}: {side}", unit="clip", leave=False)):
+        try:
+            maps.append(level_map(clips[place], sample_rate))
+        except InputError:
+            continue  # named by `embed_clips` and by the metrics of the same side
+        rows.append((source.name, source.category))
+    if not rows:
+        raise InputError(f"{side}: no clip can be read; expected at least one")
+    return maps, pd.DataFrame(rows, columns=["clip", "category"])

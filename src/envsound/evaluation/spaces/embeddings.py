@@ -1,0 +1,246 @@
+"""Clips as points: embeddings behind one interface, one learnt by the study on real clips and one not learnt at all.
+
+Distances (`envsound.evaluation.spaces.distances`) and nearest neighbours (`envsound.evaluation.memorisation`)
+are taken between these points. Networks trained elsewhere are in `envsound.evaluation.spaces.pretrained`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import soxr
+import torch
+from scipy.signal.windows import hann
+from sklearn.decomposition import PCA
+from tqdm.auto import tqdm
+
+from envsound.base.errors import InputError
+from envsound.base.files import sha256_bytes
+from envsound.evaluation.listeners.network import LOG_FLOOR, Listener, mel_spectra, window_samples
+from envsound.evaluation.sides import Source
+
+BATCH_SIZE = 32  # clips in memory at once
+MODULATION_EDGES_HZ = (0.5, 1, 2, 4, 8, 16)
+N_MODULATED = 8  # groups of mel bands whose modulation is measured
+MODULATION_PADDED_S = 4.0  # so that even a short clip has points in the lowest band of modulation
+MAX_COMPONENTS = 32
+CLIPS_PER_COMPONENT = 10  # reference clips for each principal component that is kept
+CLIP_COLUMNS = ["clip", "category", "fold"]
+
+
+class Embedding(Protocol):
+    """What turns clips into points.
+
+    `content_hash` identifies what was learnt, so that a network that chose a model is not asked to judge it;
+    `sample_rate` is the rate in Hz that clips must have, 0 for any.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def content_hash(self) -> str: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Return a point for each clip, float [n_clips, dim]; clips are float [n_samples] at `sample_rate` Hz."""
+        ...
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """An embedding that cannot be computed here, and why; tables keep a row for it."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The points of one side of a comparison.
+
+    vectors: float64 [n_clips, dim]; clips: a row for each of them (CLIP_COLUMNS; category "" and fold 0 when unknown);
+    problems: why a clip could not be read, by its name: such clips have no point.
+    """
+
+    vectors: np.ndarray
+    clips: pd.DataFrame
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def of_class(self, category: str) -> np.ndarray:
+        """Return the points of one category, float64 [n, dim]; "" means all."""
+        return self.vectors[(self.clips["category"] == category).to_numpy()] if category else self.vectors
+
+
+@dataclass(frozen=True)
+class ListenerEmbedding:
+    """The activations before the class scores of a network trained by the study on real clips (`Listener.embed`)."""
+
+    listener: Listener
+    name: str = "listener"
+
+    @property
+    def content_hash(self) -> str:
+        return self.listener.content_hash
+
+    @property
+    def sample_rate(self) -> int:
+        return self.listener.sample_rate
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.listener.network.parameters()).device
+
+    def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Return activations, float32 [n_clips, embedding_dim]. Raises InputError for another sample rate."""
+        return self.listener.embed(clips, sample_rate)
+
+
+@dataclass(frozen=True)
+class StatisticsEmbedding:
+    """Statistics of the log-mel spectrum; nothing in it is learnt. See `spectrum_statistics`."""
+
+    n_mels: int = 64
+    name: str = "statistics"
+    sample_rate: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_mels < N_MODULATED or self.n_mels % N_MODULATED:
+            raise InputError(f"n_mels={self.n_mels}: expected a multiple of {N_MODULATED}")
+
+    @property
+    def content_hash(self) -> str:
+        return sha256_bytes(f"{self.name} {self.n_mels}".encode())
+
+    def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Return `spectrum_statistics` of each clip, float64 [n_clips, 2 n_mels + 40], at any rate that it allows."""
+        return np.stack([spectrum_statistics(clip, sample_rate, self.n_mels) for clip in clips])
+
+
+class Reduced:
+    """An embedding projected on principal components of reference clips, its dimensions standardised if asked for.
+
+    A covariance of many dimensions cannot be estimated from few clips, so no more components are kept than a tenth of
+    the reference clips, and at least two. What no reference clip does differently from the others is lost; fit on
+    clips that are on neither side of the comparison, such as the real clips of the training folds.
+
+    Standardise what has units of several kinds, not a network's activations: one that hardly ever stirs over the
+    reference clips would count as much as any other, and drown them all where it stirs for a new clip.
+    """
+
+    def __init__(
+        self,
+        embedding: Embedding,
+        reference: np.ndarray,
+        max_components: int = MAX_COMPONENTS,
+        standardised: bool = True,
+    ):
+        """reference: points of `embedding`, [n_clips, dim], at least 3; max_components: 1 or more (InputError)."""
+        n_clips, dim = reference.shape
+        if n_clips < 3 or max_components < 1:
+            raise InputError(f"{n_clips} reference clips, max_components={max_components}: expected at least 3 and 1")
+        self.embedding, self.sample_rate, self.content_hash = embedding, embedding.sample_rate, embedding.content_hash
+        self.n_components = min(max_components, dim, n_clips - 1, max(2, n_clips // CLIPS_PER_COMPONENT))
+        self.name = f"{embedding.name}, {self.n_components} components"
+        self.mean, spread = reference.mean(axis=0), reference.std(axis=0)
+        varies = spread > 1e-9 * np.abs(self.mean).max()  # constants become 0
+        self.scale = np.where(varies, spread if standardised else 1.0, np.inf)
+        self.pca = PCA(self.n_components, svd_solver="full").fit((reference - self.mean) / self.scale)
+
+    def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Return the components of each clip, float64 [n_clips, n_components], the one of largest variance first."""
+        return self.pca.transform((self.embedding.embed(clips, sample_rate) - self.mean) / self.scale)
+
+
+class SourceClips(Sequence[np.ndarray]):
+    """The clips of one side, each read when it is asked for and checked: never all in memory at once.
+
+    They are read at `sample_rate` Hz, the rate that both sides of a comparison share, and then brought to `heard_at`
+    Hz (0: not), so that no side keeps frequencies that another cannot have.
+    """
+
+    def __init__(self, sources: Sequence[Source], sample_rate: int, heard_at: int = 0):
+        if sample_rate < 1 or heard_at < 0:
+            raise InputError(f"sample_rate={sample_rate}, heard_at={heard_at}: expected Hz above 0, and 0 or more")
+        self.sources, self.sample_rate, self.heard_at = list(sources), sample_rate, heard_at or sample_rate
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        """Return one clip, float32 [n_samples]. Raises InputError naming it when it cannot be used."""
+        source = self.sources[place]
+        clip = np.asarray(source.load(self.sample_rate), dtype=np.float32)
+        if self.heard_at != self.sample_rate:
+            clip = soxr.resample(clip, self.sample_rate, self.heard_at, quality="HQ")
+        if clip.ndim != 1 or clip.size == 0 or not np.isfinite(clip).all():
+            raise InputError(f"{source.name}: shape {clip.shape}; expected finite samples [n_samples]")
+        return clip
+
+
+def spectrum_statistics(clip: np.ndarray, sample_rate: int, n_mels: int = 64) -> np.ndarray:
+    """Return mean and sd over time of log-mel levels, and the depth of their modulation, float64 [2 n_mels + 40].
+
+    Levels are natural logarithms of `listener.mel_spectra`. The depth, in nepers, is the root of the mean square that
+    the levels of 8 groups of neighbouring bands have in 5 octaves of modulation, 0.5 to 16 Hz (group by group). A clip
+    of T seconds does not resolve modulations below 1 / T Hz. Raises InputError as `mel_spectra` does.
+    """
+    (spectrum,) = mel_spectra([clip], sample_rate, n_mels)
+    levels = np.log(spectrum.numpy().astype(np.float64) + LOG_FLOOR)  # [n_mels, n_frames]
+    groups = levels.reshape(N_MODULATED, -1, levels.shape[1]).mean(axis=1)
+    frame_rate = sample_rate / (window_samples(sample_rate) // 4)
+    return np.concatenate([levels.mean(axis=1), levels.std(axis=1), modulation_depths(groups, frame_rate).ravel()])
+
+
+def modulation_depths(levels: np.ndarray, frame_rate: float) -> np.ndarray:
+    """Return the root mean square of levels [n_bands, n_frames] in each modulation octave: [n_bands, 5].
+
+    The octaves are those of MODULATION_EDGES_HZ; each band's mean is removed and a Hann window applied, whose loss of
+    energy is made good. frame_rate: frames a second.
+    """
+    window = hann(levels.shape[1], sym=False)
+    wave = (levels - levels.mean(axis=1, keepdims=True)) * window
+    n = max(levels.shape[1], round(MODULATION_PADDED_S * frame_rate))
+    power = 2 * np.abs(np.fft.rfft(wave, n)) ** 2 / (n * np.sum(window**2))
+    octave = np.digitize(np.fft.rfftfreq(n, 1 / frame_rate), MODULATION_EDGES_HZ) - 1
+    octaves = range(len(MODULATION_EDGES_HZ) - 1)
+    return np.sqrt(np.stack([power[:, octave == number].sum(axis=1) for number in octaves], axis=1))
+
+
+def embed_clips(sources: Sequence[Source], embedding: Embedding, sample_rate: int, side: str = "clips") -> Embedded:
+    """Return the points of all clips of a side, read at `sample_rate` Hz (see `SourceClips`), in order.
+
+    A clip that cannot be read is named in `problems` and left out. Raises InputError when none is left.
+    """
+    clips, rows, vectors, problems = SourceClips(sources, sample_rate, embedding.sample_rate), [], [], {}
+    with tqdm(total=len(clips), desc=f"{embedding.name}: {side}", unit="clip", leave=False) as bar:
+        for start in range(0, len(clips), BATCH_SIZE):
+            batch = []
+            for place in range(start, min(start + BATCH_SIZE, len(clips))):
+                source = clips.sources[place]
+                try:
+                    batch.append(clips[place])
+                    rows.append((source.name, source.category, source.fold))
+                except InputError as error:
+                    problems[source.name] = str(error)
+                bar.update()
+            if batch:
+                vectors.append(np.asarray(embedding.embed(batch, clips.heard_at), dtype=np.float64))
+    if not rows:
+        first = next(iter(problems.values()), "there are none")
+        raise InputError(f"{side}: no clip can be read ({first}); expected at least one")
+    return Embedded(np.concatenate(vectors), pd.DataFrame(rows, columns=CLIP_COLUMNS), problems)
+
+
+def check_independent(reporting: Sequence[Embedding | NotRun], selected_by: Sequence[str]) -> None:
+    """Raise InputError when an embedding that reports a result belongs to a network that selected the model.
+
+    selected_by: the `content_hash` of every network that chose an epoch, a setting or a clip.
+    """
+    for embedding in reporting:
+        if not isinstance(embedding, NotRun) and embedding.content_hash in selected_by:
+            raise InputError(f"embedding {embedding.name!r}: selected the model; expected another one to report it")

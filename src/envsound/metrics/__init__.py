@@ -1,0 +1,1 @@
+"""Acoustic metrics, tests and summaries."""

@@ -1,0 +1,225 @@
+"""Acoustic metrics beside the published ones, per clip: level, octave bands, and how a clip evolves in time.
+
+All are taken over the whole clip, its silence included: a codec turns digital silence into near silence, so that to
+cut silence away would treat the two sides of a comparison differently. What silence leaves undefined is NaN.
+"""
+
+from itertools import groupby
+
+import numpy as np
+
+from envsound.base.errors import InputError
+from envsound.base.text import markdown_table
+from envsound.metrics.acoustic import ACOUSTIC, METRICS, Metric, acoustic, checked_clip
+from envsound.metrics.measures import (
+    BANDS,
+    ENVELOPE_HZ,
+    LEAST_MODULATED,
+    MODULATION,
+    SHORTEST_MODULATED_S,
+    SINGLE,
+    Measure,
+    band_shares,
+    crest_db,
+    envelope,
+    envelope_shares,
+    harmonicity,
+    onset_rate,
+    repetition,
+)
+
+OCTAVES_HZ = (63, 125, 250, 500, 1000, 2000, 4000, 8000)  # nominal centres; the exact ones halve down from 1000
+ABOVE = "share_above_5000_hz"
+LOWEST_RATE = 2000  # Hz; four samples in a period of the highest pitch that is looked for
+LOWEST_RATE_ABOVE = 2 * 5000  # Hz; at or below it there is nothing above 5 kHz
+FLUX_FRAME_S = 0.04  # frames follow one another without overlap
+ENVELOPE_EDGE = 10  # samples of the envelope at either end that the low-pass has mixed with silence
+REPETITION_S = (0.1, 2.0)  # lags at which loudness may repeat: steps, ticks, sirens, waves
+
+
+def _from_measure(measure: Measure, formula: str, source: str) -> Metric:
+    return Metric(measure.label, measure.unit, formula, f"{measure.meaning}; {source}")
+
+
+LEVEL: dict[str, Metric] = {
+    "peak_dbfs": Metric("Peak level", "dBFS", r"$20\log_{10}\max\lvert x\rvert$", "0 is full scale"),
+    "crest_db": _from_measure(
+        SINGLE["crest_db"],
+        r"$20\log_{10}(\max\lvert x\rvert\,/\,\mathrm{rms})$",
+        "0 for a square wave, 3.01 for a sine",
+    ),
+}
+SPECTRUM: dict[str, Metric] = {
+    ABOVE: _from_measure(BANDS[ABOVE], r"$\sum_{f>5\,\mathrm{kHz}}P\,/\sum P$", "Welch 1967"),
+} | {
+    f"octave_{hz}_hz": Metric(
+        f"Octave at {hz} Hz", "", r"$\sum_{c/\sqrt2\le f<c\sqrt2}M^2\,/\sum M^2$",
+        "share of the energy in the octave around c; constant removed; bands of IEC 61260-1:2014 with base 2",
+    )
+    for hz in OCTAVES_HZ
+}  # fmt: skip
+TEMPORAL: dict[str, Metric] = {
+    "harmonicity": _from_measure(
+        SINGLE["harmonicity"], r"$\max_k\,r(k)$", "Talkin 1995; tells tones from noise frame by frame"
+    ),
+    "onset_rate_hz": _from_measure(SINGLE["onset_rate_hz"], r"$n_\mathrm{onsets}\,/\,T$", "librosa's onset_detect"),
+    "spectral_flux": Metric(
+        "Spectral flux", "", r"$1-\sum M_t\cdot M_{t-1}\,/\sum\lVert M_t\rVert\lVert M_{t-1}\rVert$",
+        "how much the spectrum changes its shape from one 40 ms to the next; after Tzanetakis and Cook 2002, "
+        "weighted by level; 0 for a steady sound, 0.21 for white noise",
+    ),
+    "envelope_correlation_s": Metric(
+        "Envelope correlation time", "s", r"first $\tau$ where $R(\tau)<1/e$",
+        "how long loudness stays alike; R is the biased autocorrelation of the envelope (Box and Jenkins 1976)",
+    ),
+    "envelope_repetition": Metric(
+        "Envelope repetition", "", r"$\max_{0.1\le\tau\le2\,\mathrm{s}} r(\tau)$",
+        "highest peak of the envelope's normalised cross-correlation with itself; 1 when loudness repeats exactly",
+    ),
+} | {
+    name: _from_measure(measure, r"$\sum_{\mathrm{octave}}\lvert E\rvert^2\,/\sum\lvert E\rvert^2$", "E: spectrum of "
+                        "the envelope")
+    for name, measure in MODULATION.items()
+}  # fmt: skip
+EXTENDED: dict[str, Metric] = LEVEL | SPECTRUM | TEMPORAL
+PER_CLIP: dict[str, Metric] = {name: METRICS[name] for name in ACOUSTIC} | EXTENDED
+GROUPS: dict[str, tuple[str, ...]] = {
+    "published": ACOUSTIC,
+    "level": tuple(LEVEL),
+    "spectrum": tuple(SPECTRUM),
+    "time": tuple(TEMPORAL),
+}
+
+
+def measure(clip: np.ndarray, sample_rate: int) -> dict[str, float]:
+    """Return every metric of PER_CLIP: those of `metrics.acoustic` and of `extended`. Raises InputError as they do."""
+    return acoustic(clip, sample_rate) | extended(clip, sample_rate)
+
+
+def extended(clip: np.ndarray, sample_rate: int) -> dict[str, float]:
+    """Return every metric of EXTENDED for a clip, float [n_samples] in [-1, 1] at `sample_rate` Hz.
+
+    Peak and crest are of the clip as it is; before anything else its mean is removed, as a constant is no sound. NaN:
+    everything for digital silence, all but peak and crest for a constant, an octave that reaches beyond half the rate,
+    the share above 5 kHz at 10 kHz and less, and for clips under 1 s what is taken from the envelope. Raises InputError
+    when the clip is empty, not 1-D or not finite, or the rate not a whole number of at least 2,000.
+    """
+    x = checked_clip(clip)
+    if sample_rate != int(sample_rate) or sample_rate < LOWEST_RATE:
+        raise InputError(f"sample_rate={sample_rate!r}: expected a whole number of Hz, at least {LOWEST_RATE}")
+    found = dict.fromkeys(EXTENDED, float("nan"))
+    if x.any():
+        found |= {"peak_dbfs": float(20 * np.log10(np.abs(x).max())), "crest_db": crest_db(x)}
+    if np.ptp(x) == 0:
+        return found
+    x = x - x.mean()
+    octaves = octave_shares(x, sample_rate)
+    found |= {f"octave_{hz}_hz": share for hz, share in zip(OCTAVES_HZ, octaves.tolist(), strict=True)}
+    if sample_rate > LOWEST_RATE_ABOVE:
+        found[ABOVE] = band_shares(x, sample_rate, sample_rate / 2)[-1]
+    found |= {
+        "harmonicity": harmonicity(x, sample_rate),
+        "onset_rate_hz": onset_rate(x, sample_rate),
+        "spectral_flux": spectral_flux(x, sample_rate),
+    }
+    if x.size < SHORTEST_MODULATED_S * sample_rate:
+        return found
+    slow = envelope(x, sample_rate)
+    return found | {
+        "envelope_correlation_s": envelope_correlation_s(slow),
+        "envelope_repetition": envelope_repetition(slow),
+        **dict(zip(MODULATION, envelope_shares(slow).tolist(), strict=True)),
+    }
+
+
+def octave_shares(x: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Return the share of the energy of x [n_samples] in each octave of OCTAVES_HZ, float [n_octaves].
+
+    By Parseval's theorem from the spectrum of the whole clip. An octave holds c / sqrt(2) <= f < c sqrt(2) with centre
+    c = 1000 * 2^k Hz; what lies outside all of them, below 44 Hz and above 11.3 kHz, is in the sum but in no share, so
+    shares add up to 1 at most. NaN for an octave that reaches beyond half the rate.
+    """
+    power = np.abs(np.fft.rfft(x)) ** 2
+    power[1 : (x.size + 1) // 2] *= 2  # every bin but 0 Hz and half the rate stands for two
+    frequency = np.fft.rfftfreq(x.size, 1 / sample_rate)
+    centres = 1000 * 2.0 ** np.arange(-4, 4)
+    edges = np.append(centres / np.sqrt(2), centres[-1] * np.sqrt(2))
+    inside = np.diff(np.searchsorted(frequency, edges))
+    starts = np.searchsorted(frequency, edges[:-1])
+    sums = np.array([power[start : start + n].sum() for start, n in zip(starts, inside, strict=True)])
+    return np.where(edges[1:] <= sample_rate / 2, sums / power.sum(), np.nan)
+
+
+def spectral_flux(x: np.ndarray, sample_rate: int) -> float:
+    """Return how much the spectrum of x [n_samples] changes its shape over time, in [0, 1].
+
+    1 - sum M_t . M_(t-1) / sum ||M_t|| ||M_(t-1)|| over magnitude spectra of Hann windows of 40 ms one after another,
+    the mean of each removed. Tzanetakis and Cook (2002, section III-A) take the squared distance of the two normalised
+    spectra, which is 2 - 2 cos; here it is half of that, with the product of the two levels as weight, so that what is
+    near silence counts for as little as silence. White noise gives 1 - pi / 4, as its magnitudes are
+    Rayleigh-distributed. NaN for a clip of less than two windows, or silent where two meet.
+    """
+    size = round(FLUX_FRAME_S * sample_rate)
+    n_frames = x.size // size
+    if n_frames < 2:
+        return float("nan")
+    frames = x[: n_frames * size].reshape(n_frames, size)
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    magnitude = np.abs(np.fft.rfft(frames * np.hanning(size + 1)[:-1]))  # [n_frames, n_bins]
+    level = np.linalg.norm(magnitude, axis=1)
+    scale = level[1:] @ level[:-1]
+    if scale == 0:
+        return float("nan")
+    return float(np.clip(1 - np.sum(magnitude[1:] * magnitude[:-1]) / scale, 0, 1))
+
+
+def envelope_correlation_s(slow: np.ndarray) -> float:
+    """Return the lag in s at which the envelope's autocorrelation first falls below 1/e: how long loudness stays alike.
+
+    R(k) = sum e_t e_(t+k) / sum e_t^2 with the mean of e removed, the biased estimate (Box and Jenkins 1976, section
+    2.1.5); between two lags the line between them counts. slow: `clip_measures.envelope` of at least 1 s, float [n] at
+    200 Hz. NaN for a constant envelope.
+    """
+    wave = _wave(slow)
+    if wave is None:
+        return float("nan")
+    correlation = np.fft.irfft(np.abs(np.fft.rfft(wave, 2 * wave.size)) ** 2)[: wave.size]
+    correlation /= correlation[0]
+    level = np.exp(-1)
+    after = int(np.argmax(correlation < level))  # there is one: all lags but 0 add up to -1/2
+    before = correlation[after - 1]
+    return float((after - 1 + (before - level) / (before - correlation[after])) / ENVELOPE_HZ)
+
+
+def envelope_repetition(slow: np.ndarray) -> float:
+    """Return how well the envelope repeats itself after 0.1 to 2 s, at most half the clip, in [0, 1].
+
+    `clip_measures.repetition` of the envelope with its mean removed: 1 for a clock, about 0.1 for noise. slow: as for
+    `envelope_correlation_s`. NaN for a constant envelope.
+    """
+    wave = _wave(slow)
+    if wave is None:
+        return float("nan")
+    first, last = (round(lag * ENVELOPE_HZ) for lag in REPETITION_S)
+    return float(repetition(wave[None], first, min(last, wave.size // 2))[0])
+
+
+def describe_extended() -> str:
+    """Return a Markdown table of EXTENDED: metric, column, unit, formula, and what it is and where it comes from.
+
+    Metrics that differ in their band alone share a row.
+    """
+    rows = []
+    for (formula, note), group in groupby(EXTENDED.items(), key=lambda item: (item[1].formula, item[1].note)):
+        names, metrics = zip(*group, strict=True)
+        ends = (0,) if len(names) == 1 else (0, -1)
+        label = " … ".join(metrics[end].label for end in ends)
+        rows.append([label, " … ".join(f"`{names[end]}`" for end in ends), metrics[0].unit or "1", formula, note])
+    return "\n".join(markdown_table(["metric", "column", "unit", "formula", "what it is"], rows))
+
+
+def _wave(slow: np.ndarray) -> np.ndarray | None:
+    """Return an envelope without its ends and its mean; None when it is constant."""
+    slow = slow[ENVELOPE_EDGE:-ENVELOPE_EDGE]
+    wave = slow - slow.mean()
+    return wave if np.linalg.norm(wave) >= LEAST_MODULATED * np.linalg.norm(slow) else None

@@ -1,0 +1,77 @@
+"""Copies sounds and pictures a page shows into the book, from allowed folders only, and links them
+relatively.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from envsound.report.players import player
+
+AUDIO = {".wav", ".ogg", ".flac", ".mp3"}
+PICTURES = {".png", ".jpg", ".jpeg", ".svg", ".gif"}
+
+
+def slug(text: str) -> str:
+    """Return `text` with everything but letters, digits, dot, dash and underscore replaced; safe as a file
+    name.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"
+
+
+class Assets:
+    """The files a book shows besides its text.
+
+    `book_dir` is the book's source folder; files are taken from inside `allowed` folders and nowhere else.
+    """
+
+    def __init__(self, book_dir: str | Path, allowed: Iterable[str | Path]) -> None:
+        self.book_dir = Path(book_dir)
+        self.allowed = [Path(os.path.abspath(folder)) for folder in allowed if str(folder)]
+        self.copied: dict[Path, Path] = {}
+
+    def clear(self) -> None:
+        """Remove what an earlier build copied."""
+        for name in ("audio", "generated"):
+            shutil.rmtree(self.book_dir / "_static" / name, ignore_errors=True)
+
+    def permits(self, path: str | Path) -> bool:
+        """Say whether `path` is a sound or picture that exists inside an allowed folder (`..` is resolved
+        first).
+        """
+        path = Path(os.path.abspath(path))
+        known = path.suffix.lower() in AUDIO | PICTURES
+        return known and path.is_file() and any(path.is_relative_to(folder) for folder in self.allowed)
+
+    def add(self, path: str | Path, group: str) -> Path | None:
+        """Copy a file into the book's static folder under `group`; None when it is not there or not
+        permitted.
+
+        Two files of one name from different folders stay apart.
+        """
+        if not self.permits(path):
+            return None
+        source = Path(os.path.abspath(path))
+        if source not in self.copied:
+            kind = "audio" if source.suffix.lower() in AUDIO else "generated"
+            mark = hashlib.sha256(str(source.parent).encode()).hexdigest()[:6]
+            target = self.book_dir / "_static" / kind / slug(group) / f"{mark}-{slug(source.name)}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            self.copied[source] = target
+        return self.copied[source]
+
+    def link(self, path: str | Path, group: str, page: str | Path) -> str | None:
+        """Copy a file and return its link relative to the folder of `page` (a file in the book); None as in
+        `add`.
+        """
+        target = self.add(path, group)
+        return None if target is None else Path(os.path.relpath(target, Path(page).parent)).as_posix()
+
+    def player(self, path: str | Path, group: str, page: str | Path, label: str = "") -> str | None:
+        """Copy a sound and return an audio player for `page` that links to it; None as in `add`."""
+        link = self.link(path, group, page)
+        return None if link is None else player(link, label)

@@ -1,0 +1,162 @@
+"""Figures of the extended evaluation: every metric of every system at once, spectra in octaves, and diversity."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from envsound.evaluation.diversity import ALL, MEAN
+from envsound.metrics.extended import GROUPS, OCTAVES_HZ, PER_CLIP
+from envsound.metrics.measures import MODULATION, MODULATION_EDGES_HZ
+from envsound.metrics.tests import ALPHA
+from envsound.report.style import DOTTED, DOUBLE_COLUMN, GREY, LOOKS, empty_figure, new_figure, style
+
+SYSTEM_LOOKS = {  # short words, colour, marker; the four sides as in every other figure
+    "real": ("real", LOOKS["real"].colour, "s"),
+    "real_other": ("floor: other real clips", LOOKS["real_other"].colour, "|"),
+    "codec": ("ceiling: codec", LOOKS["codec"].colour, "D"),
+    "generated": ("model", LOOKS["generated"].colour, "o"),
+    "copy": ("copied clip", "#222222", "x"),
+    "shuffled": ("frames shuffled", "#CC79A7", "^"),
+    "bigram": ("bigram", "#56B4E9", "<"),
+    "unigram": ("unigram", "#8B5FBF", ">"),
+    "noise": ("white noise", "#8C510A", "*"),
+}
+SHOWN_AS_ZERO = 0.01  # standard deviations; distances below it are drawn at the left edge
+CURVES = ("real", "real_other", "codec", "generated", "shuffled", "noise")
+DODGE = 0.06  # between systems that share a category
+
+
+def overview(table: pd.DataFrame, alpha: float = ALPHA) -> Figure:
+    """Draw every metric of every system against real clips, from a table of `effects.effect_table`.
+
+    Left: Cliff's delta as colour and number, in bold where the Kolmogorov-Smirnov test rejects equality at `alpha`
+    after Holm. Right: the Wasserstein distance in standard deviations of the real clips on a logarithmic axis, the
+    model's with its 95% interval.
+    """
+    rows = table[(table["system"] != "real") & (table["note"] == "")].dropna(subset=["cliffs_delta"])
+    names = [name for group in GROUPS.values() for name in group if (rows["metric"] == name).any()]
+    if not names:
+        return empty_figure("no metric is defined on both sides")
+    columns = list(dict.fromkeys(zip(rows["system"], rows["run"], strict=True)))
+    with style():
+        fig = new_figure(DOUBLE_COLUMN, 1.5 + 0.19 * len(names))
+        deltas, distances = fig.subplots(1, 2, sharey=True, width_ratios=(1.35, 1))
+        _delta_matrix(deltas, rows, names, columns, alpha)
+        for place, (system, run) in enumerate(columns):
+            mine = rows[(rows["system"] == system) & (rows["run"] == run)].set_index("metric").reindex(names)
+            first = [other for other, _ in columns].index(system) == place
+            _distances(distances, mine, system, label=SYSTEM_LOOKS[system][0] if first else None)
+        distances.set(xscale="log", xlabel="Wasserstein distance (sd of the real clips)")
+        distances.grid(axis="both")
+        distances.tick_params(axis="y", length=0)
+        for ax in (deltas, distances):
+            for end in _group_ends(names):
+                ax.axhline(end, color="white" if ax is deltas else GREY, lw=2 if ax is deltas else 0.6)
+        fig.legend(*distances.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        return fig
+
+
+def octave_curves(table: pd.DataFrame) -> Figure:
+    """Draw the energy by octave and the envelope's power by octave of modulation: medians with 95% intervals.
+
+    table: as for `overview`; of several runs of the model each has a line.
+    """
+    octaves = [f"octave_{hz}_hz" for hz in OCTAVES_HZ]
+    low, high = (np.array(MODULATION_EDGES_HZ[place]) for place in (slice(None, -1), slice(1, None)))
+    with style():
+        fig = new_figure(DOUBLE_COLUMN, 3.0)
+        energy, modulation = fig.subplots(1, 2)
+        for system in CURVES:
+            for number, (_, rows) in enumerate(table[table["system"] == system].groupby("run", sort=False)):
+                label = SYSTEM_LOOKS[system][0] if number == 0 else None
+                by_metric = rows.set_index("metric")
+                _curve(energy, np.array(OCTAVES_HZ), by_metric.reindex(octaves), system, label)
+                _curve(modulation, np.sqrt(low * high), by_metric.reindex(list(MODULATION)), system, label)
+        energy.set(xlabel="octave at (Hz)", ylabel="share of the energy (%)", title="Spectrum")
+        energy.set_xticks(OCTAVES_HZ, [f"{hz:g}" if hz < 1000 else f"{hz / 1000:g}k" for hz in OCTAVES_HZ])
+        modulation.set(xlabel="modulation (Hz)", ylabel="share of the power (%)", title="Envelope")
+        modulation.set_xticks(MODULATION_EDGES_HZ, [f"{hz:g}" for hz in MODULATION_EDGES_HZ])
+        for ax in (energy, modulation):
+            ax.set_ylim(bottom=0)  # at last: it keeps the top from growing
+        fig.legend(*energy.get_legend_handles_labels(), loc="outside lower center", ncols=len(CURVES))
+        return fig
+
+
+def diversity_dots(table: pd.DataFrame) -> Figure:
+    """Draw how far the clips of each class lie apart, real clips being 1, from `diversity.diversity_table`."""
+    rows = table[(table["system"] != "real") & table["ratio"].notna()]
+    if rows.empty:
+        return empty_figure("no class has two clips on both sides")
+    categories = [name for name in (ALL, MEAN) if (rows["category"] == name).any()]
+    categories += sorted(set(rows["category"]) - {ALL, MEAN})
+    systems = [name for name in SYSTEM_LOOKS if (rows["system"] == name).any()]
+    with style():
+        fig = new_figure(DOUBLE_COLUMN, 1.1 + 0.27 * len(categories))
+        ax = fig.subplots()
+        for place, system in enumerate(systems):
+            words, colour, marker = SYSTEM_LOOKS[system]
+            mine = rows[rows["system"] == system]
+            at = [categories.index(name) + (place - len(systems) / 2) * DODGE for name in mine["category"]]
+            ends = np.abs([mine["ratio"] - mine["ratio_low"], mine["ratio_high"] - mine["ratio"]])
+            ax.errorbar(mine["ratio"], at, xerr=ends, ls="", marker=marker, ms=4, color=colour, lw=0.8, label=words)
+        ax.axvline(1, color=LOOKS["real"].colour, lw=0.8, ls=DOTTED)
+        ax.set_yticks(range(len(categories)), [name.replace("_", " ") for name in categories])
+        ax.set(ylim=(len(categories) - 0.5, -0.5), xlabel="spread between clips, real clips = 1")
+        ax.set_xlim(left=-0.03)
+        ax.grid(axis="x")
+        ax.tick_params(axis="y", length=0)
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        return fig
+
+
+def _delta_matrix(ax: Axes, rows: pd.DataFrame, names: list[str], columns: list[tuple[str, str]], alpha: float) -> None:
+    cells = rows.set_index(["metric", "system", "run"])
+    values = np.full((len(names), len(columns)), np.nan)
+    colours = matplotlib.colormaps["PuOr_r"]
+    for y, name in enumerate(names):
+        for x, key in enumerate(columns):
+            if (name, *key) not in cells.index:
+                continue
+            cell = cells.loc[(name, *key)]
+            values[y, x] = cell["cliffs_delta"]
+            weight = "bold" if cell["p_holm"] < alpha else "normal"
+            ink = "white" if abs(values[y, x]) > 0.7 else "#222222"
+            ax.text(x, y, f"{values[y, x]:+.2f}", ha="center", va="center", fontsize=5.5, weight=weight, color=ink)
+    ax.imshow(values, cmap=colours, vmin=-1, vmax=1, aspect="auto")
+    ax.set_yticks(range(len(names)), [PER_CLIP[name].label for name in names])
+    words = [f"{SYSTEM_LOOKS[system][0]}, {run}" if run else SYSTEM_LOOKS[system][0] for system, run in columns]
+    ax.set_xticks(range(len(columns)), words, rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_title("Cliff's delta: below 0 lower than real, above 0 higher")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def _distances(ax: Axes, rows: pd.DataFrame, system: str, label: str | None) -> None:
+    _, colour, marker = SYSTEM_LOOKS[system]
+    places = np.arange(len(rows))
+    values = rows["wasserstein_in_sd"].clip(lower=SHOWN_AS_ZERO).to_numpy()
+    ax.plot(values, places, ls="", marker=marker, ms=4.5, color=colour, label=label)
+    if system == "generated":
+        scale = (rows["wasserstein_in_sd"] / rows["wasserstein"]).to_numpy()
+        ends = [(rows[f"wasserstein{end}"] * scale).clip(lower=SHOWN_AS_ZERO) for end in ("_low", "_high")]
+        ax.hlines(places, *ends, color=colour, lw=1)
+
+
+def _curve(ax: Axes, places: np.ndarray, rows: pd.DataFrame, system: str, label: str | None) -> None:
+    _, colour, marker = SYSTEM_LOOKS[system]
+    line = LOOKS[system].line if system in LOOKS else DOTTED
+    values, low, high = (100 * rows[f"median{end}"].to_numpy(dtype=float) for end in ("", "_low", "_high"))
+    ax.plot(places, values, color=colour, marker=marker, ms=3.5, ls=line, lw=1.1, label=label)
+    if system in ("real", "generated"):
+        ax.fill_between(places, low, high, color=colour, alpha=0.18, lw=0)
+    ax.set_xscale("log")
+    ax.minorticks_off()
+    ax.grid(axis="y")
+
+
+def _group_ends(names: list[str]) -> list[float]:
+    """Return where a line separates two groups of metrics, in rows."""
+    group = {name: number for number, members in enumerate(GROUPS.values()) for name in members}
+    return [place - 0.5 for place in range(1, len(names)) if group[names[place]] != group[names[place - 1]]]

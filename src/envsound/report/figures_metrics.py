@@ -1,0 +1,183 @@
+"""Figures of the acoustic metrics: distributions, boxplots, and pairs of a real and a generated clip."""
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from scipy import stats
+
+from envsound.metrics.acoustic import METRICS
+from envsound.report.style import DOUBLE_COLUMN, GREY, LOOKS, empty_figure, new_figure, style
+
+SIX = ("snr_db", "zcr", "rms", "spectral_entropy", "spectral_centroid_hz", "spectral_rolloff_hz")
+N_BINS = 24
+
+
+def metric_distributions(metrics: pd.DataFrame) -> Figure:
+    """Draw each acoustic metric's distribution: a histogram of real and generated, below it cumulative
+    shares.
+
+    `metrics` has the columns of metrics.csv; metrics it lacks are left out. The vertical bar in the lower
+    panel is the Kolmogorov-Smirnov distance D between generated and real.
+    """
+    names, sides = _names(metrics), _sides(metrics)
+    if not names:
+        return empty_figure("none of the six metrics was taken")
+    n_columns = min(3, len(names))
+    n_blocks = -(-len(names) // n_columns)
+    with style():
+        fig = new_figure(DOUBLE_COLUMN, 0.4 + 2.55 * n_blocks)
+        axes = fig.subplots(2 * n_blocks, n_columns, squeeze=False, height_ratios=[1.0, 1.5] * n_blocks)
+        for number, name in enumerate(names):
+            block, column = divmod(number, n_columns)
+            upper, lower = axes[2 * block, column], axes[2 * block + 1, column]
+            lower.sharex(upper)
+            _histograms(upper, metrics, name)
+            _cumulative(lower, metrics, name, sides)
+            upper.set_title(METRICS[name].label)
+            lower.set_xlabel(METRICS[name].unit)
+            upper.set_ylabel("density" if column == 0 else "")
+            lower.set_ylabel("share of clips below" if column == 0 else "")
+        _hide_unused(axes, 2 * len(names), n_columns)
+        handles = [Line2D([], [], color=LOOKS[s].colour, ls=LOOKS[s].line, lw=1.6) for s in sides]
+        fig.legend(handles, _labels(metrics, sides), loc="outside upper center", ncols=len(sides), handlelength=2.6)
+        return fig
+
+
+def metric_boxplots(metrics: pd.DataFrame) -> Figure:
+    """Draw a boxplot of each acoustic metric for every side, with the clips as points.
+
+    Boxes span the quartiles, whiskers reach the last clip within 1.5 interquartile ranges.
+    """
+    names, sides = _names(metrics), _sides(metrics)
+    if not names:
+        return empty_figure("none of the six metrics was taken")
+    n_columns = min(3, len(names))
+    n_rows = -(-len(names) // n_columns)
+    with style():
+        fig = new_figure(DOUBLE_COLUMN, 0.4 + 1.75 * n_rows)
+        axes = fig.subplots(n_rows, n_columns, squeeze=False)
+        for ax, name in zip(axes.flat, names, strict=False):
+            _boxes(ax, metrics, name, sides)
+            ax.set(title=METRICS[name].axis_label, xlabel="", ylabel="", xticks=[])
+        for ax in axes.flat[len(names) :]:
+            ax.set_visible(False)
+        handles = [Patch(facecolor=LOOKS[s].colour, alpha=0.6, hatch=LOOKS[s].hatch, edgecolor="white") for s in sides]
+        fig.legend(handles, _labels(metrics, sides), loc="outside upper center", ncols=len(sides), handlelength=1.6)
+        return fig
+
+
+def pairwise_scatter(pairs: pd.DataFrame, published: dict[str, float] | None = None) -> Figure:
+    """Draw pairs of a real and a generated clip: durations, energies, and the two spectral distances.
+
+    `pairs` has the columns of pairs.csv; a dot's area grows with the pairs that coincide. `published` gives
+    the published mean of spectral_convergence and log_spectral_distance, if it is to be marked.
+    """
+    with style():
+        fig = new_figure(DOUBLE_COLUMN, 2.15)
+        durations, energies, convergence, distance = fig.subplots(1, 4)
+        _identity_scatter(durations, pairs["real_duration_s"], pairs["generated_duration_s"])
+        durations.set(title="Duration (s)", xlabel="real", ylabel="generated")
+        _identity_scatter(energies, pairs["real_energy"], pairs["generated_energy"], log=True)
+        energies.set(title="Energy Σx²", xlabel="real", ylabel="generated")
+        for ax, name in ((convergence, "spectral_convergence"), (distance, "log_spectral_distance")):
+            _pair_histogram(ax, pairs[name].dropna(), (published or {}).get(name))
+            ax.set(title=METRICS[name].label, xlabel=METRICS[name].unit or "ratio")
+        convergence.set_ylabel("pairs")
+        return fig
+
+
+def _names(metrics: pd.DataFrame) -> list[str]:
+    return [name for name in SIX if name in metrics.columns and metrics[name].notna().any()]
+
+
+def _sides(metrics: pd.DataFrame) -> list[str]:
+    return [side for side in LOOKS if (metrics["side"] == side).any()]
+
+
+def _labels(metrics: pd.DataFrame, sides: list[str]) -> list[str]:
+    return [f"{LOOKS[side].label} (n = {int((metrics['side'] == side).sum())})" for side in sides]
+
+
+def _values(metrics: pd.DataFrame, name: str, side: str) -> np.ndarray:
+    return metrics.loc[metrics["side"] == side, name].dropna().to_numpy(dtype=float)
+
+
+def _histograms(ax: Axes, metrics: pd.DataFrame, name: str) -> None:
+    both = metrics.loc[metrics["side"].isin(["real", "generated"]), name].dropna()
+    edges = np.histogram_bin_edges(both, bins=N_BINS)
+    real, generated = (_values(metrics, name, side) for side in ("real", "generated"))
+    ax.hist(real, bins=edges, density=True, color=LOOKS["real"].colour, alpha=0.35)
+    ax.hist(generated, bins=edges, density=True, histtype="step", color=LOOKS["generated"].colour, lw=1.2)
+    ax.tick_params(labelbottom=False, labelleft=False, left=False)
+    ax.spines["left"].set_visible(False)
+
+
+def _cumulative(ax: Axes, metrics: pd.DataFrame, name: str, sides: list[str]) -> None:
+    for side in reversed(sides):
+        values, look = _values(metrics, name, side), LOOKS[side]
+        seaborn.ecdfplot(x=values, ax=ax, color=look.colour, ls=look.line, lw=1.5 if side != "real_other" else 1.2)
+    real, generated = _values(metrics, name, "real"), _values(metrics, name, "generated")
+    ax.set(ylim=(0, 1.02), ylabel="", yticks=[0, 0.5, 1])
+    if min(real.size, generated.size) == 0:
+        return
+    test = stats.ks_2samp(generated, real, method="asymp")
+    at = test.statistic_location
+    share = [np.mean(values <= at) for values in (real, generated)]
+    ax.plot([at, at], share, color="#222222", lw=0.9, marker="_", ms=5)
+    ax.annotate(f"D = {test.statistic:.2f}", (0.97, 0.06), xycoords="axes fraction", ha="right", fontsize=7.5)
+
+
+def _boxes(ax: Axes, metrics: pd.DataFrame, name: str, sides: list[str]) -> None:
+    palette = {side: LOOKS[side].colour for side in sides}
+    look = {"data": metrics, "x": "side", "y": name, "order": sides, "hue": "side", "hue_order": sides,
+            "palette": palette, "ax": ax, "legend": False}  # fmt: skip
+    seaborn.boxplot(**look, width=0.62, showfliers=False, linewidth=0.8, boxprops={"alpha": 0.6},
+                    medianprops={"color": "#111111", "linewidth": 1.4})  # fmt: skip
+    for patch, side in zip(ax.patches, sides, strict=False):
+        patch.set_hatch(LOOKS[side].hatch)
+    jitter = np.random.default_rng(0)
+    for place, side in enumerate(sides):
+        values = _values(metrics, name, side)
+        offsets = jitter.uniform(-0.2, 0.2, values.size)
+        ax.plot(place + offsets, values, ls="", marker="o", ms=1.6, mec="none", color="#222222", alpha=0.35)
+
+
+def _identity_scatter(ax: Axes, real: pd.Series, generated: pd.Series, log: bool = False) -> None:
+    points = pd.DataFrame({"x": real.to_numpy(), "y": generated.to_numpy()})
+    points = points[(points > 0).all(axis=1)] if log else points
+    grouped = points.value_counts().reset_index()
+    area = 9 * np.sqrt(grouped["count"])
+    ax.scatter(grouped["x"], grouped["y"], s=area, color=LOOKS["generated"].colour, alpha=0.6, lw=0)
+    low, high = points.to_numpy().min(initial=np.inf), points.to_numpy().max(initial=-np.inf)
+    if low <= high:
+        low, high = (low / 2, high * 2) if log else (min(low, 0), 1.1 * high)
+        ax.plot([low, high], [low, high], color=GREY, lw=0.8, ls=(0, (1, 1.5)), zorder=0)
+    if log and len(points):
+        ax.set(xscale="log", yscale="log")
+    ax.set_box_aspect(1)
+    crowd = grouped["count"].max() if len(grouped) else 0
+    if crowd > len(points) / 2:
+        ax.annotate(f"{crowd} of {len(points)} pairs", (0.05, 0.95), xycoords="axes fraction", va="top", fontsize=7)
+
+
+def _pair_histogram(ax: Axes, values: pd.Series, published: float | None) -> None:
+    ax.hist(values, bins=16, color=LOOKS["generated"].colour, alpha=0.6)
+    marks = [("mean", values.mean(), "-")] if len(values) else []
+    marks += [("published", published, (0, (1, 1.2)))] if published else []
+    for label, value, line in marks:
+        ax.axvline(value, ymax=0.7, color="#222222", ls=line, lw=1.1, label=f"{label} {value:.2f}")
+    ax.set_ylim(0, 1.4 * ax.get_ylim()[1])
+    ax.set_box_aspect(1)
+    if marks:
+        ax.legend(loc="upper right", handlelength=1.4, borderaxespad=0.1, labelspacing=0.2)
+
+
+def _hide_unused(axes: np.ndarray, n_used: int, n_columns: int) -> None:
+    for number in range(n_used // 2, axes.size // 2):
+        block, column = divmod(number, n_columns)
+        axes[2 * block, column].set_visible(False)
+        axes[2 * block + 1, column].set_visible(False)

@@ -1,0 +1,132 @@
+"""What the Snakefile asks: where a run lives, what its notebooks are given, and when a step is out of date.
+
+A step is out of date when the code of its notebook, a module the notebook uses, a parameter, the recordings
+or the codec's weights change. File times, saved outputs, comments and layout of modules do not count.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from envsound.base.errors import InputError
+from envsound.run.identity import digest
+from envsound.run.presets import load_preset, nearest, parameters_for
+
+RUNS = Path("data/runs")
+OVERRIDES = ("data_dir", "codec_weights", "codec_weights_sha256", "device")  # about the machine, not about the study
+CODEC_FOLDER = Path("data/codec")
+CLASSIFIER_FOLDER = Path("data/classifier")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run: one preset on every pair of fold and seed."""
+
+    preset: str
+    folds: list[int]
+    seeds: list[int]
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def run_dirs(self) -> list[str]:
+        """Return the folder of each run, folds outermost."""
+        return [run_dir(self.preset, fold, seed) for fold in self.folds for seed in self.seeds]
+
+
+def read_request(config: dict[str, Any]) -> Request:
+    """Return the request in Snakemake's `--config` values.
+
+    Known keys: preset, fold or folds, seed or seeds, and those of OVERRIDES.
+    Raises InputError for an unknown key, preset or value.
+    """
+    known = ("preset", "fold", "folds", "seed", "seeds", *OVERRIDES)
+    for key in config:
+        if key not in known:
+            raise InputError(f"--config {key}: unknown; expected {nearest(key, known)}")
+    preset = str(config.get("preset", "demo"))
+    values = load_preset(preset)
+    overrides = {key: str(config[key]) for key in OVERRIDES if config.get(key) not in (None, "")}
+    for key in ("data_dir", "codec_weights"):
+        if key in overrides:
+            overrides[key] = str(Path(overrides[key]).expanduser())
+    if "data_dir" in overrides and values["dataset"] == "synthetic":
+        raise InputError(
+            f"preset {preset!r}: makes its own synthetic recordings and reads no data folder; "
+            "expected a preset for recordings, such as esc10"
+        )
+    return Request(preset, _integers(config, "fold", 1), _integers(config, "seed", 0), overrides)
+
+
+def run_dir(preset: str, fold: int | str, seed: int | str) -> str:
+    """Return the folder of one run, such as data/runs/demo/fold1_seed0."""
+    return (RUNS / preset / f"fold{fold}_seed{seed}").as_posix()
+
+
+def values_of(preset: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return a preset's parameters with the overrides in place."""
+    return load_preset(preset) | overrides
+
+
+def papermill_parameters(
+    notebook: str | Path, preset: str, fold: int | str, seed: int | str, overrides: dict[str, Any]
+) -> str:
+    """Return what a notebook is given, as one line for `papermill -y`.
+
+    Written as YAML in flow style, not as JSON: papermill reads YAML, which takes JSON's `1e-05` for text.
+    """
+    wiring = {"run_dir": run_dir(preset, fold, seed), "preset": preset, "fold": int(fold), "seed": int(seed)}
+    given = parameters_for(notebook, values_of(preset, overrides), **wiring)
+    return yaml.safe_dump(given, default_flow_style=True, sort_keys=False, width=2**31).strip()
+
+
+def recordings_table(values: dict[str, Any]) -> list[str]:
+    """Return the csv that describes the recordings, as a list of one, or of none when no folder is given.
+
+    Raises InputError when the folder has no such csv.
+    """
+    if not values["data_dir"]:
+        return []
+    table = Path(values["data_dir"], values["csv_name"])
+    if not table.is_file():
+        raise InputError(f"{table}: no such file; expected a data_dir that holds {values['csv_name']}")
+    return [table.as_posix()]
+
+
+def recordings_fingerprint(values: dict[str, Any]) -> str:
+    """Return a hash of the recordings' csv and of the names and sizes of the files in audio/ beside it."""
+    tables = recordings_table(values)
+    audio = sorted(Path(values["data_dir"], "audio").glob("*")) if tables else []
+    listing = [f"{path.name} {path.stat().st_size}" for path in audio]
+    return digest([*(Path(table).read_text(encoding="utf-8") for table in tables), *listing])
+
+
+def codec_fingerprint(values: dict[str, Any]) -> str:
+    """Return a hash of the codec's weights where they are a file of this repository or one the user names."""
+    if values["codec"] == "bundled":
+        files = sorted(CODEC_FOLDER.glob("*.safetensors"))
+    else:
+        named = (values["codec"], values["codec_weights"])
+        files = [Path(name) for name in named if name and Path(name).is_file()]
+    return digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
+
+
+def book_sources(folder: str | Path = "book", published: str | Path = "data/published") -> list[str]:
+    """Return the files the book is made of besides executed notebooks: pages, settings, presets, results."""
+    made = ("_build", "executed", "_static/audio", "_static/generated")
+    made_there = tuple(f"{Path(folder, part).as_posix()}/" for part in made)
+    sources = (Path(folder), Path(published), CODEC_FOLDER, CLASSIFIER_FOLDER, Path("notebooks/presets"))
+    paths = (Path("_config.yml"), *(path for source in sources for path in source.rglob("*")))
+    files = [path.as_posix() for path in paths if path.is_file() and not path.name.startswith(".")]
+    return sorted(file for file in files if not file.startswith(made_there) and "__pycache__" not in file)
+
+
+def _integers(config: dict[str, Any], name: str, default: int) -> list[int]:
+    """Return the integers given as `name` (one) or `name`s (a list), without repeats."""
+    value = config.get(f"{name}s", config.get(name, default))
+    found = value if isinstance(value, list) else [value]
+    for item in found:
+        if not str(item).isdecimal():  # Snakemake passes the elements of a list as text
+            raise InputError(f"--config {name}: {item!r}; expected an integer from 0 up, or a list of them")
+    return list(dict.fromkeys(int(item) for item in found))

@@ -1,0 +1,138 @@
+"""Presets: named sets of parameters. `paper.yml` holds every key, every other file only what differs."""
+
+import ast
+import difflib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from envsound.base.errors import InputError
+
+FOLDER = Path("notebooks/presets")
+BASE = "paper"
+WIRING = ("run_dir", "preset", "fold", "seed")  # given by the pipeline, never by a preset
+
+
+def load_preset(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
+    """Return every parameter of the preset `name`, flat, in the order of paper.yml.
+
+    A preset's own values replace those of its parent, named by the key `base` (default: paper).
+    Raises InputError for an unknown preset, an unknown key or a value of the wrong type.
+    """
+    folder = Path(folder)
+    values = dict(_read(folder / f"{BASE}.yml"))
+    for path, changes in _lineage(name, folder):
+        for key, value in changes.items():
+            if key not in values:
+                raise InputError(f"{path}: unknown key {key!r}; expected {nearest(key, values)}")
+            values[key] = checked(value, values[key], f"{path}: {key}")
+    return values
+
+
+def preset_names(folder: str | Path = FOLDER) -> list[str]:
+    """Return the names of all presets in `folder`, sorted."""
+    return sorted(path.stem for path in Path(folder).glob("*.yml"))
+
+
+def differences(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
+    """Return what the preset `name` states itself, without its `base` key."""
+    changes = _read(_find(name, Path(folder)))
+    return {key: value for key, value in changes.items() if key != "base"}
+
+
+def nearest(word: str, known: Any) -> str:
+    """Return what an error message suggests for `word`: the known word most like it, else all of them."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"perhaps {close[0]!r}" if close else f"one of: {', '.join(known)}"
+
+
+def checked(value: Any, example: Any, label: str) -> Any:
+    """Return `value` in the type of `example` (an int becomes a float where a float is expected).
+
+    `label` names the value in the InputError raised for any other type. The elements of a list are compared
+    with the first element of the example, where it has one.
+    """
+    if isinstance(example, list):
+        if not isinstance(value, list):
+            raise InputError(f"{label}: {value!r} is {_kind(value)}; expected a list")
+        return [checked(item, example[0], label) if example else item for item in value]
+    if isinstance(example, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(example):
+        raise InputError(f"{label}: {value!r} is {_kind(value)}; expected {_kind(example)}")
+    return value
+
+
+def notebook_parameters(notebook: str | Path) -> dict[str, Any]:
+    """Return the names and default values that a notebook's cell tagged `parameters` declares.
+
+    Raises InputError when there is not exactly one such cell, or when a default is not a plain literal.
+    """
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise InputError(f"{notebook}: {len(tagged)} cells tagged 'parameters'; expected one")
+    found = {}
+    for statement in ast.parse("".join(tagged[0]["source"])).body:
+        target = statement.target if isinstance(statement, ast.AnnAssign) else None
+        if not isinstance(target, ast.Name) or statement.value is None:
+            found_instead = ast.unparse(statement)
+            raise InputError(f"{notebook}: {found_instead!r} in its parameters; expected name: type = value")
+        try:
+            found[target.id] = ast.literal_eval(statement.value)
+        except ValueError:
+            raise InputError(f"{notebook}: the default of {target.id} is not a plain value") from None
+    return found
+
+
+def parameters_for(notebook: str | Path, values: dict[str, Any], /, **wiring: Any) -> dict[str, Any]:
+    """Return what to give a notebook: those of a preset's `values` and of the `wiring` that it declares."""
+    given = values | wiring
+    return {name: given[name] for name in notebook_parameters(notebook) if name in given}
+
+
+def _lineage(name: str, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return (file, differences) of the preset `name` and its parents below paper, the eldest first."""
+    chain, seen = [], set()
+    while name != BASE:
+        path = _find(name, folder)
+        if name in seen:
+            raise InputError(f"{path}: its base leads back to itself; expected a chain that ends at {BASE}")
+        seen.add(name)
+        changes = dict(_read(path))
+        name = str(changes.pop("base", BASE))
+        chain.insert(0, (path, changes))
+    return chain
+
+
+def _find(name: str, folder: Path) -> Path:
+    path, known = folder / f"{name}.yml", preset_names(folder)
+    if name not in known:
+        raise InputError(f"preset {name!r}: no such file as {path}; expected {nearest(name, known)}")
+    return path
+
+
+@cache
+def _parse(path: Path, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = _parse(path, path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected the preset that holds every key") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds {_kind(values)}; expected keys with values")
+    return values
+
+
+def _kind(value: Any) -> str:
+    kinds = {str: "text", bool: "true or false", int: "an integer", float: "a number", list: "a list"}
+    return kinds.get(type(value), "nothing" if value is None else type(value).__name__)

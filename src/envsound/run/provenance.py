@@ -1,0 +1,100 @@
+"""What made a result: parameters, seed, commit, versions, device and wall time, written beside it."""
+
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from envsound.base.device import choose_device, describe_device
+from envsound.base.files import read_json, write_json
+
+RESULTS = ":(exclude,glob)data/published/*/**"
+PACKAGES = ("torch", "encodec", "numpy", "scipy", "librosa", "soundfile", "soxr", "statsmodels", "papermill")
+PACKAGES += ("transformers",)  # of the networks trained elsewhere, where it is installed
+
+
+@dataclass
+class Step:
+    """One pipeline step; `facts` takes whatever it finds worth recording (data cut, hashes, counts).
+
+    `seconds` is its wall time, known once the step is over.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+    device: torch.device | None = None
+    seconds: float = 0.0
+
+
+def versions() -> dict[str, str]:
+    """Return the installed version of each package a result depends on ("absent" when it is not installed)."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def commit() -> str:
+    """Return the current git commit, "+changes" appended when tracked files differ from it; "unknown" outside git.
+
+    The folders of data/published do not count: they are what runs make, and no run reads them.
+    """
+    try:
+        head = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", RESULTS)
+        return head + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=20)
+    return result.stdout.strip()
+
+
+@contextmanager
+def step(run_dir: str | Path, name: str, parameters: dict[str, Any]) -> Iterator[Step]:
+    """Time a step of a run and write `provenance/<name>.json`, then merge all steps into `provenance.json`.
+
+    Nothing is written when the step fails. `parameters` are the notebook's own values.
+    """
+    run_dir = Path(run_dir)
+    current = Step(name, parameters)
+    code = commit()  # before the step, which may take hours
+    started, clock = datetime.now(UTC), time.perf_counter()
+    yield current
+    current.seconds = round(time.perf_counter() - clock, 3)
+    record = {
+        "step": name,
+        "parameters": parameters,
+        "facts": current.facts,
+        "seconds": current.seconds,
+        "started": started.isoformat(timespec="seconds"),
+        "commit": code,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "device": describe_device(current.device or choose_device("cpu")),
+        "versions": versions(),
+    }
+    write_json(run_dir / "provenance" / f"{name}.json", record)
+    merge(run_dir)
+
+
+def merge(run_dir: str | Path) -> dict[str, Any]:
+    """Merge the steps' records of a run into `provenance.json`, ordered by step name, and return them."""
+    run_dir = Path(run_dir)
+    steps = {path.stem: read_json(path) for path in sorted((run_dir / "provenance").glob("*.json"))}
+    write_json(run_dir / "provenance.json", {"run": str(run_dir), "steps": steps})
+    return steps

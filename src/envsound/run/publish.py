@@ -1,0 +1,197 @@
+"""Copies what may be shown of a finished run to data/published: tables, figures, provenance, a few generated clips.
+
+`python -m envsound.run.publish data/runs/esc10/fold1_seed0` writes data/published/esc10/, and `python -m
+envsound.run.publish data/runs/codec/bundled`, the report of a codec, writes data/published/codec/; measurements of
+speed, data/runs/speed, go to data/published/speed/; `data/runs/domain_gap/<name>` and `data/runs/transfer/<name>`,
+what notebooks 11 and 12 made, go to data/published/domain_gap/ and data/published/transfer/, and
+`data/runs/recognition/<name>` of notebook 07 to data/published/recognition/<name>/, and `data/runs/audit/<name>` of
+notebook 16 to data/published/audit/. No recording is copied, and no path of the machine that made the run.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import soundfile
+
+from envsound.base.errors import InputError
+from envsound.base.files import atomic_path, inside, read_csv, read_json, write_csv, write_json
+from envsound.base.paths import go_to_root
+
+TABLES = ("table_metrics.csv", "ks.csv", "metrics.csv", "pairs.csv", "training.csv")
+EVALUATION = ("evaluation.csv", "evaluation_by_class.csv", "evaluation_seeds.csv", "diversity.csv")  # of notebook 14
+SETTINGS = ("decoding.csv",)  # of notebook 15
+LISTENERS = ("distances.csv", "distances_by_class.csv", "class_truth.csv", "class_training.csv", "confusion.csv")
+LISTENERS += ("memorisation.csv", "nearest.csv", "listener_seeds.csv")  # of notebook 17; its sounds stay behind
+LARGEST_OPTIONAL = 500_000  # bytes; a larger table that a report can do without stays behind
+CLIP_COLUMNS = ["filename", "category", "seed", "n_frames", "seconds", "steps_per_level", "entropy_budget"]
+CLIP_COLUMNS += ["temperature", "fine_temperature", "top_k", "top_p", "order", "order_noise", "guidance_scale"]
+CLIP_COLUMNS += ["guidance_end", "precision", "codec_hash", "checkpoint_sha256"]
+
+
+def publish(run_dir: str | Path, folder: str | Path, clips_per_category: int = 2) -> Path:
+    """Write the published copy of a run into `folder`, replacing an older one, and return it.
+
+    What notebooks 14, 15 and 17 found goes along where they have run. Raises InputError when the run is not finished.
+    """
+    run_dir, folder = Path(run_dir), Path(folder)
+    with _replacing(run_dir, folder, (*TABLES, "samples.csv", "provenance.json"), "a finished run") as fresh:
+        found = [name for name in (*EVALUATION, *SETTINGS, *LISTENERS) if (run_dir / name).is_file()]
+        for name in (*TABLES, *found):
+            shutil.copyfile(run_dir / name, fresh / name)
+        shutil.copytree(run_dir / "figures", fresh / "figures", ignore=shutil.ignore_patterns(".*"))
+        write_csv(fresh / "clips.csv", _publish_clips(run_dir, fresh / "clips", clips_per_category))
+    return folder
+
+
+@dataclass(frozen=True)
+class ReportKind:
+    """A kind of report beside the study's runs: the tables that tell it, those that may be missing, what it is called.
+
+    `folder` in data/published takes it; "" takes the name of the folder the report lies in. keeps_name: there may be
+    several of this kind, and each keeps its own name below that folder.
+    """
+
+    needed: tuple[str, ...]
+    words: str
+    optional: tuple[str, ...] = ()
+    folder: str = ""
+    keeps_name: bool = False
+
+
+REPORTS = (
+    ReportKind(
+        ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv", "goals.csv"),
+        "a finished codec report",
+        ("clips.csv",),
+    ),
+    ReportKind(("gap.csv", "gap_codes.csv"), "a finished report of notebook 11"),
+    ReportKind(("transfer.csv", "transfer_final.csv"), "a finished report of notebook 12"),
+    ReportKind(
+        tuple(f"audit_{name}.csv" for name in ("figures", "rates", "snr", "padding", "protocol", "ks", "classes")),
+        "a finished report of notebook 16",
+        ("audit_protocol_runs.csv", "audit_clips.csv"),
+        "audit",
+    ),
+    ReportKind(
+        ("recognition.csv", "recognition_folds.csv", "recognition_classes.csv", "recognition_pairs.csv"),
+        "a finished report of notebook 07",
+        ("recognition_confusion.csv", "recognition_claim.csv", "recognition_beside.csv", "recognition_training.csv"),
+        "recognition",
+        keeps_name=True,
+    ),
+    ReportKind(("bench.json",), "finished measurements of speed", ("growth.csv",), "speed"),
+    ReportKind(("growth.csv",), "finished measurements of speed", (), "speed"),
+    ReportKind(("evaluation_speed.json",), "a finished measurement of the evaluation", (), "evaluation_speed"),
+)
+
+
+def kind_of(run_dir: str | Path) -> ReportKind | None:
+    """Return the kind of report that a folder holds, by its first table; None for a run of the study."""
+    return next((kind for kind in REPORTS if (Path(run_dir) / kind.needed[0]).is_file()), None)
+
+
+def publish_report(run_dir: str | Path, folder: str | Path, kind: ReportKind) -> Path:
+    """Write the published copy of a report into `folder`, replacing an older one, and return it.
+
+    Tables, figures (pdf and png) and provenance; an optional table unless it is above 500 kB; never a sound, since
+    sounds of a report may be recordings. Raises InputError when the report is not complete.
+    """
+    run_dir, folder = Path(run_dir), Path(folder)
+    with _replacing(run_dir, folder, (*kind.needed, "provenance.json"), kind.words) as fresh:
+        small = [name for name in kind.optional if _is_small(run_dir / name)]
+        for name in (*kind.needed, *small):
+            shutil.copyfile(run_dir / name, fresh / name)
+        _copy_figures(run_dir, fresh)
+    return folder
+
+
+def _place_of(run_dir: Path, kind: ReportKind | None) -> Path:
+    """Return where a run or a report goes, relative to data/published."""
+    place = Path((kind.folder if kind else "") or run_dir.parent.name)
+    return place / run_dir.name if kind and kind.keeps_name else place
+
+
+def _is_small(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= LARGEST_OPTIONAL
+
+
+def _copy_figures(run_dir: Path, fresh: Path) -> None:
+    (fresh / "figures").mkdir()
+    for path in sorted((run_dir / "figures").glob("[!.]*")):
+        if path.suffix in (".pdf", ".png"):
+            shutil.copyfile(path, fresh / "figures" / path.name)
+
+
+@contextmanager
+def _replacing(run_dir: Path, folder: Path, needed: Sequence[str], expected: str) -> Iterator[Path]:
+    """Yield a new folder that takes the place of `folder` once it is filled, and is removed on any error.
+
+    The provenance is in it already.
+    """
+    missing = [name for name in needed if not (run_dir / name).is_file()]
+    if missing:
+        raise InputError(f"{run_dir}: lacks {', '.join(missing)}; expected {expected}")
+    fresh = folder.with_name(f".{folder.name}-new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        write_json(fresh / "provenance.json", without_paths(read_json(run_dir / "provenance.json")))
+        yield fresh
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _publish_clips(run_dir: Path, folder: Path, per_category: int) -> pd.DataFrame:
+    """Copy the first clips of each class as flac (lossless) and return their rows of samples.csv."""
+    chosen = read_csv(run_dir / "samples.csv").groupby("category", sort=True).head(per_category)
+    for name in chosen["filename"]:
+        clip, rate = soundfile.read(inside(run_dir / "samples", name), dtype="int16")
+        with atomic_path(folder / f"{Path(name).stem}.flac") as temporary:
+            soundfile.write(temporary, clip, rate, subtype="PCM_16")
+    chosen = chosen.assign(filename=[f"{Path(name).stem}.flac" for name in chosen["filename"]])
+    return chosen[[name for name in CLIP_COLUMNS if name in chosen]]
+
+
+def without_paths(value: Any) -> Any:
+    """Return a copy of nested values in which every path that leads out of the repository is cut to its last part."""
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_paths(item) for item in value]
+    if isinstance(value, str) and (Path(value).is_absolute() or value.startswith(("..", "~"))):
+        return Path(value).name
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line: a run's folder, and optionally where to publish it."""
+    parser = argparse.ArgumentParser(prog="python -m envsound.run.publish", description=__doc__)
+    parser.add_argument("run_dir", help="a finished run, such as data/runs/esc10/fold1_seed0")
+    parser.add_argument("--to", default="", help="folder to write (default: data/published/<preset>)")
+    parser.add_argument("--clips-per-category", type=int, default=2)
+    options = parser.parse_args(arguments)
+    go_to_root()
+    kind = kind_of(options.run_dir)
+    target = options.to or Path("data") / "published" / _place_of(Path(options.run_dir), kind)
+    try:
+        if kind is None:
+            print(publish(options.run_dir, target, options.clips_per_category))
+        else:
+            print(publish_report(options.run_dir, target, kind))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

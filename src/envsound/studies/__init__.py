@@ -1,0 +1,1 @@
+"""Studies: each a folder with what it computes, its figures and its page."""

@@ -1,0 +1,226 @@
+"""What padding with a valid code does to a training loss: the published way beside masks over frames.
+
+The published code pads the 375 frames of a clip to 1,024 with code 0, which is a valid code, and masks none of it, so
+that most of what the model is asked for is one constant. Here both are trained at small size, in the same proportion.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from envsound.base.errors import InputError
+from envsound.metrics.published import PUBLISHED, published_value, read_published
+from envsound.studies.audit.published_figures import FRAMES
+from envsound.studies.transfer.transfer import same_amount
+from envsound.systems.soundstorm.batches import CodeSet
+from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
+from envsound.systems.soundstorm.masking import TrainingMask, draw_training_mask
+from envsound.systems.soundstorm.objective import level_scores
+from envsound.systems.soundstorm.training import Trainer, derive_seed
+from envsound.systems.soundstorm.training_config import TrainingConfig
+
+PUBLISHED_LENGTH = 1024  # frames that the published clips, of FRAMES, are padded to
+PADDING_CODE = 0
+VARIANTS = {"masks": "frame masks", "padded": "padded with a valid code"}
+COLUMNS = ["variant", "kind", "seed", "step", "targets", "loss", "n_targets", "share"]
+TARGETS = ("all", "real", "constant")
+EVALUATED = 16  # clips at once
+
+
+@dataclass(frozen=True)
+class PaddingPlan:
+    """Two trainings that differ in their padding alone; the model is not told classes, and no prompt is shown.
+
+    Without prompts every frame is as likely to be asked for, so that the share of constants among the targets is that
+    among the frames. n_frames: of a clip, before padding; n_steps: of either training; n_watched: clips at most that
+    losses are measured on.
+    """
+
+    model: ModelConfig
+    training: TrainingConfig
+    n_frames: int = 50
+    n_steps: int = 200
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    n_watched: int = 80
+
+    def __post_init__(self) -> None:
+        if self.n_frames < 2 or min(self.n_steps, self.n_watched) < 1 or not self.seeds or self.model.n_classes:
+            raise InputError("n_frames of 2 or more, a step, a watched clip, a seed, and no classes are expected")
+
+    @property
+    def n_padded(self) -> int:
+        """Frames after padding: as many more as in the published study."""
+        return round(self.n_frames * PUBLISHED_LENGTH / FRAMES)
+
+    def config(self, n_clips: int, seed: int) -> TrainingConfig:
+        """Return the settings of one training on `n_clips` clips: so many epochs as its steps need."""
+        per_epoch = -(-n_clips // self.training.batch_size)
+        epochs = -(-self.n_steps // per_epoch)
+        return replace(self.training, num_epochs=epochs, max_steps=self.n_steps, prompt_chance=0.0, seed=seed)
+
+
+def pad(clips: CodeSet, n_padded: int) -> CodeSet:
+    """Return clips lengthened to `n_padded` frames with PADDING_CODE in every level, as if it had been recorded."""
+    missing = [((0, 0), (0, n_padded - codes.shape[1])) for codes in clips.codes]
+    padded = [np.pad(codes, by, constant_values=PADDING_CODE) for codes, by in zip(clips.codes, missing, strict=True)]
+    return replace(clips, codes=padded)
+
+
+def stretches(clips: CodeSet, n_frames: int, seed: int, n_most: int | None = None) -> CodeSet:
+    """Return a stretch of `n_frames` of every clip that is long enough, or of `n_most` of them, drawn at random.
+
+    Raises InputError when none is.
+    """
+    n_long = sum(codes.shape[1] >= n_frames for codes in clips.codes)
+    if not n_long:
+        raise InputError(f"n_frames={n_frames}: no clip is that long; expected clips of more frames")
+    return same_amount([clips], min(n_long, n_most or n_long), n_frames, seed)[0]
+
+
+def run_padding(
+    plan: PaddingPlan,
+    train: CodeSet,
+    watched: CodeSet,
+    folder: str | Path,
+    kind: str,
+    device: torch.device,
+    codec_hash: str = "",
+) -> pd.DataFrame:
+    """Train both ways for every seed; return audit_padding.csv, in columns COLUMNS.
+
+    Losses (nat) on the watched clips (at most `plan.n_watched`) before (step 0) and after training, over all that a
+    variant is asked for, over real frames, and over padding. Both variants are asked for the very same hidden codes of
+    the real frames, with the same codes visible. share: of the targets among all. Each training has a folder of its own
+    below `folder` and goes on where it was. kind: what the clips are, in words.
+    """
+    rows = []
+    with tqdm(total=len(plan.seeds) * len(VARIANTS), desc="padding", unit="training") as bar:
+        for seed in plan.seeds:
+            sides = [stretches(train, plan.n_frames, seed)]
+            sides.append(stretches(watched, plan.n_frames, seed + 1, plan.n_watched))
+            for variant in VARIANTS:
+                named = {"variant": variant, "kind": kind, "seed": seed}
+                place = Path(folder) / f"seed{seed}" / variant
+                found = _train(plan, sides, variant, seed, place, device, codec_hash)
+                rows += [named | row for row in found]
+                bar.update()
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _train(
+    plan: PaddingPlan,
+    sides: Sequence[CodeSet],
+    variant: str,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    codec_hash: str,
+) -> list[dict[str, Any]]:
+    """Train one variant on the first of `sides`; return its losses on the second, before and after."""
+    train, watched = sides
+    config = plan.config(len(train), seed)
+    used = [pad(side, plan.n_padded) for side in sides] if variant == "padded" else sides
+    trainer = Trainer(*used, plan.model, config, folder, device, codec_hash)
+    trainer.fit()
+    rows = []
+    for step, model in ((0, untrained(plan.model, seed)), (trainer.progress.step, trainer.used_model)):
+        losses = region_losses(model.to(device), watched, plan.n_padded, variant == "padded", seed)
+        rows += [{"step": step} | row for row in losses]
+    return rows
+
+
+def untrained(shape: ModelConfig, seed: int) -> MaskedConformer:
+    """Return a model with the weights that `Trainer` starts from with this seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MaskedConformer(shape)
+
+
+@torch.no_grad()
+def region_losses(
+    model: MaskedConformer, clips: CodeSet, n_padded: int, is_padded: bool, seed: int
+) -> list[dict[str, Any]]:
+    """Return the mean loss (nat) over TARGETS on clips of one length; without padding there are no constant ones.
+
+    Masks are drawn for the padded clips either way, and cut to the real frames where the model sees no padding: so a
+    padded and an unpadded model are asked for the same codes of real frames. Clip i is asked for level i mod n_levels.
+    """
+    model.eval()
+    device, n_real = next(model.parameters()).device, clips.codes[0].shape[1]
+    draws = torch.Generator().manual_seed(derive_seed(seed, -1))
+    whole, sums = pad(clips, n_padded), np.zeros((2, 2))  # [real, constant] x [loss, count]
+    shown = slice(None) if is_padded else slice(0, n_real)
+    for start in range(0, len(clips), EVALUATED):
+        rows = np.arange(start, min(start + EVALUATED, len(clips)))
+        codes, valid, _ = whole.batch(rows, model.mask_token)
+        levels = torch.from_numpy(rows % model.config.n_levels)
+        mask = draw_training_mask(codes, valid, model.mask_token, draws, 0.0, levels)
+        asked = TrainingMask(mask.inputs[..., shown], mask.targets[:, shown], levels).to(device)
+        losses, frames = target_losses(model, asked, codes[..., shown].to(device), valid[:, shown].to(device))
+        for place, kept in enumerate((frames < n_real, frames >= n_real)):
+            sums[place] += (float(losses[kept].sum()), int(kept.sum()))
+    return _rows(sums)
+
+
+def target_losses(model: MaskedConformer, asked: TrainingMask, codes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy (nat) of every target on its own, float [n_targets], and its frame, int [n_targets].
+
+    The terms that `objective.masked_loss` sums; codes [batch, n_levels, n_frames], valid [batch, n_frames].
+    """
+    losses, frames = [], []
+    for level, chosen, scores in level_scores(model, asked, valid, None):
+        losses.append(F.cross_entropy(scores, codes[:, level][chosen], reduction="none"))
+        frames.append(chosen.nonzero()[:, 1])
+    return torch.cat(losses), torch.cat(frames)
+
+
+def _rows(sums: np.ndarray) -> list[dict[str, Any]]:
+    total = sums.sum(0)
+    rows = []
+    for name, (loss, count) in zip(TARGETS, (total, *sums), strict=True):
+        if count:
+            rows.append({"targets": name, "loss": loss / count, "n_targets": int(count), "share": count / total[1]})
+    return rows
+
+
+def final_losses(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the losses after training by seed: columns masks, padded_all, padded_real, share (of constants)."""
+    last = table[table["step"] > 0].set_index(["variant", "targets", "seed"]).sort_index()
+    found = {"masks": last.loc[("masks", "real"), "loss"], "padded_all": last.loc[("padded", "all"), "loss"]}
+    found["padded_real"] = last.loc[("padded", "real"), "loss"]
+    constant = last["share"].unstack("seed").reindex([("padded", "constant")]).iloc[0]
+    return pd.DataFrame(found).assign(share=constant.fillna(0.0)).reset_index()
+
+
+def findings_padding(table: pd.DataFrame, codebook_size: int, published: str | Path = PUBLISHED) -> str:
+    """Return Markdown sentences on audit_padding.csv: the losses of both ways, and the first loss."""
+    final, steps = final_losses(table), int(table["step"].max())
+    differences = (final["padded_real"] - final["masks"]).tolist()
+    text = f"With the published padding **{final['share'].mean():.0%}** of what the model is asked for is one constant "
+    text += f"({1 - FRAMES / PUBLISHED_LENGTH:.0%} of the published frames are). After {steps} steps its "
+    text += f"loss on all of that is **{final['padded_all'].mean():.2f} nat**; on the real frames alone it is "
+    text += f"{final['padded_real'].mean():.2f} nat. The model trained with masks, asked for the same codes, is at "
+    text += f"{final['masks'].mean():.2f} nat (padded less masks, by seed: {_signed(differences)}). "
+    first = table[(table["step"] == 0) & (table["variant"] == "masks") & (table["targets"] == "real")]["loss"].mean()
+    uniform = np.log(codebook_size)
+    text += f"Untrained, our model costs {first:.2f} nat, a uniform guess ln {codebook_size:,} = {uniform:.2f}"
+    value = published_value(read_published(published), "train_loss_first", "train")
+    if not value > uniform:
+        return text + "."
+    spread = np.sqrt(2 * (value - uniform))
+    return text + (
+        f"; the published training starts at {value:g}. Scores without any knowledge, normal with a standard deviation "
+        f"of {spread:.1f}, would cost that much."
+    )
+
+
+def _signed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:+.2f}" for value in values)

@@ -1,0 +1,229 @@
+"""What listeners said: means with intervals, who is left out, confusions, and how far listeners agree."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from envsound.base.errors import InputError
+from envsound.base.table_files import write_tables
+from envsound.studies.listening.agreement import krippendorff_alpha
+from envsound.studies.listening.answers import QUESTIONS, Answers
+from envsound.studies.listening.material import ANCHOR, REFERENCE
+
+ALL = "all"
+CODECS_ALONE = "score of codecs alone"  # without the hidden reference and the anchor
+LOWEST_REFERENCE = 90.0  # a hidden reference rated lower was not recognised
+LARGEST_SHARE = 0.15  # of a listener's trials in which that may happen
+SCREENING_COLUMNS = ["listener", "n_trials", "n_below", "share_below", "excluded"]
+CODEC_COLUMNS = ["condition", "category", "n_listeners", "n_ratings", "mean", "low", "high"]
+FIT_COLUMNS = ["question", "condition", "category", "n_listeners", "n_clips", "n_ratings", "mean", "low", "high"]
+LABEL_COLUMNS = ["condition", "category", "n_answers", "n_right", "share", "low", "high", "chance"]
+AGREEMENT_COLUMNS = ["task", "question", "level", "n_listeners", "n_items", "alpha"]
+
+
+@dataclass(frozen=True)
+class ListeningReport:
+    """Every table of the analysis, as the functions of this module return them, and the answers they are about."""
+
+    answers: Answers
+    screening: pd.DataFrame
+    codec: pd.DataFrame
+    fit: pd.DataFrame
+    label: pd.DataFrame
+    confusion: pd.DataFrame
+    agreement: pd.DataFrame
+
+    def write(self, folder: str | Path) -> None:
+        """Write each table as <name>.csv; the column made_up says in every row whether anybody listened."""
+        tables = {name: getattr(self, name) for name in ("screening", "codec", "fit", "label", "agreement")}
+        tables["confusion"] = self.confusion.rename_axis("category").reset_index()
+        made_up = self.answers.made_up
+        write_tables(folder, {name: table.assign(made_up=made_up) for name, table in tables.items()})
+
+
+def analyse(answers: Answers, seed: int = 0, n_resamples: int = 2000) -> ListeningReport:
+    """Analyse the answers of a folder. Excluded listeners are left out of the codec task, and only there.
+
+    Raises InputError for fewer than 1 resample.
+    """
+    screening = post_screening(answers.codec)
+    kept = answers.codec[~answers.codec["listener"].isin(excluded(screening))]
+    return ListeningReport(
+        answers=answers,
+        screening=screening,
+        codec=codec_means(kept),
+        fit=fit_means(answers.fit, seed, n_resamples),
+        label=label_shares(answers.label, answers.categories, seed, n_resamples),
+        confusion=confusion(answers.label, answers.categories),
+        agreement=agreement_table(answers.label, answers.fit, kept),
+    )
+
+
+def post_screening(codec: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each listener of the codec task: how often the hidden reference was rated below 90.
+
+    Excluded is who does that in more than 15% of the trials (ITU-R BS.1534-3, post-screening of assessors). Its second
+    rule, on the mid-range anchor, does not apply: there is no such anchor here.
+    """
+    rows = []
+    for listener, scores in codec[codec["condition"] == REFERENCE].groupby("listener")["score"]:
+        n_below = int((scores < LOWEST_REFERENCE).sum())
+        share = n_below / len(scores)
+        rows.append([listener, len(scores), n_below, share, share > LARGEST_SHARE])
+    return pd.DataFrame(rows, columns=SCREENING_COLUMNS).astype({"excluded": bool})
+
+
+def excluded(screening: pd.DataFrame) -> list[str]:
+    """Return the listeners that `post_screening` excludes."""
+    return screening.loc[screening["excluded"], "listener"].tolist()
+
+
+def t_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean of values [n] and the ends of its 95% interval by Student's t; the ends are NaN for n < 2."""
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) == 0:
+        return (float("nan"),) * 3
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def codec_means(codec: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean score of every condition, over all clips (category "all") and by category.
+
+    A listener's ratings of a condition are averaged first; mean and 95% t-interval are over listeners. The highest mean
+    comes first.
+    """
+    rows = []
+    for category, part in _all_and_each(codec):
+        for condition, ratings in part.groupby("condition"):
+            mean, low, high = t_interval(ratings.groupby("listener")["score"].mean().to_numpy())
+            rows.append([condition, category, ratings["listener"].nunique(), len(ratings), mean, low, high])
+    table = pd.DataFrame(rows, columns=CODEC_COLUMNS)
+    overall = table[table["category"] == ALL].sort_values("mean", ascending=False)["condition"].tolist()
+    return table.sort_values("condition", key=lambda names: names.map(overall.index), kind="stable").reset_index(
+        drop=True
+    )
+
+
+def two_way_bootstrap(ratings: np.ndarray, rng: np.random.Generator, n_resamples: int) -> tuple[float, float, float]:
+    """Return the mean of ratings [n_listeners, n_clips], NaN where there is none, and its 95% percentile interval.
+
+    Listeners and clips are both resampled, so that the interval holds for other listeners and other clips (the
+    pigeonhole bootstrap of Owen 2007, which is on the safe side). Raises InputError for fewer than 1 resample.
+    """
+    if n_resamples < 1:
+        raise InputError(f"n_resamples={n_resamples}: expected 1 or more")
+    known = ~np.isnan(ratings)
+    n_listeners, n_clips = ratings.shape
+    listeners, clips = (rng.multinomial(n, np.full(n, 1 / n), n_resamples) for n in (n_listeners, n_clips))
+    sums, counts = (
+        ((listeners @ part) * clips).sum(axis=1) for part in (np.where(known, ratings, 0.0), known.astype(float))
+    )
+    means = sums[counts > 0] / counts[counts > 0]
+    low, high = np.percentile(means, (2.5, 97.5)) if len(means) else (np.nan, np.nan)
+    return float(ratings[known].mean()), float(low), float(high)
+
+
+def fit_means(fit: pd.DataFrame, seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
+    """Return the mean quality and fit (1 to 10) of every source of clips, over all and by category.
+
+    Intervals are those of `two_way_bootstrap`; with a single clip or listener they say nothing of others.
+    """
+    rows, place = [], 0
+    for question in QUESTIONS:
+        for category, part in _all_and_each(fit):
+            for condition, ratings in part.groupby("condition"):
+                grid = _grid(ratings, question)
+                rng = np.random.default_rng([seed, place])
+                found = two_way_bootstrap(grid, rng, n_resamples)
+                rows.append([question, condition, category, *grid.shape, len(ratings), *found])
+                place += 1
+    return pd.DataFrame(rows, columns=FIT_COLUMNS)
+
+
+def label_shares(
+    label: pd.DataFrame, categories: tuple[str, ...], seed: int = 0, n_resamples: int = 2000
+) -> pd.DataFrame:
+    """Return how often the sounds of every source are named rightly, over all and by category.
+
+    Intervals are those of `two_way_bootstrap`, since answers of one listener, or about one clip, are not independent.
+    Where all answers are right, or none is, resamples are all alike and the ends are NaN. chance: what guessing gives.
+    """
+    rows, place = [], 0
+    for category, part in _all_and_each(label):
+        for condition, answers in part.groupby("condition"):
+            n, n_right = len(answers), int(answers["right"].sum())
+            rng = np.random.default_rng([seed, place, len(QUESTIONS)])  # apart from those of `fit_means`
+            share, *ends = two_way_bootstrap(_grid(answers, "right"), rng, n_resamples)
+            ends = ends if 0 < n_right < n else [np.nan, np.nan]
+            rows.append([condition, category, n, n_right, share, *ends, 1 / len(categories)])
+            place += 1
+    return pd.DataFrame(rows, columns=LABEL_COLUMNS)
+
+
+def confusion(label: pd.DataFrame, categories: tuple[str, ...]) -> pd.DataFrame:
+    """Return how often a sound of each category (rows) was called what (columns)."""
+    table = pd.crosstab(label["category"], label["answer"])
+    return table.reindex(index=list(categories), columns=list(categories), fill_value=0).astype(int)
+
+
+def agreement_table(label: pd.DataFrame, fit: pd.DataFrame, codec: pd.DataFrame) -> pd.DataFrame:
+    """Return Krippendorff's alpha among listeners for every question: nominal for names, interval for ratings.
+
+    The hidden reference and the anchor are made to be told apart, and agreement on them raises the alpha of the codec
+    task: CODECS_ALONE leaves both out.
+    """
+    names = label.assign(answer=label["answer"].astype("category").cat.codes) if len(label) else label
+    asked = [("label", "answer", "nominal", names), *(("fit", name, "interval", fit) for name in QUESTIONS)]
+    codecs = codec[~codec["condition"].isin([REFERENCE, ANCHOR])]
+    asked += [("codec", "score", "interval", codec), ("codec", CODECS_ALONE, "interval", codecs)]
+    rows = []
+    for task, question, level, table in asked:
+        grid = _grid(table, "score" if task == "codec" else question)
+        rows.append([task, question, level, *grid.shape, krippendorff_alpha(grid, level)])
+    return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
+
+
+def findings_listening(report: ListeningReport) -> str:
+    """Return Markdown sentences on a report; made-up answers are called so first."""
+    parts = [report.answers.notice()]
+    codec = report.codec[report.codec["category"] == ALL].to_dict("records")
+    out = excluded(report.screening)
+    if codec:
+        scores = "; ".join(f"{row['condition']} {_estimate(row, 'mean', '.0f')}" for row in codec)
+        parts.append(f"Mean scores against the reference: {scores}.")
+    if len(report.screening):
+        who = f": {', '.join(out)}" if out else ""
+        parts.append(f"{len(out)} of {len(report.screening)} listeners are left out of them{who}.")
+    for row in report.fit[report.fit["category"] == ALL].to_dict("records"):
+        parts.append(f"{row['question'].capitalize()} of *{row['condition']}*: {_estimate(row, 'mean', '.1f')} of 10.")
+    for row in report.label[report.label["category"] == ALL].to_dict("records"):
+        text = f"*{row['condition']}* is named rightly in {_estimate(row, 'share', '.0%')} of the answers"
+        parts.append(f"{text}; guessing gives {row['chance']:.0%}.")
+    return "\n\n".join(parts)
+
+
+def _estimate(row: dict[str, Any], name: str, form: str) -> str:
+    """Return a value with its interval, where it has one, such as "70 (65 to 75)"."""
+    ends = f" ({row['low']:{form}} to {row['high']:{form}})" if np.isfinite(row["low"]) else ""
+    return f"{row[name]:{form}}{ends}"
+
+
+def _all_and_each(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the whole table as category "all", then the part of each category."""
+    yield ALL, table
+    for category, part in table.groupby("category"):
+        yield str(category), part
+
+
+def _grid(table: pd.DataFrame, question: str) -> np.ndarray:
+    """Return answers as float [n_listeners, n_items], NaN where there is none."""
+    return table.pivot(index="listener", columns="item", values=question).to_numpy(dtype=np.float64)

@@ -1,0 +1,207 @@
+"""Answers of the listening test: reads the files that listeners saved, with the page's key, and checks all of it."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from envsound.base.errors import InputError
+from envsound.base.files import read_json
+from envsound.studies.listening.listening_page import FORMAT, KEY_FORMAT, TASKS, VERSION
+
+LISTENERS = ["listener", "file", "listening_with", "started", "finished", *(f"n_{task}" for task in TASKS), "n_failed"]
+CLIP = ["clip", "category", "origin", "condition"]
+TABLES = {
+    "label": ["listener", "item", *CLIP, "answer", "right", "seconds"],
+    "fit": ["listener", "item", *CLIP, "quality", "fit", "seconds"],
+    "codec": ["listener", "trial", "item", *CLIP, "score", "seconds"],
+}
+QUESTIONS = ("quality", "fit")
+LISTENER_NAME = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}"  # it is shown in pages: no markup
+LONGEST_SECONDS = 1e7  # of one answer: a tab may stay open for weeks
+
+
+@dataclass(frozen=True)
+class Key:
+    """What the ids of a page stand for.
+
+    page: hash of its content; categories: the answers of the first task; clips, versions: id -> what the key's file
+    says of it (clip, category, origin, condition; a version also its trial); made_up: whether no page was ever made.
+    """
+
+    page: str
+    categories: tuple[str, ...]
+    clips: dict[str, dict[str, str]]
+    versions: dict[str, dict[str, str]]
+    made_up: bool = False
+
+    def trial(self, name: str) -> set[str]:
+        """Return the ids of the versions of a trial; none when the page has no such trial."""
+        return {item for item, told in self.versions.items() if told["trial"] == name}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of a folder, one table for each task (columns in TABLES), and who gave them.
+
+    listeners: columns LISTENERS. In `codec` every version rated has a row. made_up: nobody listened.
+    """
+
+    listeners: pd.DataFrame
+    label: pd.DataFrame
+    fit: pd.DataFrame
+    codec: pd.DataFrame
+    categories: tuple[str, ...]
+    made_up: bool
+
+    def notice(self) -> str:
+        """Return what must be said before any number, in Markdown."""
+        if self.made_up:
+            return (
+                "**THESE ANSWERS ARE MADE UP. Nobody listened.** A program wrote them to show that the analysis works; "
+                "no number below says anything about any sound."
+            )
+        rows = self.listeners
+        n_done = int((rows["finished"] != "").sum())
+        return f"Answers of **{len(rows)} listener{'s' if len(rows) != 1 else ''}**, {n_done} of whom finished."
+
+
+def read_key(path: str | Path) -> Key:
+    """Read key.json, as `listening_page` writes it. Raises InputError naming the file when it is anything else."""
+    value = _read(path)
+    known = isinstance(value, dict) and value.get("format") == KEY_FORMAT
+    _check(known, path, "not a key of the listening test", "key.json as the book's build writes it")
+    _check(value.get("version") == VERSION, path, f"version {value.get('version')!r}", f"version {VERSION}")
+    try:
+        clips, versions = ({row["id"]: row for row in value[name]} for name in ("clips", "versions"))
+        complete = all({*CLIP} <= set(row) for row in [*clips.values(), *versions.values()])
+        complete &= all("trial" in row for row in versions.values())
+        page, categories = str(value["page"]), tuple(map(str, value["categories"]))
+    except (KeyError, TypeError):
+        complete = False
+    _check(complete, path, "damaged", "page, categories, clips and versions with all their fields")
+    return Key(page, categories, clips, versions, bool(value.get("made_up")))
+
+
+def read_answers(folder: str | Path, key: Key) -> Answers:
+    """Read every .json in `folder` as the answers of one listener to the page of `key`.
+
+    Unfinished files count for what they hold. Raises InputError naming the file when one is damaged, was saved by
+    something else or by another build of the page, repeats a listener, or is made up where others are not.
+    """
+    paths = sorted(path for path in Path(folder).glob("*.json") if not path.name.startswith("."))
+    if not paths:
+        raise InputError(f"{folder}: no answers in it; expected files envsound-listening-<name>.json")
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("listeners", *TABLES)}
+    seen: dict[str, Path] = {}
+    made_up = set()
+    for path in paths:
+        value = _read(path)
+        _check_head(path, value, key)
+        name = value["listener"]
+        _check(name not in seen, path, f"the same listener as in {seen.get(name)}", "one file for each listener")
+        seen[name] = path
+        made_up.add(bool(value.get("made_up")))
+        _check(len(made_up) == 1, path, "made-up answers beside a listener's", "one kind in a folder")
+        rows["listeners"].append(_take(path, value, key, rows))
+    tables = {name: pd.DataFrame(rows[name], columns=columns) for name, columns in TABLES.items()}
+    listeners = pd.DataFrame(rows["listeners"], columns=LISTENERS)
+    return Answers(listeners, **tables, categories=key.categories, made_up=made_up == {True} or key.made_up)
+
+
+def _read(path: str | Path) -> Any:
+    try:
+        return read_json(path)
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not text; expected JSON in UTF-8") from None
+
+
+def _check(holds: bool, path: str | Path, wrong: str, expected: str) -> None:
+    if not holds:
+        raise InputError(f"{path}: {wrong}; expected {expected}")
+
+
+def _check_head(path: Path, value: Any, key: Key) -> None:
+    known = isinstance(value, dict) and value.get("format") == FORMAT
+    _check(known, path, "not answers of the listening test", "a file that its page has saved")
+    _check(value.get("version") == VERSION, path, f"version {value.get('version')!r}", f"version {VERSION}")
+    page = value.get("page")
+    _check(page == key.page, path, f"answers to the page {page!r}", f"{key.page!r}, the page of the key")
+    name = value.get("listener")
+    known = isinstance(name, str) and re.fullmatch(LISTENER_NAME, name) is not None
+    _check(known, path, f"listener {name!r}", "a name of up to 40 letters, digits, spaces, dots, dashes or underscores")
+    _check(isinstance(value.get("seed"), int), path, f"seed {value.get('seed')!r}", "an integer")
+    _check(isinstance(value.get("answers"), list), path, "no list of answers", "one")
+
+
+def _take(path: Path, value: dict[str, Any], key: Key, rows: dict[str, list[dict]]) -> dict[str, Any]:
+    """Add the answers of one file to `rows` and return the listener's own row."""
+    listener: dict[str, Any] = {name: str(value.get(name) or "") for name in LISTENERS[:5]} | {"file": path.name}
+    counts = dict.fromkeys(LISTENERS[5:], 0)
+    asked: set[tuple[str, str]] = set()
+    for number, answer in enumerate(value["answers"], 1):
+        where = f"answer {number}"
+        task = answer.get("task") if isinstance(answer, dict) else None
+        _check(
+            isinstance(task, str) and task in TASKS, path, f"{where} belongs to no task", f"one of {', '.join(TASKS)}"
+        )
+        item = answer.get("item")
+        known = isinstance(item, str) and bool(key.trial(item) if task == "codec" else item in key.clips)
+        _check(known, path, f"{where} is about {item!r}", "an id of the key")
+        _check((task, item) not in asked, path, f"{where} repeats an earlier one", "one answer for each trial")
+        asked.add((task, item))
+        if answer.get("failed"):
+            counts["n_failed"] += 1
+            continue
+        _check(
+            _number(answer.get("seconds"), 0, LONGEST_SECONDS), path, f"{where} has no duration", "seconds, 0 or more"
+        )
+        common = {"listener": listener["listener"], "seconds": float(answer["seconds"])}
+        rows[task] += [common | row for row in READ[task](path, where, answer, key)]
+        counts[f"n_{task}"] += 1
+    return listener | counts
+
+
+def _label(path: Path, where: str, answer: Mapping[str, Any], key: Key) -> list[dict[str, Any]]:
+    given, told = answer.get("answer"), key.clips[answer["item"]]
+    _check(given in key.categories, path, f"{where} is {given!r}", f"one of {', '.join(key.categories)}")
+    return [_told(told) | {"item": answer["item"], "answer": given, "right": given == told["category"]}]
+
+
+def _fit(path: Path, where: str, answer: Mapping[str, Any], key: Key) -> list[dict[str, Any]]:
+    for name in QUESTIONS:
+        value = answer.get(name)
+        whole = _number(value, 1, 10) and value == int(value)
+        _check(whole, path, f"{where} has the {name} {value!r}", "a whole number from 1 to 10")
+    scores = {name: int(answer[name]) for name in QUESTIONS}
+    return [_told(key.clips[answer["item"]]) | {"item": answer["item"], **scores}]
+
+
+def _codec(path: Path, where: str, answer: Mapping[str, Any], key: Key) -> list[dict[str, Any]]:
+    ratings, wanted = answer.get("ratings"), key.trial(answer["item"])
+    same = isinstance(ratings, dict) and set(ratings) == wanted
+    _check(same, path, f"{where} does not rate the versions of its trial", "each of them once")
+    for score in ratings.values():
+        _check(_number(score, 0, 100), path, f"{where} holds the rating {score!r}", "0 to 100")
+    return [
+        _told(key.versions[item]) | {"trial": answer["item"], "item": item, "score": float(score)}
+        for item, score in ratings.items()
+    ]
+
+
+READ: dict[str, Callable[[Path, str, Mapping[str, Any], Key], list[dict[str, Any]]]] = {
+    "label": _label,
+    "fit": _fit,
+    "codec": _codec,
+}
+
+
+def _told(row: Mapping[str, str]) -> dict[str, str]:
+    return {name: row[name] for name in CLIP}
+
+
+def _number(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high

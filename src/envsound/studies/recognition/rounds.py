@@ -1,0 +1,176 @@
+"""Recognising sounds: the clips of a data set, the rounds of official cross-validation, and what a recogniser is.
+
+Every recogniser of the study goes through the same rounds: it is trained on all folds but two, makes its choices (an
+epoch, a strength of regularisation) on a fold of its own, and is scored once on the fold it has not seen. The published
+study's code chose its epoch on the fold it reported.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from envsound.base.errors import InputError
+from envsound.codec.codes import recorded
+from envsound.run.identity import digest
+
+FEWEST_FOLDS = 3  # one to train on, one to choose on, one to test on
+SUM_TOLERANCE = 1e-6  # of a row of probabilities
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Some recordings of a data set.
+
+    files: audio files; codes_files: cached codes of each (`codes.load_codes`); labels: int64 [n], index into
+    categories; folds: int64 [n], official; categories: the same for all parts of a data set.
+    """
+
+    files: list[Path]
+    codes_files: list[Path]
+    labels: np.ndarray
+    folds: np.ndarray
+    categories: list[str]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.files), len(self.codes_files), len(self.labels), len(self.folds)}
+        if len(lengths) != 1:
+            raise InputError(f"clips: files, codes, labels and folds have lengths {sorted(lengths)}; expected one")
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.categories):
+            raise InputError(f"clips: labels up to {self.labels.max()}; expected 0 to {len(self.categories) - 1}")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def rows(self, chosen: np.ndarray | Sequence[int]) -> "Clips":
+        """Return the clips chosen by a boolean mask [n] or by indices, in that order."""
+        chosen = np.asarray(chosen)
+        index = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
+        return Clips(
+            [self.files[row] for row in index],
+            [self.codes_files[row] for row in index],
+            self.labels[index],
+            self.folds[index],
+            self.categories,
+        )
+
+    @property
+    def digest(self) -> str:
+        """A short hash that changes with any recording, its codes, its label or its fold.
+
+        The names of cached codes stand for the audio files' bytes and for the codec (`codes.cache_key`).
+        """
+        rows = zip(self.codes_files, self.labels, self.folds, strict=True)
+        return digest([*self.categories, *(f"{Path(codes).stem} {label} {fold}" for codes, label, fold in rows)])
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One round of cross-validation.
+
+    number: the test fold; validation_fold: one of the training folds, by which an epoch or a strength of
+    regularisation is chosen; it is in `validation` and not in `train`.
+    """
+
+    number: int
+    validation_fold: int
+    train: Clips
+    validation: Clips
+    test: Clips
+
+    @property
+    def train_and_validation(self) -> Clips:
+        """All clips but the test fold's: what a recogniser may be trained on again once its choices are made."""
+        parts = (self.train, self.validation)
+        return Clips(
+            [file for part in parts for file in part.files],
+            [file for part in parts for file in part.codes_files],
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.folds for part in parts]),
+            self.train.categories,
+        )
+
+
+class Recogniser(Protocol):
+    """Something that learns to name sounds. `name` is its row of the table."""
+
+    name: str
+
+    def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
+        """Train on `fold.train`, choose on `fold.validation`, and return what is thought of `fold.test`.
+
+        Returns class probabilities, float64 [n_test, n_classes], rows sum to 1. Checkpoints are kept in `folder`, and
+        a training that was killed goes on from them. The test clips' labels are not looked at.
+        """
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything that determines the result beside data and code, as JSON can hold it."""
+
+
+def clips_of(codes_table: pd.DataFrame) -> Clips:
+    """Return the recordings of a codes.csv (`codes.encode_recordings`), without augmented copies.
+
+    Categories are in alphabetical order. Raises InputError for an empty table.
+    """
+    table = recorded(codes_table)
+    if table.empty:
+        raise InputError("codes table: there are no recordings in it; expected at least one")
+    categories = sorted(set(table["category"]))
+    return Clips(
+        [Path(path) for path in table["path"]],
+        [Path(path) for path in table["codes_file"]],
+        table["category"].map(categories.index).to_numpy(np.int64),
+        table["fold"].to_numpy(np.int64),
+        categories,
+    )
+
+
+def cross_validation(clips: Clips, folds: Sequence[int] = ()) -> list[Fold]:
+    """Return the rounds whose test folds are `folds` (empty: all), over the official folds of a data set.
+
+    The validation fold is the next one in cyclic order. Raises InputError when there are fewer than three folds, an
+    asked one is not among them, or a class of the data set is missing from the clips to train on.
+    """
+    present = sorted({int(fold) for fold in clips.folds})
+    if len(present) < FEWEST_FOLDS:
+        raise InputError(f"folds: the clips have {present}; expected at least {FEWEST_FOLDS} official folds")
+    unknown = sorted(set(folds) - set(present))
+    if unknown:
+        raise InputError(f"folds: there is no fold {unknown[0]}; expected some of {present}")
+    return [_round(clips, present, number) for number in folds or present]
+
+
+def _round(clips: Clips, present: list[int], number: int) -> Fold:
+    validation_fold = present[(present.index(number) + 1) % len(present)]
+    train = clips.rows(~np.isin(clips.folds, (number, validation_fold)))
+    absent = sorted(set(range(len(clips.categories))) - set(train.labels.tolist()))
+    if absent:
+        raise InputError(
+            f"fold {number}: no clip of {clips.categories[absent[0]]!r} to train on; expected some of every class "
+            f"outside folds {number} and {validation_fold}"
+        )
+    validation, test = (clips.rows(clips.folds == fold) for fold in (validation_fold, number))
+    return Fold(number, validation_fold, train, validation, test)
+
+
+def check_scores(scores: np.ndarray, fold: Fold, name: str) -> np.ndarray:
+    """Return scores as float64 [n_test, n_classes]; raise InputError naming the recogniser when they are not such.
+
+    They must be finite, none below 0, and each row must sum to 1.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    expected = (len(fold.test), len(fold.test.categories))
+    if scores.shape != expected:
+        raise InputError(f"{name}, fold {fold.number}: scores of shape {scores.shape}; expected {expected}")
+    if not np.isfinite(scores).all() or scores.min() < 0 or np.abs(scores.sum(1) - 1).max() > SUM_TOLERANCE:
+        raise InputError(f"{name}, fold {fold.number}: expected probabilities that sum to 1 in each row")
+    return scores
+
+
+def folder_name(name: str) -> str:
+    """Return a recogniser's name as a folder's: lower case, with underscores for what is no letter or digit."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

@@ -1,0 +1,1 @@
+"""SoundStorm's masked model: masking, network, training, decoding."""

@@ -1,0 +1,110 @@
+"""From a run's table of codes to padded batches."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from envsound.base.errors import InputError
+from envsound.codec.codes import load_codes, recorded
+from envsound.systems.soundstorm.masking import frame_mask
+
+
+@dataclass(frozen=True)
+class CodeSet:
+    """The codes of some clips, held in memory: a list of int16 [n_levels, n_frames], and a class for each."""
+
+    codes: list[np.ndarray]
+    classes: np.ndarray  # int64 [n_clips], an index into `categories`
+    categories: list[str]
+    n_copies: int = 0  # how many of the clips are augmented copies
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def digest(self) -> str:
+        """Return a hash of the codes and classes, 64 hexadecimal digits."""
+        content = hashlib.sha256(json.dumps(self.categories).encode())
+        for codes, label in zip(self.codes, self.classes, strict=True):
+            content.update(f"{codes.shape} {label} ".encode() + np.ascontiguousarray(codes).tobytes())
+        return content.hexdigest()
+
+    def batch(self, rows: np.ndarray, mask_token: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return codes int64 [batch, n_levels, longest], valid frames bool [batch, longest] and classes [batch]."""
+        chosen = [torch.from_numpy(self.codes[row].astype(np.int64)) for row in rows]
+        lengths = torch.tensor([codes.shape[1] for codes in chosen])
+        valid = frame_mask(lengths)
+        padded = torch.full((len(chosen), chosen[0].shape[0], valid.shape[1]), mask_token)
+        for item, codes in zip(padded, chosen, strict=True):
+            item[:, : codes.shape[1]] = codes
+        return padded, valid, torch.from_numpy(self.classes[rows])
+
+
+def load_code_set(table: pd.DataFrame, categories: list[str], codec_hash: str | None = None) -> CodeSet:
+    """Load the codes of every row of a run's codes.csv.
+
+    Raises InputError when the table is empty, a cache file is damaged, or it was made by another codec than
+    `codec_hash`.
+    """
+    if table.empty:
+        raise InputError("codes: no clip left; expected at least one in the chosen folds")
+    codes = [load_codes(path, codec_hash) for path in table.codes_file]
+    index = {name: number for number, name in enumerate(categories)}
+    n_copies = len(table) - len(recorded(table))
+    return CodeSet(codes, table.category.map(index).to_numpy(np.int64), categories, n_copies)
+
+
+def split_folds(table: pd.DataFrame, fold: int, train_folds: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split codes.csv into training rows and held-out rows (those of `fold`).
+
+    train_folds: empty means every other fold. Augmented copies are training rows like any other.
+    Raises InputError when a fold is not there or is on both sides, or when there are copies of held-out clips.
+    """
+    there = sorted(table.fold.unique())
+    wanted = train_folds or [other for other in there if other != fold]
+    if fold in wanted:
+        raise InputError(f"train_folds={wanted}: holds the held-out fold {fold}")
+    missing = [f for f in [fold, *wanted] if f not in there]
+    if missing:
+        raise InputError(f"fold {missing}: not among the folds of the recordings, {there}")
+    return table[table.fold.isin(wanted)], _unaltered(table[table.fold == fold], f"fold={fold}")
+
+
+def training_sets(
+    table: pd.DataFrame, fold: int, train_folds: list[int], validation_fold: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows to train on and those whose loss is watched.
+
+    With a validation fold, one of the training folds, that is the one to watch, and it is not trained on. Without,
+    the held-out fold is watched; then nothing may be chosen by its loss.
+    Raises InputError when the validation fold is no training fold, leaves none to train on, or has augmented copies.
+    """
+    train, held_out = split_folds(table, fold, train_folds)
+    if not validation_fold:
+        return train, held_out
+    there = sorted(train.fold.unique())
+    if validation_fold not in there:
+        raise InputError(f"validation_fold={validation_fold}: expected one of the training folds, {there}")
+    if there == [validation_fold]:
+        raise InputError(f"validation_fold={validation_fold}: no fold left to train on")
+    chosen = train.fold == validation_fold
+    return train[~chosen], _unaltered(train[chosen], f"validation_fold={validation_fold}")
+
+
+def _unaltered(rows: pd.DataFrame, held_out: str) -> pd.DataFrame:
+    """Return the rows; clips that are not trained on have no copies, and are mixed into none."""
+    if len(recorded(rows)) < len(rows):
+        raise InputError(f"{held_out}: codes.csv holds augmented copies of it; run notebook 01 with {held_out}")
+    return rows
+
+
+def epoch_batches(n_clips: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
+    """Yield the rows of each batch of an epoch, shuffled by (seed, epoch) alone; the last may be smaller."""
+    order = np.random.default_rng([seed, epoch]).permutation(n_clips)
+    for start in range(0, n_clips, batch_size):
+        yield order[start : start + batch_size]

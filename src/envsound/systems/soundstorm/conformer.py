@@ -1,0 +1,171 @@
+"""The bidirectional Conformer that predicts hidden codes: summed embeddings in, one head per level out.
+
+Blocks follow Gulati et al. (2020) with rotary positions (Su et al. 2021) instead of relative ones, and layer norm
+instead of batch norm inside the convolution, so that a clip's output never depends on what else is in the batch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from envsound.base.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a MaskedConformer; the defaults are the published study's. n_classes = 0: unconditional."""
+
+    n_levels: int = 8
+    codebook_size: int = 1024
+    dim: int = 512
+    n_layers: int = 2
+    n_heads: int = 8
+    conv_kernel: int = 31  # frames, odd
+    ff_mult: int = 4
+    dropout: float = 0.1
+    n_classes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dim % self.n_heads or (self.dim // self.n_heads) % 2:
+            raise InputError(f"dim={self.dim}: expected n_heads={self.n_heads} heads of an even number of channels")
+        if self.conv_kernel % 2 == 0:
+            raise InputError(f"conv_kernel={self.conv_kernel}: expected an odd number of frames")
+
+
+def rotate(x: Tensor) -> Tensor:
+    """Turn pairs of channels by angles that grow with the frame: rotary positions, x [batch, heads, n_frames, dim]."""
+    n_frames, dim = x.shape[-2:]
+    rates = 10_000 ** (-torch.arange(0, dim, 2, device=x.device, dtype=torch.float32) / dim)
+    angles = torch.arange(n_frames, device=x.device, dtype=torch.float32)[:, None] * rates
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+class FeedForward(nn.Sequential):
+    """Layer norm, expand, swish, contract."""
+
+    def __init__(self, dim: int, mult: int, dropout: float):
+        super().__init__(
+            nn.LayerNorm(dim),
+            nn.Linear(dim, dim * mult),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Linear(dim * mult, dim),
+            nn.Dropout(dropout),
+        )
+
+
+class Attention(nn.Module):
+    """Self-attention over all valid frames, in both directions."""
+
+    def __init__(self, dim: int, n_heads: int, dropout: float):
+        super().__init__()
+        self.n_heads = n_heads
+        self.norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)  # on the sum, not on the weights, as in Gulati et al., fig. 3
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:  # [batch, n_frames, dim], [batch, n_frames]
+        batch, n_frames, dim = x.shape
+        qkv = self.qkv(self.norm(x)).view(batch, n_frames, 3, self.n_heads, dim // self.n_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [batch, n_heads, n_frames, dim / n_heads]
+        mask = None if valid is None else valid[:, None, None, :]
+        h = F.scaled_dot_product_attention(rotate(q), rotate(k), v, attn_mask=mask)
+        return self.dropout(self.out(h.transpose(1, 2).reshape(batch, n_frames, dim)))
+
+
+class Convolution(nn.Module):
+    """Gated pointwise, depthwise over time, swish, pointwise; padded frames enter the depthwise sum as zeros."""
+
+    def __init__(self, dim: int, kernel: int, dropout: float):
+        super().__init__()
+        inner = 2 * dim
+        self.norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, 2 * inner)
+        self.depthwise = nn.Conv1d(inner, inner, kernel, padding=kernel // 2, groups=inner)
+        self.norm_inner = nn.LayerNorm(inner)
+        self.contract = nn.Linear(inner, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        h = F.glu(self.expand(self.norm(x)), dim=-1)
+        if valid is not None:
+            h = h * valid[..., None]
+        h = self._over_time(h)
+        return self.dropout(self.contract(F.silu(self.norm_inner(h))))
+
+    def _over_time(self, h: Tensor) -> Tensor:  # [batch, n_frames, inner]
+        if h.device.type != "cpu":
+            return self.depthwise(h.transpose(1, 2)).transpose(1, 2)
+        # As an image one pixel high whose channels come last, as they do in memory: a CPU has a faster kernel for that.
+        weight, padding = self.depthwise.weight[:, :, None], (0, self.depthwise.padding[0])
+        image = h.transpose(1, 2)[:, :, None]
+        image = F.conv2d(image, weight, self.depthwise.bias, padding=padding, groups=self.depthwise.groups)
+        return image[:, :, 0].transpose(1, 2)
+
+
+class ConformerBlock(nn.Module):
+    """Half feed-forward, attention, convolution, half feed-forward, layer norm (Gulati et al. 2020, eq. 1)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.ff_in = FeedForward(config.dim, config.ff_mult, config.dropout)
+        self.attention = Attention(config.dim, config.n_heads, config.dropout)
+        self.convolution = Convolution(config.dim, config.conv_kernel, config.dropout)
+        self.ff_out = FeedForward(config.dim, config.ff_mult, config.dropout)
+        self.norm = nn.LayerNorm(config.dim)
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        x = x + 0.5 * self.ff_in(x)
+        x = x + self.attention(x, valid)
+        x = x + self.convolution(x, valid)
+        return self.norm(x + 0.5 * self.ff_out(x))
+
+
+class MaskedConformer(nn.Module):
+    """Predicts the codes of one level from all visible codes.
+
+    `mask_token` is `codebook_size`; `no_class` is `n_classes`, the class of an item whose class is not given.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.mask_token, self.no_class = config.codebook_size, config.n_classes
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(config.codebook_size + 1, config.dim) for _ in range(config.n_levels)
+        )
+        self.class_embedding = nn.Embedding(config.n_classes + 1, config.dim) if config.n_classes else None
+        self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.n_layers))
+        self.heads = nn.ModuleList(nn.Linear(config.dim, config.codebook_size) for _ in range(config.n_levels))
+        for embedding in self.embeddings:
+            nn.init.normal_(embedding.weight, std=config.n_levels**-0.5)  # their sum has unit variance
+
+    def n_parameters(self) -> int:
+        """Return the number of trainable parameters."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def forward(self, codes: Tensor, valid: Tensor | None = None, classes: Tensor | None = None) -> Tensor:
+        """Return the states [batch, n_frames, dim] of codes int64 [batch, n_levels, n_frames] in 0..mask_token.
+
+        valid: bool [batch, n_frames], False on padded frames, whose states mean nothing and touch no other frame.
+        classes: int64 [batch] in 0..n_classes; None is `no_class` for every item.
+        """
+        x = torch.stack([embed(level) for embed, level in zip(self.embeddings, codes.unbind(1), strict=True)]).sum(0)
+        if self.class_embedding is not None:
+            if classes is None:
+                classes = codes.new_full((len(codes),), self.no_class)
+            x = x + self.class_embedding(classes)[:, None]
+        if valid is not None and bool(valid.all()):
+            valid = None  # the unmasked attention kernel is faster
+        for block in self.blocks:
+            x = block(x, valid)
+        return x
+
+    def logits(self, states: Tensor, level: int) -> Tensor:
+        """Return the scores of every code of one level: states [..., dim] -> [..., codebook_size]."""
+        return self.heads[level](states)

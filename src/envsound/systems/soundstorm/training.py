@@ -1,0 +1,327 @@
+"""Training the masked model: a plain loop on Lightning Fabric that can be killed and goes on where it was."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from envsound.base.device import choose_precision
+from envsound.base.errors import InputError
+from envsound.base.files import atomic_path, sha256_file, write_csv
+from envsound.run.identity import module_hash
+from envsound.systems.soundstorm.batches import CodeSet, epoch_batches
+from envsound.systems.soundstorm.checkpoints import Checkpoint, save_checkpoint, start_from
+from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
+from envsound.systems.soundstorm.masking import TrainingMask, draw_training_mask
+from envsound.systems.soundstorm.objective import MaskedObjective, masked_loss
+from envsound.systems.soundstorm.training_config import TrainingConfig
+from envsound.systems.soundstorm.unigram import unigram_losses
+from envsound.systems.soundstorm.weight_average import WeightAverage
+
+HISTORY = ["epoch", "level", "split", "loss", "n_masked", "unigram", "lr", "seconds"]
+SAVE_SECONDS = 300.0  # s between two savings of the state within an epoch
+
+
+@dataclass
+class Progress:
+    """How far training has come: enough, with the weights, to go on with the very next step."""
+
+    epoch: int = 0  # whole epochs
+    batch: int = 0  # batches of the epoch that has begun
+    step: int = 0  # optimizer steps
+    lr: float = 0.0  # at the start of the epoch
+    seconds: float = 0.0  # s, of the epoch that has begun
+    totals: list[list[float]] = field(default_factory=list)  # its loss sum and count of every level
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_loss: float = math.inf  # on the validation clips
+    best_epoch: int = 0
+
+
+class Trainer:
+    """Trains a MaskedConformer on a run's codes; keeps `training.csv` and checkpoints in the run's folder.
+
+    `checkpoints/last.safetensors` holds the weights after the last epoch, `best.safetensors` (with a validation fold)
+    those of the epoch with the lowest validation loss. A new Trainer on the same folder goes on after the last step
+    that was saved: every random draw depends on the seed and the number of the step alone, so that an interrupted run
+    ends with the same weights as an uninterrupted one.
+    """
+
+    def __init__(
+        self,
+        train: CodeSet,
+        validation: CodeSet,
+        model_config: ModelConfig,
+        config: TrainingConfig,
+        run_dir: str | Path,
+        device: torch.device,
+        codec_hash: str = "",
+        n_processes: int = 1,
+    ):
+        """n_processes above 1: this process is one of those that `several_devices.trainer_on` has started."""
+        self.train_set, self.validation_set = train, validation
+        self.config, self.codec_hash = config, codec_hash
+        self.folder, self.table = Path(run_dir) / "checkpoints", Path(run_dir) / "training.csv"
+        self.precision = choose_precision(config.precision, device)
+        strategy = "ddp" if n_processes > 1 else "auto"
+        self.fabric = Fabric(accelerator=device.type, strategy=strategy, devices=n_processes, precision=self.precision)
+        self.fabric.launch()
+        torch.manual_seed(config.seed)
+        model = MaskedConformer(model_config)
+        if config.initial_checkpoint:
+            start_from(model, config.initial_checkpoint, codec_hash)
+        optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, betas=(0.9, 0.999))
+        self.objective, self.optimizer = self.fabric.setup(MaskedObjective(model), optimizer)
+        self.model = model
+        self.average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
+        self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
+        total = max(config.num_epochs * self.steps_per_epoch + 1, 3)  # a step up and a step down at least
+        warmup = max(config.warmup_fraction, 2 / total)  # a rise of less than one step has no slope
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=total, pct_start=warmup)
+        self.baseline = self._baseline()
+        self.progress, self.identity = Progress(), self._identity()
+        self._resume()
+        if config.compile:
+            for block in model.blocks:
+                block.compile(dynamic=True)  # clips differ in length
+
+    @property
+    def used_model(self) -> MaskedConformer:
+        """The model that is validated and saved: the moving average, where there is one."""
+        return self.average.model if self.average else self.model
+
+    @property
+    def finished(self) -> bool:
+        progress, config = self.progress, self.config
+        patient = not config.patience or progress.epoch - progress.best_epoch < config.patience
+        return (
+            progress.epoch >= config.num_epochs or 0 < config.max_steps <= progress.step or not patient
+        ) and progress.batch == 0
+
+    def fit(self) -> pd.DataFrame:
+        """Train to the end and return the history, as in training.csv (columns HISTORY)."""
+        quiet = not self.fabric.is_global_zero
+        with tqdm(
+            total=self.config.num_epochs, initial=self.progress.epoch, desc="training", unit="epoch", disable=quiet
+        ) as bar:
+            while not self.finished:
+                self._run_epoch(quiet)
+                bar.update()
+                last = self.progress.history[-2 * (self._n_levels + 1) :]
+                seen = {row["split"]: f"{row['loss']:.3f}" for row in last}
+                bar.set_postfix(seen | {"clips/s": f"{len(self.train_set) / last[-1]['seconds']:.1f}"})
+        return pd.DataFrame(self.progress.history, columns=HISTORY)
+
+    @property
+    def _n_levels(self) -> int:
+        return self.model.config.n_levels
+
+    def _run_epoch(self, quiet: bool) -> None:
+        progress, config = self.progress, self.config
+        started, before, saved = time.perf_counter(), progress.seconds, time.perf_counter()
+        if progress.batch == 0:
+            progress.lr, progress.totals = self.schedule.get_last_lr()[0], [[0.0, 0.0]] * self._n_levels
+        self.objective.train()
+        batches = list(epoch_batches(len(self.train_set), config.batch_size, config.seed, progress.epoch))
+        name = f"epoch {progress.epoch + 1}"
+        for rows in tqdm(batches[progress.batch :], desc=name, leave=False, disable=quiet):
+            if 0 < config.max_steps <= progress.step:
+                break
+            progress.totals = (np.asarray(progress.totals) + self._train_step(rows)).tolist()
+            progress.batch += 1
+            progress.seconds = before + time.perf_counter() - started
+            if time.perf_counter() - saved > SAVE_SECONDS:
+                self._save_state()
+                saved = time.perf_counter()
+        validation = self.validate()
+        seconds = round(before + time.perf_counter() - started, 3)
+        self._close_epoch(np.asarray(progress.totals), validation, seconds)
+
+    def _close_epoch(self, train: np.ndarray, validation: np.ndarray, seconds: float) -> None:
+        progress = self.progress
+        progress.epoch, progress.batch, progress.seconds = progress.epoch + 1, 0, 0.0
+        facts = {"lr": progress.lr, "seconds": seconds}
+        progress.history += history_rows(progress.epoch, "train", train, {}, facts)
+        progress.history += history_rows(progress.epoch, "validation", validation, self.baseline, facts)
+        loss = progress.history[-1]["loss"]
+        if self.config.validation_fold and loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch = loss, progress.epoch
+            self._save_model("best")
+        self._save_model("last")
+        self._save_state()
+
+    def _train_step(self, rows: np.ndarray) -> np.ndarray:
+        """Take one optimizer step; return the loss sum and count of every level, float [n_levels, 2]."""
+        config, step = self.config, self.progress.step
+        draws = torch.Generator().manual_seed(derive_seed(config.seed, step))
+        torch.manual_seed(derive_seed(config.seed, step, 1 + self.fabric.global_rank))  # of dropout
+        codes, valid, classes = self.train_set.batch(rows, self.model.mask_token)
+        dropped = torch.rand(len(rows), generator=draws) < config.class_dropout
+        classes = classes.masked_fill(dropped, self.model.no_class)
+        mask = draw_training_mask(codes, valid, self.model.mask_token, draws, config.prompt_chance)
+        n_masked = int(mask.targets.sum())
+        pieces = self._pieces(len(rows))
+        summed = torch.zeros(self._n_levels, device=self.fabric.device)
+        for number, piece in enumerate(pieces):
+            with self.fabric.no_backward_sync(self.objective, enabled=number < len(pieces) - 1):
+                part, *given = self._piece(mask, codes, valid, classes, piece)
+                sums = self.objective(part.inputs, part.targets, part.levels, *given)
+                self.fabric.backward(sums.sum() * (self.fabric.world_size / n_masked))  # processes are averaged
+            summed += sums.detach()
+        self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=config.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        self.progress.step += 1
+        if self.average:
+            self.average.update(self.model, self.progress.step)
+        return self._totals(summed, mask)
+
+    def _pieces(self, n_rows: int) -> list[np.ndarray]:
+        """Return the rows of a batch that this process computes, in `accumulate` pieces; one may be empty."""
+        pieces = np.array_split(np.arange(n_rows), self.fabric.world_size * self.config.accumulate)
+        return pieces[self.fabric.global_rank :: self.fabric.world_size]
+
+    def _piece(
+        self, mask: TrainingMask, codes: Tensor, valid: Tensor, classes: Tensor, rows: np.ndarray
+    ) -> tuple[TrainingMask, Tensor, Tensor, Tensor | None]:
+        """Return what the objective takes for some rows of a batch, on the device."""
+        place = self.fabric.device
+        given = classes[rows].to(place) if self.model.config.n_classes else None
+        return mask.rows(rows).to(place), codes[rows].to(place), valid[rows].to(place), given
+
+    def _totals(self, summed: Tensor, mask: TrainingMask) -> np.ndarray:
+        """Return loss sum and count of every level over all processes, [n_levels, 2]; `mask` is the whole batch's."""
+        summed = self.fabric.all_reduce(summed, reduce_op="sum").double().cpu().numpy()
+        if not np.isfinite(summed).all():
+            raise InputError(
+                f"training: the loss is not finite at step {self.progress.step}; try a lower lr ({self.config.lr})"
+            )
+        counts = np.bincount(mask.levels, weights=mask.targets.sum(1), minlength=self._n_levels)
+        return np.stack([summed, counts], 1)
+
+    @torch.no_grad()
+    def validate(self) -> np.ndarray:
+        """Return loss sum and count per level on the validation clips, float [n_levels, 2].
+
+        Clip i is asked for level i mod n_levels, with masks drawn from the seed alone: the same task every epoch.
+        """
+        model, totals = self.used_model.eval(), np.zeros((self._n_levels, 2))
+        for mask, *given in self._validation_batches():
+            with self.fabric.autocast():
+                parts = (self._piece(mask, *given, piece) for piece in self._pieces(len(mask.levels)))
+                summed = torch.stack([masked_loss(model, *part) for part in parts]).sum(0)
+            totals += self._totals(summed, mask)
+        return totals
+
+    def _validation_batches(self) -> Iterator[tuple[TrainingMask, Tensor, Tensor, Tensor]]:
+        """Yield mask, codes, valid frames and classes of each batch of validation clips."""
+        draws = torch.Generator().manual_seed(derive_seed(self.config.seed, -1))
+        for start in range(0, len(self.validation_set), self.config.batch_size):
+            rows = np.arange(start, min(start + self.config.batch_size, len(self.validation_set)))
+            codes, valid, classes = self.validation_set.batch(rows, self.model.mask_token)
+            levels = torch.from_numpy(rows % self._n_levels)
+            chance = self.config.prompt_chance
+            yield draw_training_mask(codes, valid, self.model.mask_token, draws, chance, levels), codes, valid, classes
+
+    def _baseline(self) -> dict[str, float]:
+        """Return the loss (nat) of code frequencies on the very codes that `validate` asks for, by level and "all"."""
+        shape = self.model.config
+        losses = torch.from_numpy(unigram_losses(self.train_set, shape.codebook_size, shape.n_classes > 0))
+        totals = torch.zeros(shape.n_levels, 2, dtype=torch.float64)
+        for mask, codes, _, classes in self._validation_batches():
+            for level, targets, item, label in zip(mask.levels, mask.targets, codes, classes, strict=True):
+                cost = losses[label, level][item[level][targets]]
+                totals[level] += torch.tensor([cost.sum(), cost.numel()])
+        sums, counts = totals.T
+        return {str(level): float(sums[level] / counts[level]) for level in range(shape.n_levels)} | {
+            "all": float(sums.sum() / counts.sum())
+        }
+
+    def _identity(self) -> dict:
+        """What a checkpoint must agree with for training to go on from it."""
+        return {
+            "training": asdict(self.config),
+            "model": asdict(self.model.config),
+            "codec_hash": self.codec_hash,
+            "train": self.train_set.digest(),
+            "validation": self.validation_set.digest(),
+            "code": module_hash("envsound.systems.soundstorm.training"),
+            "initial": sha256_file(self.config.initial_checkpoint) if self.config.initial_checkpoint else "",
+            "precision": self.precision,
+        }
+
+    def _save_model(self, name: str) -> None:
+        if self.fabric.is_global_zero:
+            facts = {"epoch": self.progress.epoch, "step": self.progress.step, "codec_hash": self.codec_hash}
+            checkpoint = Checkpoint(self.used_model, self.train_set.categories, facts)
+            save_checkpoint(self.folder / f"{name}.safetensors", checkpoint)
+
+    def _save_state(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        state = {
+            "identity": self.identity,
+            "progress": asdict(self.progress),
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict() if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+        write_csv(self.table, pd.DataFrame(self.progress.history, columns=HISTORY))
+        with atomic_path(self.folder / "training_state.pt") as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self) -> None:
+        path = self.folder / "training_state.pt"
+        state = torch.load(path, map_location=self.fabric.device, weights_only=True) if path.exists() else None
+        if state is None or state["identity"] != self.identity:  # other parameters, codes or code: start anew
+            if self.fabric.is_global_zero:
+                for stale in (path, self.folder / "best.safetensors"):
+                    stale.unlink(missing_ok=True)
+            self.fabric.barrier()
+            return
+        self.progress = Progress(**state["progress"])
+        self.model.load_state_dict(state["model"])
+        if self.average:
+            self.average.model.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.progress.batch == 0:  # a kill may have come between the files of one save
+            self._save_model("last")
+            self._save_state()
+
+
+def derive_seed(seed: int, *numbers: int) -> int:
+    """Return a seed for one step (or for -1, the validation), that shares nothing with its neighbours'."""
+    return int(np.random.SeedSequence([seed, *(number + 1 for number in numbers)]).generate_state(1)[0])
+
+
+def history_rows(
+    epoch: int, split: str, totals: np.ndarray, unigram: dict[str, float], facts: dict[str, float]
+) -> list[dict]:
+    """Turn loss sums and counts [n_levels, 2] into rows of training.csv: each level, then "all".
+
+    unigram: the loss of each level's code frequencies on the same clips, where known; facts: lr and seconds.
+    """
+    levels = [*((str(level), *row) for level, row in enumerate(totals)), ("all", *totals.sum(0))]
+    return [
+        {
+            "epoch": epoch,
+            "level": level,
+            "split": split,
+            "loss": float(loss / count) if count else float("nan"),
+            "n_masked": int(count),
+            "unigram": unigram.get(level, float("nan")),
+            **facts,
+        }
+        for level, loss, count in levels
+    ]

@@ -1,0 +1,52 @@
+"""The device is chosen by itself, a named one must be there, and a seed fixes every generator."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from envsound.base.device import choose_device, describe_device, set_seed
+from envsound.base.errors import InputError
+
+
+@pytest.mark.parametrize("cuda, mps, expected", [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_auto_takes_the_best_there_is(monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_device("auto").type == expected
+
+
+def test_a_device_that_is_not_there_is_one_clear_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("cpu") == torch.device("cpu")
+    for name in ("cuda", "cuda:1", "mps", "tpu", ""):
+        with pytest.raises(InputError, match="expected auto or one of: cpu"):
+            choose_device(name)
+
+
+def test_a_numbered_device_keeps_its_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+
+
+def test_devices_are_named_in_words(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
+    assert describe_device(torch.device("cuda")) == "NVIDIA H100"
+    assert describe_device(torch.device("mps")).startswith("Apple")
+    assert describe_device(torch.device("cpu")).endswith(f"{torch.get_num_threads()} threads")
+
+
+def test_a_seed_fixes_every_generator():
+    def draws(seed: int) -> tuple:
+        generator = set_seed(seed)
+        return (
+            random.random(),
+            np.random.rand(),
+            torch.rand(1).item(),
+            torch.rand(1, generator=generator).item(),
+        )
+
+    assert draws(5) == draws(5)
+    assert all(a != b for a, b in zip(draws(5), draws(2**32 + 6), strict=True))

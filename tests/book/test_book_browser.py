@@ -1,0 +1,149 @@
+"""The built book in a real browser: pages, links, anchors, pictures and one player.
+
+Needs a Chromium and a built book: the folder named by ENVSOUND_BOOK, or book/_build/html. Where one is
+missing the tests skip with a plain message; with ENVSOUND_REQUIRE_BROWSER=1 they fail instead.
+"""
+
+import functools
+import http.server
+import os
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import pytest
+from fakes.browser import Quiet, unavailable
+
+REPOSITORY = Path(__file__).parents[2]
+ERRORS = ("Traceback (most recent call last)", "not included in any toctree", "{{ ", "Math Processing Error")
+
+
+@pytest.fixture(scope="module")
+def book() -> Path:
+    """The folder of the built book."""
+    folder = Path(os.environ.get("ENVSOUND_BOOK") or REPOSITORY / "book" / "_build" / "html")
+    if not (folder / "index.html").is_file():
+        unavailable(f"there is no built book in {folder} (make book)")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(book) -> str:
+    """The book's address on a loopback server."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(book)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def visited(browser, address) -> dict[str, dict]:
+    """Every page of the sidebar -> its status, title, text, links, ids, pictures, players and failed
+    requests.
+    """
+    page = browser.new_page()
+    failed: list[str] = []
+    # A page left while its icon is still on the way aborts that request: no fault of the book.
+    page.on("requestfailed", lambda request: request.failure == "net::ERR_ABORTED" or failed.append(request.url))
+    page.on("response", lambda response: response.status < 400 or failed.append(response.url))
+    page.on("request", lambda request: request.url.startswith((address, "data:")) or failed.append(request.url))
+    page.goto(address + "index.html")
+    page.wait_for_url("**/intro.html")  # the index only redirects
+    page.wait_for_load_state()
+    links = page.eval_on_selector_all("nav.bd-links a[href]", "all => all.map(a => a.href)")
+    found = {}
+    for url in sorted({urldefrag(link).url for link in links}):
+        failed.clear()
+        status = page.goto(url).status
+        found[url] = page.evaluate(LOOK) | {"status": status, "failed": list(failed)}
+    page.close()
+    return found
+
+
+LOOK = """async () => {
+  const pictures = [...document.querySelectorAll('article img')];
+  pictures.forEach(image => { image.loading = 'eager'; });
+  await Promise.all(pictures.map(image => image.decode().catch(() => null)));
+  return {
+    title: document.title,
+    heading: document.querySelector('article h1')?.innerText ?? '',
+    text: document.querySelector('article')?.innerText ?? '',
+    links: [...document.querySelectorAll('article a[href], nav a[href]')].map(a => a.href),
+    ids: [...document.querySelectorAll('[id]')].map(e => e.id),
+    broken: pictures.filter(image => !image.naturalWidth).map(image => image.src),
+    players: [...document.querySelectorAll('audio')].map(a => a.src || a.querySelector('source')?.src),
+    overflow: document.documentElement.scrollWidth - window.innerWidth,
+    unstyled: [...document.querySelectorAll('article svg')]
+      .filter(drawing => !drawing.getBoundingClientRect().width).length,
+  };
+}"""
+
+
+def test_every_page_opens_with_a_title_and_without_an_error(visited):
+    assert len(visited) >= 10
+    for url, page in visited.items():
+        assert page["status"] == 200, url
+        assert page["title"] and page["heading"], url
+        assert not [words for words in ERRORS if words in page["text"]], url
+
+
+def test_pages_need_nothing_from_elsewhere_and_every_picture_loads(visited):
+    for url, page in visited.items():
+        assert page["failed"] == [], url
+        assert page["broken"] == [], url
+        assert page["unstyled"] == 0, url
+
+
+def test_no_page_is_wider_than_the_window(visited):
+    assert {url: page["overflow"] for url, page in visited.items() if page["overflow"] > 0} == {}
+
+
+def test_internal_links_and_anchors_resolve(visited, address, book):
+    dead = []
+    for url, page in visited.items():
+        for link in page["links"]:
+            target, anchor = urldefrag(urljoin(url, link))
+            if not target.startswith(address):
+                continue
+            path = book / unquote(urlsplit(target).path).lstrip("/")
+            known = visited.get(target)
+            missing = not path.exists() or (anchor and known and unquote(anchor) not in known["ids"])
+            dead += [f"{url} -> {link}"] if missing else []
+    assert dead == []
+
+
+def test_every_player_links_to_a_file_of_the_book(visited, address, book):
+    for url, page in visited.items():
+        for source in page["players"]:
+            assert source.startswith(address), f"{url}: {source[:80]}"
+            assert (book / unquote(urlsplit(source).path).lstrip("/")).is_file(), f"{url}: {source}"
+
+
+def test_a_player_plays(visited, browser):
+    url = next((url for url, page in visited.items() if page["players"]), None)
+    if url is None:
+        unavailable("the built book has no player (build it with a run: make study)")
+    page = browser.new_page()
+    page.goto(url)
+    played = page.evaluate("""async () => {
+      const audio = document.querySelector('audio');
+      audio.muted = true;
+      await audio.play();
+      const start = Date.now();
+      while (audio.currentTime === 0 && Date.now() - start < 8000) await new Promise(r => setTimeout(r, 50));
+      const error = audio.error?.message ?? null;
+      return {ready: audio.readyState, duration: audio.duration, time: audio.currentTime, error};
+    }""")
+    page.close()
+    assert played["error"] is None
+    assert played["ready"] >= 2 and played["duration"] > 0 and played["time"] > 0
+
+
+def test_formulas_are_drawn_by_the_browser(visited, browser):
+    url = next(url for url in visited if url.endswith("/methods.html"))
+    page = browser.new_page()
+    page.goto(url)
+    sizes = page.eval_on_selector_all("div.math math", "all => all.map(m => m.getBoundingClientRect().height)")
+    page.close()
+    assert len(sizes) >= 10 and min(sizes) > 10

@@ -1,0 +1,180 @@
+"""Distances between a clip and what a codec made of it, on sounds whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+from fakes.codecs import RATE, noise, tone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envsound.base.errors import InputError
+from envsound.codec.distances import (
+    BANDS,
+    EVERYTHING,
+    band_distances,
+    band_level_differences,
+    band_levels_db,
+    bands_below,
+    comb_share,
+    log_mel,
+    si_sdr_db,
+    stft_distance,
+)
+from envsound.codec.training.losses import log_mel_distance
+
+SILENCE = np.zeros(RATE, np.float32)
+
+
+def pulses(n_samples: int, per_second: float) -> np.ndarray:
+    clip = np.zeros(n_samples, np.float32)
+    clip[np.arange(0, n_samples, RATE / per_second).astype(int)] = 0.5
+    return clip
+
+
+def at_right_angles(clip: np.ndarray, seed: int) -> np.ndarray:
+    """Noise with mean zero, without any part along the clip, with the clip's energy."""
+    centred = clip.astype(np.float64) - clip.mean(dtype=np.float64)
+    other = np.random.default_rng(seed).standard_normal(len(clip))
+    other -= other.mean()
+    other -= centred * (other @ centred) / (centred @ centred)
+    return other * np.linalg.norm(centred) / np.linalg.norm(other)
+
+
+# SI-SDR
+
+
+@settings(max_examples=20, deadline=None)
+@given(gain=st.floats(0.01, 2), db=st.floats(-30, 40), offset=st.floats(-0.2, 0.2), seed=st.integers(0, 99))
+def test_si_sdr_of_a_scaled_clip_with_noise_at_right_angles_is_their_ratio(gain, db, offset, seed):
+    clip = noise(2000, seed).astype(np.float64)
+    spoilt = gain * (clip + 10 ** (-db / 20) * at_right_angles(clip, seed + 100)) + offset
+    assert si_sdr_db(clip, spoilt) == pytest.approx(db, abs=1e-6)
+
+
+def test_si_sdr_of_a_clip_to_itself_is_infinite_and_does_not_hear_an_offset_or_the_sign():
+    clip = noise(2000).astype(np.float64)
+    assert si_sdr_db(clip, clip) == np.inf
+    assert si_sdr_db(clip, -clip) > 200
+    assert si_sdr_db(clip + 0.3, clip) > 200
+
+
+def test_si_sdr_of_silence_on_either_side_is_undefined():
+    assert np.isnan(si_sdr_db(SILENCE, noise(RATE)))
+    assert np.isnan(si_sdr_db(np.full(RATE, 0.25, np.float32), noise(RATE)))  # nothing but an offset
+    assert np.isnan(si_sdr_db(noise(RATE), SILENCE))
+
+
+# Spectral distances
+
+
+@pytest.mark.parametrize("gain", [0.1, 0.5, 2.0])
+def test_distances_of_a_gain_are_that_gain(gain):
+    clip = noise(RATE)
+    assert log_mel(clip, gain * clip, RATE) == pytest.approx(abs(20 * np.log10(gain)), abs=1e-3)
+    assert stft_distance(clip, gain * clip) == pytest.approx(abs(np.log(gain)), rel=0.02)  # the floor takes a little
+    assert stft_distance(gain * clip, clip) == stft_distance(clip, gain * clip)
+
+
+@pytest.mark.parametrize("clip", [noise(RATE), SILENCE, noise(100)], ids=["noise", "silence", "short"])
+def test_distances_of_a_clip_to_itself_are_zero(clip):
+    assert log_mel(clip, clip, RATE) == 0 and stft_distance(clip, clip) == 0
+    assert (band_distances(clip, clip, RATE) == 0).all()
+
+
+def test_log_mel_is_the_distance_that_reports_training():
+    clip, other = noise(RATE), noise(RATE, seed=1)
+    both = (torch.from_numpy(side)[None] for side in (clip, other))
+    assert log_mel(clip, other, RATE) == log_mel_distance(*both, RATE)
+
+
+def test_log_mel_does_not_hear_below_its_floor_and_the_stft_distance_hardly():
+    quiet = noise(RATE, rms=1e-6)
+    assert log_mel(quiet, SILENCE, RATE) == 0
+    assert stft_distance(quiet, SILENCE) < 0.02
+
+
+@pytest.mark.parametrize("other", [noise(RATE - 1), noise(2 * RATE).reshape(2, -1)])
+def test_clips_of_other_shapes_are_refused(other):
+    for distance in (stft_distance, si_sdr_db):
+        with pytest.raises(InputError, match="expected two clips"):
+            distance(noise(RATE), other)
+
+
+# The 75 Hz comb
+
+
+def test_comb_share_of_white_noise_is_small():
+    assert comb_share(noise(20 * RATE), RATE) == pytest.approx(2 / 75, rel=0.15)
+
+
+def test_comb_share_of_a_pulse_train_at_the_frame_rate_is_nearly_all():
+    clip = pulses(5 * RATE, 75)
+    assert comb_share(clip - clip.mean(), RATE) == pytest.approx(1.0, abs=0.01)
+
+
+def test_comb_share_of_a_pulse_train_at_another_rate_is_small():
+    clip = pulses(5 * RATE, 80)  # meets the comb every 1,200 Hz only
+    assert comb_share(clip - clip.mean(), RATE) < 0.1
+
+
+def test_comb_share_follows_the_frame_rate_and_ignores_level():
+    clip = tone(5 * RATE, 1050)  # 14 * 75 = 21 * 50
+    assert comb_share(clip, RATE) == pytest.approx(comb_share(clip * 0.01, RATE), abs=1e-4)
+    assert comb_share(clip, RATE, frame_rate=50) > 0.99
+    assert comb_share(clip, RATE, frame_rate=80) < 0.01
+
+
+def test_comb_share_leaves_out_an_offset_and_silence():
+    assert comb_share(np.full(RATE, 0.5, np.float32), RATE) == pytest.approx(0, abs=1e-9)
+    assert np.isnan(comb_share(SILENCE, RATE))
+
+
+# Bands
+
+
+@pytest.mark.parametrize("n_samples", [RATE, RATE + 1])
+def test_the_bands_share_out_the_whole_energy(n_samples):
+    clip = noise(n_samples) + np.float32(0.05)
+    energies = 10 ** (band_levels_db(clip, RATE) / 10)
+    assert energies.sum() == pytest.approx(np.mean(clip.astype(np.float64) ** 2), rel=1e-9)
+    assert 10 ** (band_levels_db(clip, RATE, [EVERYTHING])[0] / 10) == pytest.approx(energies.sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("hz", "band"), [(299, 0), (300, 1), (1000, 2), (4999, 3), (5000, 4), (8000, 5), (12_000, 5)])
+def test_a_tone_lies_in_one_band_which_holds_its_lower_edge(hz, band):
+    clip = np.cos(2 * np.pi * hz * np.arange(RATE) / RATE)
+    levels = band_levels_db(clip, RATE)
+    assert levels.argmax() == band
+    assert levels[band] == pytest.approx(0 if hz == RATE / 2 else 10 * np.log10(0.5), abs=1e-6)
+    assert (np.delete(levels, band) < -200).all()
+
+
+def test_a_gain_of_a_half_is_six_decibels_in_every_band():
+    clip = noise(RATE)
+    bands = (*BANDS, EVERYTHING)
+    expected = 20 * np.log10(0.5)  # -6.02 dB
+    assert band_level_differences(clip, 0.5 * clip, RATE, bands) == pytest.approx([expected] * 7, abs=1e-6)
+    assert band_distances(clip, 0.5 * clip, RATE, bands) == pytest.approx([-expected] * 7, abs=0.01)
+
+
+def test_a_band_without_sound_has_no_level_difference_and_a_lost_band_a_bounded_one():
+    low = tone(RATE, 500)
+    differences = band_level_differences(low, low + tone(RATE, 2000), RATE)
+    assert differences[1] == pytest.approx(0, abs=1e-6)
+    assert np.isnan(np.delete(differences, 1)).all()
+    lost = band_level_differences(low, SILENCE, RATE)[1]
+    assert lost == pytest.approx(-120 - 10 * np.log10(0.3**2 / 2), abs=1e-5)
+
+
+def test_a_band_counts_from_80_decibels_below_full_scale_on():
+    just = np.sqrt(2) * 10 ** (-80 / 20)
+    for level, heard in ((1.01 * just, True), (0.99 * just, False)):
+        clip = tone(RATE, 2000, level=level).astype(np.float64)
+        assert np.isfinite(band_level_differences(clip, clip, RATE)[2]) == heard
+
+
+def test_bands_end_at_half_the_sample_rate():
+    assert bands_below(24_000) == BANDS
+    assert bands_below(48_000) == BANDS
+    assert bands_below(16_000) == BANDS[:-1]
+    assert bands_below(10_500)[-1] == (5000, 5250)

@@ -1,0 +1,230 @@
+"""Training a codec of toy size, with either generator: it runs, it watches, and it goes on where it stopped."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fakes.codecs import CATEGORIES, CLIPS, RATE, noise
+
+from envsound.base.errors import InputError
+from envsound.codec import training as module
+from envsound.codec.distances import comb_share
+from envsound.codec.fourier import FourierConfig
+from envsound.codec.seanet import SeanetConfig
+from envsound.codec.stored import generator_class, load_stored, save_codec
+from envsound.codec.training.trainer import CodecTrainer, CodecTraining
+from envsound.codec.training.vital_signs import vital_signs
+
+SHAPE = FourierConfig(
+    dim=8, hidden=8, n_encoder_blocks=1, n_decoder_blocks=1, latent_dim=4, n_levels=2, codebook_size=8
+)
+SEANET = SeanetConfig(n_filters=2, latent_dim=4, n_levels=2, codebook_size=8)
+PLAN = CodecTraining(
+    n_steps=6,
+    batch_size=2,
+    judged_items=1,
+    crop_seconds=0.12,  # 9 frames
+    quantize_from=0.34,  # step 2
+    adversary_from=0.67,  # step 4
+    heard_from=0.83,  # step 5
+    checkpoint_every=2,
+    level_dropout=0.5,
+)
+pytestmark = pytest.mark.usefixtures("own_random_state")
+
+
+def trainer(folder, plan: CodecTraining = PLAN, shape: FourierConfig | SeanetConfig = SHAPE) -> CodecTrainer:
+    held_out = torch.from_numpy(CLIPS[0][None, :3000])  # not a whole number of frames
+    generator = generator_class("seanet" if isinstance(shape, SeanetConfig) else "fourier")
+    return CodecTrainer(generator, CLIPS, CATEGORIES, held_out, folder, plan, shape)
+
+
+def everything(one: CodecTrainer) -> dict[str, torch.Tensor]:
+    """Return every trained number of a trainer by name."""
+    quantizer = one.codec.quantizer
+    numbers = {"counts": quantizer.counts, "sums": quantizer.sums}
+    for which in ("codec", "adversary"):
+        numbers |= {f"{which}.{name}": value for name, value in getattr(one, which).state_dict().items()}
+    return numbers
+
+
+@pytest.fixture(scope="module", params=[SHAPE, SEANET], ids=["fourier", "seanet"])
+def uninterrupted(request, tmp_path_factory) -> CodecTrainer:
+    with torch.random.fork_rng():
+        one = trainer(tmp_path_factory.mktemp("whole"), shape=request.param)
+        one.run()
+    return one
+
+
+def like(one: CodecTrainer, folder, plan: CodecTraining = PLAN) -> CodecTrainer:
+    """Return a new trainer of the same shape as another."""
+    return trainer(folder, plan, one.codec.config)
+
+
+def assert_same(one: CodecTrainer, other: CodecTrainer) -> None:
+    a, b = everything(one), everything(other)
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+    tables = [pd.DataFrame(trainer.history).drop(columns="seconds") for trainer in (one, other)]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_training_moves_both_networks_and_stays_finite(uninterrupted, tmp_path):
+    fresh = everything(like(uninterrupted, tmp_path))
+    trained = everything(uninterrupted)
+    assert uninterrupted.step == PLAN.n_steps
+    assert all(torch.isfinite(value).all() for value in trained.values())
+    assert all((trained[name] != fresh[name]).any() for name in trained if name.endswith("weight_v"))
+    assert (trained["codec.quantizer.codebooks"] != fresh["codec.quantizer.codebooks"]).all()
+
+
+def test_history_columns(uninterrupted):
+    table = pd.read_csv(uninterrupted.folder / "training.csv")
+    assert table["step"].tolist() == [2, 4, 6]
+    watched = [f"{name}_{level}" for level in range(2) for name in ("gain_db", "used_codes", "perplexity")]
+    adversary = ["discriminator", "adversarial", "feature"]
+    losses = ["spectral", "waveform", "distance", "commitment", "likelihood"]
+    signs = ["latent_rank", "log_mel_distance", "level_difference", "comb_share", "comb_share_original"]
+    always = ["step", "seconds", *losses, *signs]
+    assert set(table) == {*always, *watched, *adversary}
+    assert np.isfinite(table[always]).all(axis=None)
+    assert table[watched].isna().all(axis=1).tolist() == [True, False, False]  # quantizing from step 2
+    assert table[adversary].notna().all(axis=1).tolist() == [False, False, True]  # judged from step 4
+    assert table["commitment"].gt(0).tolist() == [False, True, True]
+    assert table["latent_rank"].between(1, 4).all()
+    assert table["seconds"].is_monotonic_increasing and table["comb_share"].between(0, 1).all()
+    stochastic = uninterrupted.codec.stochastic
+    assert (table["spectral"] < table["distance"]).all() == stochastic  # noise is paid for
+    assert (table["likelihood"] > 0).all() == stochastic
+    assert table.loc[1:, ["used_codes_0", "used_codes_1"]].isin(range(1, 9)).all(axis=None)
+
+
+def test_vital_signs_count_codes_and_leave_silent_clips_out_of_the_comb(uninterrupted, monkeypatch):
+    codec, clip = uninterrupted.codec, noise(4 * 320)  # 4 frames
+    codes = torch.tensor([[[0, 0, 0, 1], [3, 3, 3, 3]]])
+    monkeypatch.setattr(codec.quantizer, "encode", lambda latents: codes.expand(len(latents), -1, -1))
+    signs = vital_signs(codec, torch.from_numpy(np.stack([clip, np.zeros_like(clip)])), quantizing=True)
+    assert [signs[f"used_codes_{level}"] for level in range(2)] == [2, 1]
+    assert [signs[f"perplexity_{level}"] for level in range(2)] == pytest.approx([4 / 3**0.75, 1])
+    assert signs["comb_share_original"] == pytest.approx(comb_share(clip, RATE, 75.0))
+
+
+def test_a_few_steps_learn_something(tmp_path):
+    alone = {"adversary_from": 2.0, "heard_from": 2.0}
+    plan = replace(PLAN, n_steps=60, checkpoint_every=20, lr=5e-3, quantize_from=0.4, **alone)
+    one = trainer(tmp_path, plan)
+    before = vital_signs(one.codec, one.held_out, quantizing=False)["log_mel_distance"]
+    one.run()
+    assert one.history[-1]["log_mel_distance"] < 0.8 * before
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(uninterrupted, tmp_path, monkeypatch):
+    for killed_at in (3, 5):  # after the checkpoints at 2 and 4
+        with monkeypatch.context() as patch:
+            _kill_at(patch, killed_at)
+            with pytest.raises(KeyboardInterrupt):
+                like(uninterrupted, tmp_path).run()
+        resumed = like(uninterrupted, tmp_path)
+        assert resumed.step == killed_at - 1
+    resumed.run()
+    assert_same(resumed, uninterrupted)
+
+
+def _kill_at(patch, step: int) -> None:
+    train_step = CodecTrainer._train_step
+
+    def killed(self):
+        if self.step == step:
+            raise KeyboardInterrupt
+        return train_step(self)
+
+    patch.setattr(CodecTrainer, "_train_step", killed)
+
+
+def test_a_run_stops_in_time_and_goes_on(uninterrupted, tmp_path, monkeypatch):
+    seconds = iter(range(1000))
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+    stopped = like(uninterrupted, tmp_path)
+    stopped.run(max_seconds=6)  # the clock advances by 1 s a look, twice a step: 3 steps, and no history due
+    assert stopped.step == 3
+    resumed = like(uninterrupted, tmp_path)
+    assert resumed.step == 3
+    resumed.run()
+    assert_same(resumed, uninterrupted)
+
+
+def test_a_finished_run_is_left_alone(uninterrupted, tmp_path):
+    table = (uninterrupted.folder / "training.csv").read_bytes()
+    again = like(uninterrupted, uninterrupted.folder)
+    again.run()
+    assert_same(again, uninterrupted)
+    assert (uninterrupted.folder / "training.csv").read_bytes() == table
+
+
+@pytest.mark.parametrize("changes", [{"n_steps": 7}, {"lr": 1e-3}, {"seed": 1}])
+def test_a_checkpoint_of_other_parameters_is_refused(uninterrupted, changes):
+    with pytest.raises(InputError, match=r"training_state\.pt: was trained with other parameters"):
+        like(uninterrupted, uninterrupted.folder, replace(PLAN, **changes))
+
+
+def test_a_checkpoint_of_another_shape_is_refused(uninterrupted):
+    for shape in (replace(SHAPE, hidden=SHAPE.hidden + 4), replace(SEANET, n_filters=3)):
+        with pytest.raises(InputError, match="other parameters"):
+            trainer(uninterrupted.folder, shape=shape)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_a_damaged_checkpoint_is_named(tmp_path, content):
+    (tmp_path / "training_state.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"training_state\.pt: cannot be read"):
+        trainer(tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1])
+def test_crops_of_broken_frames_are_refused(tmp_path, seconds):
+    with pytest.raises(InputError, match="crop_seconds"):
+        trainer(tmp_path, replace(PLAN, crop_seconds=seconds))
+
+
+def test_the_seed_decides(uninterrupted, tmp_path):
+    same, other = trainer(tmp_path / "a"), trainer(tmp_path / "b", replace(PLAN, seed=1))
+    same.run(max_seconds=0)
+    assert same.step == 0
+    weights = [one.codec.encoder.enter.weight for one in (same, trainer(tmp_path / "c"), other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_trained_codec_is_stored_and_decodes(uninterrupted, tmp_path):
+    save_codec(tmp_path / "codec.safetensors", uninterrupted.codec)
+    codec = load_stored(tmp_path / "codec.safetensors", "toy", torch.device("cpu"))
+    heard = codec.decode(codec.encode(torch.from_numpy(CLIPS[1][None])))
+    assert heard.shape == (1, 13 * 320)
+    assert torch.isfinite(heard).all()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    one = trainer(tmp_path)
+    one.codec.decoder.leave.bias.data.fill_(float("nan"))
+    with pytest.raises(InputError, match="spectral is nan at step 0"):
+        one.run()
+
+
+def test_the_learning_rate_warms_up_and_falls(tmp_path):
+    one = trainer(tmp_path, replace(PLAN, n_steps=1000))
+    rates = []
+    for one.step in (0, 10, 20, 500, 999):
+        one._set_lr()
+        rates.append({group["lr"] for group in one.optimizers[0].param_groups})
+    expected = [0.01, 0.51, 1.0, 0.505, 0.01]
+    assert [list(rate) for rate in rates] == [[pytest.approx(PLAN.lr * share, rel=0.02)] for share in expected]
+
+
+def test_level_dropout_draws_every_number_of_levels(tmp_path):
+    one = trainer(tmp_path, replace(PLAN, level_dropout=0.5))
+    levels = one._draw_levels(4000)
+    assert levels.unique().tolist() == [1, 2]
+    assert (levels == 1).float().mean() == pytest.approx(0.25, abs=0.04)  # half are free, half of these take 1

@@ -1,0 +1,276 @@
+"""The Fourier codec and its file: transforms, shapes, padded batches, and what a file must hold."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from envsound.base.errors import InputError
+from envsound.codec import load_codec
+from envsound.codec.fourier import FourierCodec, FourierConfig
+from envsound.codec.stored import StoredCodec, load_stored, save_codec
+
+TINY = FourierConfig(
+    max_hz=12_000.0,
+    dim=16,
+    hidden=24,
+    n_encoder_blocks=1,
+    n_decoder_blocks=1,
+    latent_dim=8,
+    n_levels=4,
+    codebook_size=32,
+)
+HOP = TINY.hop
+CPU = torch.device("cpu")
+
+
+def tiny_model(seed: int = 0) -> FourierCodec:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return FourierCodec(TINY).eval()
+
+
+def noise(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * 0.2
+
+
+@pytest.fixture(scope="module")
+def model() -> FourierCodec:
+    return tiny_model()
+
+
+@pytest.fixture
+def path(tmp_path, model):
+    save_codec(tmp_path / "tiny.safetensors", model)
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture
+def codec(path) -> StoredCodec:
+    return load_stored(path, "tiny", CPU)
+
+
+@settings(max_examples=20, deadline=None)
+@given(n_samples=st.integers(1, 3000))
+def test_the_transform_is_inverted(model, n_samples):
+    clips = noise(2, n_samples)
+    back = model._istft(model.spectrum(clips))
+    assert back.shape == (2, model.n_frames(n_samples) * HOP)
+    assert (back[:, :n_samples] - clips).abs().max() < 1e-4
+    assert torch.nn.functional.pad(back[:, n_samples:], (0, 1)).abs().max() < 1e-4  # silence fills the last frame
+
+
+@pytest.mark.parametrize(("n_samples", "n_frames"), [(1, 1), (319, 1), (320, 1), (321, 2), (24_000, 75)])
+@torch.no_grad()
+def test_shapes(model, n_samples, n_frames):
+    clips = noise(2, n_samples)
+    assert model.n_frames(n_samples) == n_frames
+    assert model.spectrum(clips).shape == (2, n_frames, TINY.n_fft // 2 + 1)
+    assert model.latents(clips).shape == (2, TINY.latent_dim, n_frames)
+    codes = model.encode(clips)
+    assert codes.shape == (2, TINY.n_levels, n_frames)
+    assert model.decode(codes).shape == (2, n_frames * HOP)
+
+
+def test_a_frame_is_centred_on_its_hop(model):
+    clips = torch.zeros(1, 10 * HOP)
+    clips[0, 4 * HOP + HOP // 2] = 1.0  # the middle of frame 4
+    assert model.spectrum(clips)[0].abs().mean(1).argmax() == 4
+    torch.testing.assert_close(model.spectrum(clips)[0, 4].abs(), torch.ones(TINY.n_fft // 2 + 1), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_nothing_above_the_coded_band_is_heard_or_put_out():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        limited = FourierCodec(replace(TINY, max_hz=9000.0)).eval()
+    time = torch.arange(24_000) / 24_000
+    high = 0.5 * torch.sin(2 * torch.pi * 11_000 * time)[None]
+    low = 0.5 * torch.sin(2 * torch.pi * 1000 * time)[None]
+    difference = (limited.spectrum(low + high) - limited.spectrum(low)).abs()
+    assert difference[:, 3:-3].max() < 1e-3 * limited.spectrum(low).abs().max()  # at the ends a tone is cut
+    power = torch.fft.rfft(limited.synthesise(limited.latents(low)))[0].abs().square()
+    assert power[9300:].sum() < 1e-3 * power.sum()
+
+
+@torch.no_grad()
+def test_noise_is_part_of_the_sound_and_the_same_every_time(model):
+    latents = model.latents(noise(2, 1600))
+    assert torch.equal(model.synthesise(latents), model.synthesise(latents))
+    decoded = model.decode_latents(latents)
+    one, other = (model.render(decoded, noise(2, 1600, seed=seed)) for seed in (1, 2))
+    assert one.shape == (2, 1600) and (one - other).abs().max() > 1e-3
+    assert torch.equal(model.fixed_noise(9)[:, : 5 * HOP], model.fixed_noise(5))
+
+
+@torch.no_grad()
+def test_a_noise_filter_of_one_gives_the_noise_back(model):
+    white = noise(1, 3200, seed=3)
+    nothing, n_bins = -30.0, TINY.n_bins
+    decoded = torch.full((1, 10, 3 * n_bins), nothing)
+    decoded[..., 2 * n_bins :] = float(model.window.square().sum().sqrt().log())
+    torch.testing.assert_close(model.render(decoded, white), white, atol=1e-4, rtol=0)
+
+
+def expecting(model: FourierCodec, power: torch.Tensor, tonal_share: float) -> torch.Tensor:
+    """Return what the decoder would have to put out to expect `power` [batch, n_frames, n_bins]."""
+    tonal, noisy = (0.5 * torch.log(power * share) for share in (tonal_share, 1 - tonal_share))
+    return torch.cat([tonal, torch.zeros_like(power), noisy], dim=-1)
+
+
+def test_the_likelihood_is_best_where_the_power_is_right_however_it_is_made_up(model):
+    clips = noise(1, 3200)
+    power = model.spectrum(clips).abs().square() + 1e-3
+    for share in (0.1, 0.9):
+        losses = [float(model.likelihood_loss(expecting(model, gain * power, share), clips)) for gain in (0.5, 1, 2)]
+        assert losses[1] == pytest.approx(0, abs=1e-2) and min(losses[0], losses[2]) > 0.1
+
+
+def test_the_likelihood_wants_the_mean_power_of_noise_and_not_its_median():
+    wide = FourierCodec(replace(TINY, n_levels=1))
+    clips = noise(1, 96_000)
+    mean = float(wide.spectrum(clips).abs().square().mean())
+    gains = torch.linspace(0.5, 1.6, 12)
+    flat = torch.full((1, 300, TINY.n_bins), mean)
+    losses = [float(wide.likelihood_loss(expecting(wide, gain * flat, 0.5), clips)) for gain in gains]
+    assert gains[int(torch.tensor(losses).argmin())] == pytest.approx(1.0, abs=0.1)  # the median is at 0.69
+
+
+def test_the_likelihood_bears_silence_and_clicks(model):
+    clips = torch.zeros(1, 3200)
+    clips[0, 1600] = 1.0
+    decoded = torch.full((1, 10, 3 * TINY.n_bins), -10.0, requires_grad=True)
+    loss = model.likelihood_loss(decoded, clips)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(decoded.grad).all()
+    assert decoded.grad.abs().max() * decoded[..., : TINY.n_bins].numel() <= 2 * (2.718282**2 - 1) + 0.01
+
+
+@torch.no_grad()
+def test_silence_and_loud_input_stay_finite(model):
+    for clips in (torch.zeros(1, 1000), torch.ones(1, 1000)):
+        heard = model.decode(model.encode(clips))
+        assert torch.isfinite(heard).all()
+        assert heard.abs().max() <= 1
+
+
+def test_n_parameters_counts_the_codebooks(model):
+    trained = sum(value.numel() for value in model.parameters())
+    assert model.n_parameters() == trained + TINY.n_levels * TINY.codebook_size * TINY.latent_dim
+
+
+def test_the_default_shape_has_75_frames_a_second():
+    assert FourierConfig().sample_rate / FourierConfig().hop == 75
+
+
+def test_the_study_s_interface(codec):
+    assert (codec.name, codec.sample_rate, codec.frame_rate) == ("tiny", 24_000, 75)
+    assert (codec.n_levels, codec.codebook_size) == (4, 32)
+    assert codec.n_frames(24_001) == 76
+    assert len(codec.content_hash) == 64
+    assert not any(value.requires_grad for value in codec.model.parameters())
+
+
+def test_codes_do_not_depend_on_the_padding(codec):
+    lengths = [5 * HOP, 700, 321, 700]
+    clips = noise(4, 6 * HOP)  # beyond its length each clip goes on with noise that must not count
+    codes = codec.encode(clips, torch.tensor(lengths))
+    assert codes.shape == (4, 4, 5)
+    assert codes.dtype == torch.int64
+    for clip, length, own in zip(clips, lengths, codes, strict=True):
+        n_frames = codec.n_frames(length)
+        assert torch.equal(own[:, :n_frames], codec.encode(clip[None, :length])[0])
+        assert (own[:, n_frames:] == codec.codebook_size).all()
+        assert (own[:, :n_frames] < codec.codebook_size).all()
+
+
+def test_different_sounds_get_different_codes(codec):
+    codes = codec.encode(torch.cat([noise(1, 2000), 0.3 * torch.sin(torch.arange(2000) * 0.1)[None]]))
+    assert not torch.equal(codes[0], codes[1])
+
+
+def test_the_mask_token_cannot_be_decoded(codec):
+    codes = codec.encode(noise(2, 700), torch.tensor([700, 300]))
+    with pytest.raises(InputError, match="32 is the mask token"):
+        codec.decode(codes)
+    assert codec.decode(codes[:, :, :1]).shape == (2, HOP)
+
+
+@pytest.mark.parametrize("n_levels", [1, 2, 4])
+def test_fewer_levels_and_small_integers_can_be_decoded(codec, n_levels):
+    codes = codec.encode(noise(1, 700))[:, :n_levels]
+    heard = codec.decode(codes.to(torch.int16))
+    assert heard.dtype == torch.float32
+    assert torch.equal(heard, codec.decode(codes))
+
+
+def test_a_codec_comes_back_from_its_file(path, model, codec):
+    clips = noise(2, 700)
+    halved = tiny_model()
+    halved.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
+    assert codec.model.config == TINY
+    with torch.no_grad():
+        assert torch.equal(codec.encode(clips), halved.encode(clips))
+        codes = halved.encode(clips)
+        assert torch.equal(codec.decode(codes), halved.decode(codes))
+    assert {value.dtype for value in load_file(path).values()} == {torch.float16}
+    assert {value.dtype for value in codec.model.state_dict().values()} == {torch.float32}
+
+
+def test_a_path_is_a_codec_s_name(path, codec):
+    loaded = load_codec(str(path), device="cpu")
+    assert (loaded.name, loaded.content_hash) == ("tiny", codec.content_hash)
+
+
+def test_the_content_hash_follows_the_weights(tmp_path, codec, model):
+    save_codec(tmp_path / "same.safetensors", tiny_model())
+    assert load_stored(tmp_path / "same.safetensors", "same", CPU).content_hash == codec.content_hash
+    other = tiny_model()
+    other.quantizer.codebooks[3, 5, 2] += 1
+    save_codec(tmp_path / "other.safetensors", other)
+    assert load_stored(tmp_path / "other.safetensors", "tiny", CPU).content_hash != codec.content_hash
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.safetensors: cannot be read"):
+        load_stored(tmp_path / "absent.safetensors", "tiny", CPU)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 1000, -1])
+def test_a_damaged_file_is_named(path, keep):
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"tiny\.safetensors: cannot be read"):
+        load_stored(path, "tiny", CPU)
+
+
+def metadata(generator: str = "fourier", **changes) -> dict[str, str]:
+    return {"codec": json.dumps({"generator": generator, "config": vars(TINY) | changes})}
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        None,
+        {"codec": "not json"},
+        {"codec": '{"generator": "fourier", "config": [1, 2]}'},
+        {"checkpoint": metadata()["codec"]},
+        metadata("other"),
+        metadata(n_layers=3),
+        metadata(latent_dim=9),
+        metadata(n_levels=5),
+    ],
+)
+def test_a_foreign_file_is_named(path, foreign):
+    save_file(load_file(path), path, metadata=foreign)
+    with pytest.raises(InputError, match=r"tiny\.safetensors: not a codec of this study"):
+        load_stored(path, "tiny", CPU)
+
+
+def test_a_file_with_other_tensors_is_named(path):
+    save_file({"weight": torch.zeros(3)}, path, metadata=metadata())
+    with pytest.raises(InputError, match=r"tiny\.safetensors: not a codec of this study"):
+        load_stored(path, "tiny", CPU)

@@ -1,0 +1,242 @@
+"""Which clips get copies, what their cached codes depend on, and who sees them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from fakes.codecs import SampleCodec
+
+from envsound.data import copies as copies_module
+from envsound.evaluation.compare import compare
+from envsound.data.augmentation import CHANGES
+from envsound.systems.soundstorm.batches import load_code_set, split_folds, training_sets
+from envsound.codec.codes import cache_key, encode_recordings, load_codes, recorded
+from envsound.data.copies import findings_copies, hear_copies, plan_copies
+from envsound.base.errors import InputError
+from envsound.report.figures_audio import examples_of_run
+from envsound.base.files import read_csv, write_csv
+from envsound.data.recordings import load_recordings
+from envsound.report.sampling_report import train_frames
+from envsound.report.training_report import data_facts
+
+RATE = 24_000
+CLIPS = [
+    (f"{category}{fold}{part}", fold, category) for category in ("dog", "rain") for fold in (1, 2, 3) for part in "ab"
+]
+
+
+@pytest.fixture
+def recordings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, (name, _, _) in enumerate(CLIPS):
+        clip = np.random.default_rng(number).uniform(-0.5, 0.5, 1200 + 240 * (number % 2))
+        soundfile.write(f"{name}.wav", clip, RATE)
+    return listed(CLIPS)
+
+
+def listed(clips):
+    names, folds, categories = zip(*clips, strict=True)
+    rows = {"filename": [f"{name}.wav" for name in names], "category": categories, "fold": folds}
+    write_csv("clips.csv", pd.DataFrame(rows))
+    return load_recordings("folder", ".", "clips.csv")
+
+
+def test_only_training_clips_get_copies_and_are_mixed_in(recordings):
+    copies = plan_copies(recordings, fold=1, augment_copies=5)
+    of = recordings.table.set_index("clip_id")
+    assert len(copies.table) == 8 * 5 and set(copies.table["fold"]) == {2, 3}
+    partners = [(recipe.clip_id, recipe.partner) for recipe in copies.recipes.values() if recipe.partner]
+    assert len(partners) > 5
+    for clip_id, partner in partners:
+        assert partner != clip_id and of["fold"][partner] in (2, 3)
+        assert of["category"][partner] == of["category"][clip_id]
+
+
+@pytest.mark.parametrize(
+    ("request_", "folds"),
+    [({"train_folds": [3]}, {3}), ({"validation_fold": 2}, {3}), ({"train_folds": [2, 3], "validation_fold": 3}, {2})],
+)
+def test_training_and_validation_folds_are_those_of_training(recordings, request_, folds):
+    copies = plan_copies(recordings, fold=1, augment_copies=3, **request_)
+    of = recordings.table.set_index("clip_id")["fold"]
+    assert set(copies.table["fold"]) == folds
+    assert {of[recipe.partner] for recipe in copies.recipes.values() if recipe.partner} == folds
+
+
+def test_a_held_out_clip_is_never_opened_for_a_copy(recordings, monkeypatch):
+    from envsound.data import recordings as recordings_module
+
+    opened, whole = [], recordings_module.read_clip
+    monkeypatch.setattr(recordings_module, "read_clip", lambda path, *rest: opened.append(path) or whole(path, *rest))
+    copies = plan_copies(recordings, fold=1, augment_copies=3)
+    for clip_id in copies.table["clip_id"]:
+        copies.load(clip_id)
+    assert len(opened) > 24 and not any("1a" in path or "1b" in path for path in opened)
+
+
+def test_rows_of_copies_name_their_recording(recordings):
+    copies = plan_copies(recordings, fold=1, augment_copies=2)
+    row = copies.table.set_index("clip_id").loc["dog2b+2"]
+    assert (row["filename"], row["copy"], row["category"], row["n_samples"]) == ("dog2b.wav", 2, "dog", 1440)
+    assert row["changes"] == ", ".join(copies.recipes["dog2b+2"].changes)
+    clip = copies.load("dog2b+2")
+    assert clip.shape == (1440,) and not np.array_equal(clip, recordings.load("dog2b"))
+    assert np.array_equal(copies.load("dog2b"), recordings.load("dog2b"))
+
+
+def test_copies_depend_neither_on_order_nor_on_other_clips(recordings):
+    first = plan_copies(recordings, fold=1, augment_copies=2)
+    other = plan_copies(listed(CLIPS[::-1]), fold=1, augment_copies=3)
+    fewer = plan_copies(listed([clip for clip in CLIPS if clip[2] == "dog" or clip[1] != 3]), fold=1, augment_copies=2)
+    for clip_id in first.table["clip_id"]:
+        assert np.array_equal(first.load(clip_id), other.load(clip_id))
+        if clip_id.startswith("dog"):
+            assert np.array_equal(first.load(clip_id), fewer.load(clip_id))
+    key = "clip_id"
+    assert first.table.set_index(key)["depends_on"].equals(
+        other.table.set_index(key).loc[first.table[key]]["depends_on"]
+    )
+
+
+def test_the_key_changes_with_everything_a_copy_depends_on(recordings, monkeypatch):
+    def keys(clips=recordings, **request_):
+        made = plan_copies(clips, fold=1, **({"augment_copies": 2, "augment": ["mix", "gain"]} | request_))
+        rows = made.table.set_index("clip_id")
+        return {i: cache_key(rows["path"][i], RATE, 5.0, "codec", rows["depends_on"][i]) for i in rows.index}
+
+    base = keys()
+    assert len(set(base.values())) == 16 and set(base.values()).isdisjoint(
+        cache_key(path, RATE, 5.0, "codec") for path in recordings.table["path"]
+    )
+    assert keys() == base
+    assert set(keys(augment_seed=1).values()).isdisjoint(base.values())
+    shifted = keys(augment=["shift"])
+    assert set(shifted.values()).isdisjoint(base.values())
+    made = plan_copies(recordings, fold=1, augment_copies=2, augment=["mix", "gain"])
+    partner = next(recipe.partner for recipe in made.recipes.values() if recipe.partner)
+    soundfile.write(f"{partner}.wav", np.full(1200, 0.1), RATE)
+    touched = {i for i, key in keys().items() if key != base[i]}
+    assert touched == {i for i, r in made.recipes.items() if partner in (r.partner, r.clip_id)}
+    now = keys()
+    for name, other in (("module_hash", lambda name: f"another {name}"), ("LIBRARIES", "others")):
+        with monkeypatch.context() as changed:
+            changed.setattr(copies_module, name, other)
+            assert set(keys().values()).isdisjoint(now.values())
+
+
+def test_the_key_of_a_recording_is_what_it_was_without_copies(recordings):
+    plain = encode_recordings(recordings, SampleCodec())
+    none = encode_recordings(recordings, SampleCodec(), copies=plan_copies(recordings, fold=1))
+    some = encode_recordings(recordings, SampleCodec(), copies=plan_copies(recordings, fold=1, augment_copies=1))
+    assert none.equals(plain) and recorded(some).equals(plain) and (plain["copy"] == 0).all()
+
+
+def test_codes_of_copies_are_those_of_the_altered_clips(recordings):
+    copies, codec = plan_copies(recordings, fold=1, augment_copies=2), SampleCodec()
+    table = encode_recordings(recordings, codec, copies=copies)
+    assert len(table) == 12 + 16 and table["clip_id"].is_unique and table["codes_file"].is_unique
+    assert table["copy"].value_counts().to_dict() == {0: 12, 1: 8, 2: 8}
+    for row in table[table["copy"] > 0].itertuples():
+        clip = torch.from_numpy(copies.load(row.clip_id))[None]
+        assert np.array_equal(load_codes(row.codes_file), codec.encode(clip)[0].numpy())
+    calls = codec.calls
+    assert encode_recordings(recordings, codec, copies=copies).equals(table) and codec.calls == calls
+
+
+@pytest.fixture
+def encoded(recordings):
+    table = encode_recordings(recordings, SampleCodec(), copies=plan_copies(recordings, fold=1, augment_copies=2))
+    write_csv("run/codes.csv", table)
+    return read_csv("run/codes.csv")
+
+
+def test_training_sees_copies_and_what_is_watched_none(encoded):
+    train, held_out = training_sets(encoded, 1, [])
+    assert len(train) == 24 and len(held_out) == 4 and (held_out["copy"] == 0).all()
+    assert len(recorded(train)) == 8 and set(train["fold"]) == {2, 3}
+    sides = [load_code_set(side, ["dog", "rain"]) for side in (train, held_out)]
+    assert sides[0].n_copies == 16 and sides[1].n_copies == 0
+    assert "24 training clips" in data_facts(*sides, 1, 0) and "16 of them augmented copies" in data_facts(*sides, 1, 0)
+
+
+def test_copies_made_for_another_fold_are_refused(encoded):
+    with pytest.raises(InputError, match=r"^fold=2: codes\.csv holds augmented copies of it; run notebook 01 with"):
+        split_folds(encoded, 2, [])
+    with pytest.raises(InputError, match=r"validation_fold=3: codes\.csv holds augmented copies"):
+        training_sets(encoded, 1, [], validation_fold=3)
+
+
+def test_lengths_are_drawn_from_recordings(encoded):
+    assert len(train_frames(encoded, 1, [])) == 8
+
+
+def test_real_sides_hold_no_copies(encoded, monkeypatch):
+    monkeypatch.setattr(compare, "load_codec", lambda *_: SampleCodec())
+    measured = []
+    monkeypatch.setattr(compare, "from_codes", lambda clips, _: measured.append(clips) or [])
+    monkeypatch.setattr(compare, "from_recordings", lambda clips, _: measured.append(clips) or [])
+    monkeypatch.setattr(compare, "from_samples", lambda *_: [])
+    monkeypatch.setattr(compare, "evaluate", lambda *_: compare.Evaluation(*[pd.DataFrame()] * 3, RATE, []))
+    compare.evaluate_run("run", fold=1, real_folds=[1, 2], n_real=100)
+    assert [len(clips) for clips in measured] == [8, 8, 4] and all((clips["copy"] == 0).all() for clips in measured)
+
+
+def test_examples_are_recordings(encoded, monkeypatch):
+    seen = []
+    monkeypatch.setattr("envsound.report.figures_audio.from_recordings", lambda clips, _: seen.append(clips) or [])
+    monkeypatch.setattr("envsound.report.figures_audio.from_samples", lambda *_: [])
+    write_csv("run/pairs.csv", pd.DataFrame({"real": [], "generated": []}))
+    write_csv("run/metrics.csv", pd.DataFrame({"sample_rate_hz": [RATE]}))
+    with pytest.raises((IndexError, KeyError)):
+        examples_of_run("run", 1)
+    assert (seen[0]["copy"] == 0).all() and len(seen[0]) == 12
+
+
+def test_a_table_without_the_column_holds_recordings(encoded):
+    old = encoded.drop(columns="copy")
+    assert recorded(old).equals(old) and len(recorded(encoded)) == 12
+
+
+def test_what_was_made_is_computed_and_heard(recordings):
+    copies = plan_copies(recordings, fold=1, augment_copies=3, augment=["gain", "shift"])
+    text = findings_copies(copies)
+    assert "24 augmented copies of 8 training clips" in text and "folds 2, 3;" in text
+    share = np.mean(["shift" in changes for changes in copies.table["changes"]])
+    assert f"shift {share:.0%}" in text and "pitch" not in text
+    assert copies.facts()["n_copies"] == 24 and copies.facts()["augmented_folds"] == [2, 3]
+    page = hear_copies(copies, "run/augmented").data
+    assert page.count("<audio") == 4 and 'src="../run/augmented/dog2a+1.wav"' in page and "rain2a" in page
+    heard, rate = soundfile.read("run/augmented/dog2a+1.wav")
+    assert rate == RATE and np.allclose(heard, copies.load("dog2a+1"), atol=1e-4)
+
+
+def test_without_copies_nothing_is_made_and_it_is_said(recordings):
+    copies = plan_copies(recordings, fold=9)
+    assert copies.table.empty and copies.facts()["n_copies"] == 0
+    assert "No augmented copies were made" in findings_copies(copies)
+    assert "nothing to hear" in hear_copies(copies, "out").data and not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"augment_copies": -1}, "augment_copies=-1.*expected a number from 0 up"),
+        ({"augment_copies": 1, "augment": ["echo"]}, r"augment=\['echo'\]: expected .* some of shift, pitch"),
+        ({"augment_copies": 1, "augment": []}, r"augment=\[\]"),
+        ({"augment_copies": 1, "fold": 9}, "fold .9.: not among the folds"),
+    ],
+)
+def test_a_bad_request_is_one_clear_error(recordings, request_, message):
+    with pytest.raises(InputError, match=message):
+        plan_copies(recordings, **({"fold": 1} | request_))
+
+
+def test_a_recording_named_like_a_copy_is_refused(recordings):
+    table = recordings.table.copy()
+    table.loc[table["clip_id"] == "dog1a", "clip_id"] = "dog2a+1"
+    with pytest.raises(InputError, match=r"'dog2a\+1': is that of a recording and of a copy"):
+        plan_copies(replace(recordings, table=table), fold=1, augment_copies=1, augment=CHANGES)

@@ -1,0 +1,132 @@
+"""The csv of a folder: columns, whole numbers, filters, and rows led to files."""
+
+from pathlib import Path
+
+import pytest
+
+from envsound.base.errors import InputError
+from envsound.data.listing import (
+    ESC50_COLUMNS,
+    FOLDER_COLUMNS,
+    audio_folders,
+    choose,
+    find_audio,
+    read_listing,
+)
+
+ESC50 = """filename,fold,target,category,esc10,src_file,take
+1-1-A-0.wav,1,0,dog,True,1,A
+2-1-A-7.wav,2,7,cat,False,1,A
+3-1-A-0.wav,3,0,dog,True,1,A
+"""
+
+
+def listing(tmp_path, text: str, required=ESC50_COLUMNS):
+    (tmp_path / "clips.csv").write_text(text, encoding="utf-8")
+    return read_listing(tmp_path / "clips.csv", required)
+
+
+def test_esc50_columns_are_typed(tmp_path):
+    found = listing(tmp_path, ESC50)
+    assert found["clip_id"].tolist() == ["1-1-A-0", "2-1-A-7", "3-1-A-0"]
+    assert found["fold"].tolist() == [1, 2, 3] and found["target"].tolist() == [0, 7, 0]
+    assert found["esc10"].tolist() == [True, False, True]
+
+
+def test_a_plain_folder_gets_targets_in_alphabetical_order(tmp_path):
+    text = "\ufefffilename, category ,fold\na/x.1, wind ,1\nb.WAV,bell,2.0\nNA,NA,3\n"
+    found = listing(tmp_path, text, FOLDER_COLUMNS)
+    assert found["clip_id"].tolist() == ["a/x.1", "b", "NA"]
+    assert found["category"].tolist() == ["wind", "bell", "NA"]
+    assert found["target"].tolist() == [2, 1, 0] and not found["esc10"].any()
+    assert found["fold"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("column", ESC50_COLUMNS)
+def test_a_missing_column_is_named(tmp_path, column):
+    with pytest.raises(InputError, match=rf"clips\.csv: lacks the column {column};"):
+        listing(tmp_path, ESC50.replace(column, "other"))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "not a readable csv"),
+        ("filename,category,fold\n", "has no rows"),
+        ("filename,category,fold\na.wav,dog,one\n", "row 1 has fold 'one'; expected a whole number"),
+        ("filename,category,fold\na.wav,dog,1.5\n", "row 1 has fold '1.5'"),
+        ("filename,category,fold\na.wav,dog,inf\n", "row 1 has fold 'inf'"),
+        ("filename,category,fold\na.wav,dog,1\nb.wav,dog,\n", "row 2 has fold ''"),
+        ("filename,category,fold,target\na.wav,dog,1,x\n", "row 1 has target 'x'"),
+        ("filename,category,fold,esc10\na.wav,dog,1,maybe\n", "row 1 has esc10 'maybe'"),
+        ("filename,category,fold\na.wav,,1\n", "row 1 has no category"),
+        ('filename,category,fold\n"a.wav,dog,1\n', "not a readable csv|has no category|has fold"),
+    ],
+)
+def test_a_csv_that_makes_no_sense_is_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        listing(tmp_path, text, FOLDER_COLUMNS)
+
+
+def test_a_csv_that_is_not_there_or_is_binary_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no\.csv: no such file"):
+        read_listing(tmp_path / "no.csv", FOLDER_COLUMNS)
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x80" * 50)
+    with pytest.raises(InputError, match=r"binary\.csv"):
+        read_listing(tmp_path / "binary.csv", FOLDER_COLUMNS)
+
+
+def test_filters_keep_what_they_say(tmp_path):
+    table = listing(tmp_path, ESC50)
+    assert len(choose(table)) == 3
+    assert choose(table, esc10_only=True)["fold"].tolist() == [1, 3]
+    assert choose(table, folds=[2, 3])["clip_id"].tolist() == ["2-1-A-7", "3-1-A-0"]
+    assert choose(table, categories=["dog"], folds=(3,))["clip_id"].tolist() == ["3-1-A-0"]
+
+
+@pytest.mark.parametrize(
+    "request_, message",
+    [
+        ({"folds": [1, 9]}, r"folds=\[1, 9\]: 9 not in the csv; expected some of 1, 2, 3"),
+        ({"categories": ["dog", "cow"]}, "cow not in the csv; expected some of cat, dog"),
+        ({"categories": "dog"}, "categories='dog': expected a list"),
+        ({"categories": ["cat"], "folds": [1]}, "none of the 3 clips of the csv is left"),
+        ({"categories": ["cat"], "esc10_only": True}, "none of the 3 clips of the csv is left"),
+    ],
+)
+def test_an_impossible_choice_is_one_clear_error(tmp_path, request_, message):
+    with pytest.raises(InputError, match=message):
+        choose(listing(tmp_path, ESC50), **request_)
+
+
+def test_audio_is_looked_for_around_the_csv(tmp_path):
+    for folder in ("audio", "meta/audio"):
+        (tmp_path / folder).mkdir(parents=True)
+    found = audio_folders(tmp_path, tmp_path / "meta" / "clips.csv")
+    assert found == [tmp_path / name for name in ("audio", "meta/audio", "meta", ".")]
+
+
+def test_a_file_is_found_in_the_first_folder_or_under_another_suffix(tmp_path):
+    folders = [tmp_path / "audio", tmp_path]
+    (tmp_path / "audio").mkdir()
+    for name in ("audio/a.wav", "a.wav", "b.ogg", "c.5.flac"):
+        (tmp_path / name).touch()
+    assert find_audio("a.wav", folders) == (tmp_path / "audio" / "a.wav", "")
+    assert find_audio("audio/a.wav", folders)[0] == tmp_path / "audio" / "a.wav"
+    assert find_audio("b.wav", folders) == (tmp_path / "b.ogg", "other suffix: b.ogg stands in")
+    assert find_audio("c.5", folders)[0] == tmp_path / "c.5.flac"
+    assert find_audio("d.wav", folders) == (None, "no such file")
+
+
+@pytest.mark.parametrize("name", ["../secret.wav", "a/../../secret.wav", "/etc/hostname", "link/secret.wav", "x\0"])
+def test_a_name_that_leads_outside_is_never_opened(tmp_path, name, monkeypatch):
+    inside_folder = tmp_path / "data"
+    inside_folder.mkdir()
+    (tmp_path / "secret.wav").touch()
+    (inside_folder / "link").symlink_to(tmp_path)
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("a file was opened"))
+    assert find_audio(name, [inside_folder]) == (None, "file name leads outside the folder")
+
+
+def test_an_empty_name_is_said_to_be_empty(tmp_path):
+    assert find_audio("", [tmp_path]) == (None, "row has no file name")

@@ -1,0 +1,115 @@
+"""ESC-50 through soundata (a stand-in here: no network), and the synthetic stand-in."""
+
+import hashlib
+import tarfile
+from types import SimpleNamespace
+
+import pytest
+import soundata
+
+from envsound.base.errors import InputError
+from envsound.data.sources import TABLE_FOLDERS, esc50_folder, soundata_folder, synthetic_folder
+
+CLEAN = ({"clips": {}}, {"clips": {}})
+
+
+class Soundata:
+    """Answers as soundata 1.0.1's dataset does; `answers` are what successive calls of validate find."""
+
+    def __init__(self, *answers, failure=None):
+        self.answers, self.failure, self.n_downloads = list(answers), failure, 0
+        archive = SimpleNamespace(filename="master.zip", checksum=hashlib.md5(b"good").hexdigest())
+        self.remotes = {"all": archive}
+
+    def __call__(self, name, data_home):
+        self.name, self.data_home = name, data_home
+        return self
+
+    def validate(self, verbose):
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def download(self):
+        self.n_downloads += 1
+        if self.failure:
+            raise self.failure
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    def install(*answers, failure=None):
+        fake = Soundata(*answers, failure=failure)
+        monkeypatch.setattr(soundata, "initialize", fake)
+        return fake
+
+    return install
+
+
+def test_a_valid_copy_is_not_downloaded_again(tmp_path, stand_in):
+    fake = stand_in(CLEAN)
+    assert esc50_folder(tmp_path) == tmp_path / "esc50"
+    assert fake.n_downloads == 0 and (fake.name, fake.data_home) == ("esc50", str(tmp_path / "esc50"))
+
+
+@pytest.mark.parametrize("first", [FileNotFoundError(), ({"clips": {"1-1-A-0": ["a"]}}, {"clips": {}})])
+def test_a_first_use_downloads_and_validates(tmp_path, stand_in, first):
+    fake = stand_in(first, CLEAN)
+    assert esc50_folder(tmp_path) == tmp_path / "esc50"
+    assert fake.n_downloads == 1 and fake.answers == []
+
+
+@pytest.mark.parametrize("failure", [OSError("no route to host"), OSError("MD5 checksum differs")])
+def test_no_network_is_one_clear_error(tmp_path, stand_in, failure):
+    stand_in(FileNotFoundError(), failure=failure)
+    with pytest.raises(InputError, match=rf"dataset='esc50': download into .* failed \({failure}\); .*set data_dir"):
+        esc50_folder(tmp_path)
+
+
+@pytest.mark.parametrize("content, kept", [(b"good", True), (b"half", False)])
+def test_only_a_damaged_archive_is_removed_after_a_failure(tmp_path, stand_in, content, kept):
+    (tmp_path / "esc50").mkdir()
+    (tmp_path / "esc50" / "master.zip").write_bytes(content)
+    stand_in(FileNotFoundError(), failure=OSError("connection lost"))
+    with pytest.raises(InputError):
+        esc50_folder(tmp_path)
+    assert (tmp_path / "esc50" / "master.zip").exists() == kept
+
+
+def test_files_that_fail_their_checksum_are_counted_and_named(tmp_path, stand_in):
+    (tmp_path / "esc50" / "audio").mkdir(parents=True)
+    fake = stand_in(({"clips": {"2-2-B-1": ["b"]}}, {"clips": {"1-1-A-0": ["a"]}}))
+    with pytest.raises(InputError, match=r"2 files in .* fail their checksum \(first: 1-1-A-0\)"):
+        esc50_folder(tmp_path)
+    assert fake.n_downloads == 0
+
+
+def test_a_download_that_brings_no_index_is_an_error(tmp_path, stand_in):
+    stand_in(FileNotFoundError(), FileNotFoundError())
+    with pytest.raises(InputError, match="no index"):
+        esc50_folder(tmp_path)
+
+
+def test_urbansound8k_is_fetched_alike_and_its_own_layout_is_named(tmp_path, stand_in):
+    fake = stand_in(FileNotFoundError(), CLEAN)
+    assert soundata_folder("urbansound8k", tmp_path) == tmp_path / "urbansound8k"
+    assert (fake.name, fake.n_downloads) == ("urbansound8k", 1)
+    stand_in(FileNotFoundError(), failure=tarfile.ReadError("cut short"))
+    with pytest.raises(InputError, match=r"dataset='urbansound8k': download .* \(cut short\).* holding metadata/ and"):
+        soundata_folder("urbansound8k", tmp_path)
+
+
+@pytest.mark.parametrize("name", TABLE_FOLDERS)
+def test_soundata_still_offers_what_is_used_here(tmp_path, name):
+    dataset = soundata.initialize(name, data_home=str(tmp_path))
+    assert all(remote.checksum and remote.filename for remote in dataset.remotes.values())
+    assert callable(dataset.download) and callable(dataset.validate)
+
+
+def test_synthetic_folders_of_different_requests_are_kept_apart(tmp_path, monkeypatch):
+    import envsound.data.synthetic.clips
+
+    monkeypatch.setattr(envsound.data.synthetic.clips, "write_dataset", lambda folder, n, seed, rate: folder)
+    folders = {synthetic_folder(tmp_path, n, seed) for n, seed in [(2, 0), (2, 1), (3, 0)]}
+    assert len(folders) == 3 and all(folder.parent == tmp_path for folder in folders)

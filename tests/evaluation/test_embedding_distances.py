@@ -1,0 +1,255 @@
+"""Distances between sets of points: closed forms on Gaussians, other implementations on the same vectors."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import sqrtm
+from scipy.stats import ortho_group
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.neighbors import NearestNeighbors
+
+from envsound.base.errors import InputError
+from envsound.evaluation.spaces import distances as module
+from envsound.evaluation.spaces.distances import (
+    frechet_distance,
+    frechet_infinity,
+    kernel_distance,
+    median_distance,
+    precision_recall,
+)
+
+
+def gaussian(n: int, dim: int, seed: int, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, dim)) * scale + shift
+
+
+def with_moments(n: int, mean: np.ndarray, covariance: np.ndarray, seed: int) -> np.ndarray:
+    """Points whose sample mean and covariance are exactly these."""
+    points = gaussian(n, len(mean), seed)
+    points = points - points.mean(axis=0)
+    whitened = points @ np.linalg.inv(np.linalg.cholesky(np.cov(points.T))).T
+    return whitened @ np.linalg.cholesky(covariance).T + mean
+
+
+# Frechet distance
+
+
+def test_frechet_is_the_closed_form_of_gaussians_with_one_set_of_axes():
+    mean, a, b = np.array([3.0, 0.0, -1.0]), np.array([1.0, 4.0, 9.0]), np.array([4.0, 4.0, 0.25])
+    points = with_moments(50, np.zeros(3), np.diag(a), 0), with_moments(30, mean, np.diag(b), 1)
+    assert frechet_distance(*points) == pytest.approx(mean @ mean + np.sum((np.sqrt(a) - np.sqrt(b)) ** 2))
+
+
+@pytest.mark.parametrize(("n_a", "n_b", "dim"), [(80, 60, 10), (200, 90, 3), (2, 2, 1)])
+def test_frechet_agrees_with_the_root_of_the_product_of_covariances(n_a, n_b, dim):
+    mixing = gaussian(dim, dim, 5)
+    a, b = gaussian(n_a, dim, 0) @ mixing, gaussian(n_b, dim, 1, 1.5, 0.5)
+    cov = [np.atleast_2d(np.cov(points.T)) for points in (a, b)]
+    mean = np.sum((a.mean(0) - b.mean(0)) ** 2)
+    expected = mean + np.trace(cov[0] + cov[1] - 2 * np.real(sqrtm(cov[0] @ cov[1])))
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-8)
+
+
+def test_frechet_works_with_fewer_points_than_dimensions():
+    a, b = gaussian(8, 30, 0), gaussian(6, 30, 1, 2.0)
+    cov = [np.cov(points.T) for points in (a, b)]
+    shared = np.sqrt(np.maximum(np.real(np.linalg.eigvals(cov[0] @ cov[1])), 0)).sum()
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(cov[0] + cov[1]) - 2 * shared
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-5)
+
+
+@given(st.integers(0, 2**31), st.integers(2, 6), st.floats(0.1, 10))
+@settings(max_examples=25, deadline=None)
+def test_frechet_has_the_symmetries_of_a_distance(seed, dim, scale):
+    a, b = gaussian(12, dim, seed), gaussian(5, dim, seed + 1, 2.0, 1.0)
+    value, turn = frechet_distance(a, b), ortho_group.rvs(dim, random_state=seed)
+    assert frechet_distance(b, a) == pytest.approx(value)
+    assert frechet_distance(a @ turn + 3, b @ turn + 3) == pytest.approx(value, rel=1e-6)
+    assert frechet_distance(scale * a, scale * b) == pytest.approx(scale**2 * value)
+    assert frechet_distance(a, a[::-1]) == pytest.approx(0, abs=1e-9)
+
+
+def test_extrapolation_removes_the_bias_of_few_clips(monkeypatch):
+    monkeypatch.setattr(module, "N_DRAWS", 2)
+    dim, plain, one, both = 16, [], [], []
+    true = dim * (0.2**2 + 0.1**2)
+    for seed in range(5):
+        a, b = gaussian(160, dim, seed), gaussian(160, dim, seed + 100, 1.2, 0.1)
+        plain.append(frechet_distance(a, b))
+        one.append(frechet_infinity(a, b, seed).value)
+        both.append(frechet_infinity(a, b, seed, both=True).value)
+    errors = [np.mean(values) - true for values in (plain, one, both)]
+    assert errors[0] > 1.3 * errors[1] > 0  # the reference's own bias is left
+    assert abs(errors[2]) < 0.3 * errors[1]
+
+
+def test_the_line_ends_at_all_clips_each_drawn_once():
+    a, b = gaussian(60, 4, 0), gaussian(50, 4, 1, 1.5)
+    for both, largest in ((False, 50), (True, 50)):
+        line = frechet_infinity(a if not both else a[:50], b, 3, both=both)
+        assert len(line.points) == 15 and list(line.points["n"])[::14] == [25, largest]
+        expected = frechet_distance(a if not both else a[:50], b)
+        assert line.points["frechet"].iloc[-1] == pytest.approx(expected)
+        assert line.slope > 0 and line.r_squared <= 1
+    assert frechet_infinity(a, b, 3).value == frechet_infinity(a, b, 3).value != frechet_infinity(a, b, 4).value
+
+
+@pytest.mark.parametrize(("n", "is_enough"), [(26, False), (27, True)])
+def test_too_few_clips_for_a_line_are_refused(n, is_enough):
+    if is_enough:
+        assert frechet_infinity(gaussian(60, 2, 0), gaussian(n, 2, 1)).points["n"].is_unique
+    else:
+        with pytest.raises(InputError, match=f"{n} clips: expected enough for 15 different sizes from 13 on"):
+            frechet_infinity(gaussian(60, 2, 0), gaussian(n, 2, 1))
+
+
+# Kernel distance
+
+
+def test_kernel_distance_agrees_with_another_implementation():
+    a, b = gaussian(30, 5, 0), gaussian(20, 5, 1, 1.3, 0.4)
+    h = median_distance(a)
+    kernel = partial(rbf_kernel, gamma=1 / (2 * h**2))
+    within = [(kernel(x).sum() - len(x)) / (len(x) * (len(x) - 1)) for x in (a, b)]
+    found = kernel_distance(a, b, n_resamples=50)
+    assert found.value == pytest.approx(100 * (sum(within) - 2 * kernel(a, b).mean()))
+    assert found.bandwidth == h and found.low < found.value < found.high
+
+
+def test_kernel_distance_is_near_its_closed_form_on_gaussians():
+    dim, h, scale, shift = 3, 2.0, 1.5, 0.7
+
+    def expected(variance: float, gap: float) -> float:
+        spread = h**2 + variance
+        return (h**2 / spread) ** (dim / 2) * np.exp(-dim * gap**2 / (2 * spread))
+
+    true = 100 * (expected(2, 0) + expected(2 * scale**2, 0) - 2 * expected(1 + scale**2, shift))
+    points = gaussian(1500, dim, 0), gaussian(1500, dim, 1, scale, shift)
+    assert kernel_distance(*points, n_resamples=2, bandwidth=h).value == pytest.approx(true, rel=0.08)
+
+
+def test_kernel_distance_is_zero_on_average_between_equal_distributions():
+    found = [
+        kernel_distance(gaussian(8, 4, s), gaussian(9, 4, s + 999), n_resamples=2, bandwidth=2) for s in range(300)
+    ]
+    values = np.array([one.value for one in found])
+    assert abs(values.mean()) < 3 * values.std() / np.sqrt(300) and values.min() < 0
+
+
+def test_the_bandwidth_is_the_references():
+    points = np.array([[0.0], [1.0], [3.0]])
+    assert median_distance(points) == 2
+    assert kernel_distance(points, gaussian(20, 1, 0, 50), n_resamples=2).bandwidth == 2
+    with pytest.raises(InputError, match="median distance of the 4 points is 0"):
+        kernel_distance(np.ones((4, 2)), gaussian(5, 2, 0))
+
+
+def test_chance_and_p_come_from_random_splits():
+    same = [kernel_distance(gaussian(20, 3, s), gaussian(20, 3, s + 500), s, 100) for s in range(40)]
+    assert np.mean([one.p_value < 0.2 for one in same]) < 0.45
+    assert 0.85 <= np.mean([one.value < one.chance for one in same]) <= 1
+    apart = kernel_distance(gaussian(20, 3, 0), gaussian(20, 3, 1, shift=1.5), n_resamples=199)
+    assert apart.p_value == pytest.approx(1 / 200) and apart.value > apart.chance and apart.low > 0
+
+
+def test_resampling_does_not_move_the_estimate(monkeypatch):
+    a, b = gaussian(15, 3, 0), gaussian(15, 3, 1, shift=0.8)
+    monkeypatch.setattr(module, "INTERVAL", (50, 50))
+    found = kernel_distance(a, b, n_resamples=2000)
+    assert found.low == pytest.approx(found.value, rel=0.1)  # pairs of a clip with itself would add a third
+
+
+def test_kernel_distance_repeats_itself_whatever_the_block(monkeypatch):
+    a, b = gaussian(12, 3, 0), gaussian(10, 3, 1)
+    assert kernel_distance(a, b, 5, 60) == kernel_distance(a, b, 5, 60) != kernel_distance(a, b, 6, 60)
+    monkeypatch.setattr(module, "MOST_CLIPS", 21)
+    with pytest.raises(InputError, match="12 and 10 clips: expected at most 21"):
+        kernel_distance(a, b)
+
+
+# A fixed number of clips of every class
+
+CLASSES = [name for name in "abcd" for _ in range(8)]
+
+
+def balanced(seed: int) -> np.ndarray:
+    """Eight points of each of four classes, which are far apart."""
+    return gaussian(32, 3, seed) + 6 * np.eye(4, 3)[np.repeat(range(4), 8)]
+
+
+def test_classes_in_fixed_numbers_do_not_pull_the_kernel_distance_below_zero():
+    pairs = [(balanced(seed), balanced(seed + 500)) for seed in range(100)]
+    blind = np.array([kernel_distance(a, b, n_resamples=2).value for a, b in pairs])
+    values = np.array([kernel_distance(a, b, n_resamples=2, classes=(CLASSES, CLASSES)).value for a, b in pairs])
+    assert abs(values.mean()) < 3 * values.std() / 10 and blind.mean() < -5 * blind.std() / 10
+
+
+def test_splits_and_resamples_keep_the_classes():
+    found = [kernel_distance(balanced(s), balanced(s + 500), s, 99, classes=(CLASSES, CLASSES)) for s in range(40)]
+    assert 0.2 < np.mean([one.p_value < 0.5 for one in found]) < 0.8
+    assert np.mean([one.low < 0 < one.high for one in found]) > 0.8
+    blind = kernel_distance(balanced(0), balanced(500), 0, 99)
+    assert found[0].chance < 0.7 * blind.chance and found[0].high - found[0].low < 0.7 * (blind.high - blind.low)
+
+
+def test_extrapolation_takes_the_classes_in_proportion(monkeypatch):
+    monkeypatch.setattr(module, "N_DRAWS", 4)
+    found = []
+    for seed in range(6):
+        a, b = (np.concatenate([balanced(seed + start) for start in (0, 50)]) for start in (0, 500))
+        lines = [frechet_infinity(a, b, seed, both=True, classes=of) for of in (None, (CLASSES * 2,) * 2)]
+        found.append([line.value for line in lines])
+    blind, true = np.mean(found, axis=0)
+    assert abs(true) < 0.3 * abs(blind) and blind < 0
+
+
+def test_classes_must_fit_the_points():
+    points = balanced(0), balanced(1)
+    for measure in (frechet_infinity, kernel_distance):
+        with pytest.raises(InputError, match="classes: 32 and 31"):
+            measure(*points, classes=(CLASSES, CLASSES[1:]))
+    with pytest.raises(InputError, match="fewer than two"):
+        kernel_distance(*points, classes=(CLASSES, ["e", *CLASSES[1:]]))
+
+
+# Precision and recall
+
+
+def test_a_set_covers_itself_and_not_what_is_far_away():
+    a = gaussian(20, 3, 0)
+    assert [precision_recall(a, a)[name] for name in ("precision", "recall")] == [1, 1]
+    far = precision_recall(a, a + 100)
+    assert (far["precision"], far["recall"], far["precision_low"]) == (0, 0, 0) and 0 < far["precision_high"] < 0.2
+
+
+def test_a_forgotten_half_costs_recall_and_not_precision():
+    halves = np.concatenate([gaussian(20, 2, 0), gaussian(20, 2, 1, shift=50)])
+    found = precision_recall(halves, gaussian(30, 2, 2, 0.5))
+    assert found["precision"] == 1 and found["recall"] <= 0.5
+    swapped = precision_recall(gaussian(30, 2, 2, 0.5), halves)
+    assert swapped["recall"] == found["precision"] and swapped["precision"] == found["recall"]
+
+
+def test_precision_agrees_with_another_search_for_neighbours(monkeypatch):
+    a, b = gaussian(40, 4, 0), gaussian(25, 4, 1, 1.4, 0.3)
+    radii = NearestNeighbors(n_neighbors=4).fit(a).kneighbors(a)[0][:, 3]
+    expected = [any(np.linalg.norm(point - centre) <= r for centre, r in zip(a, radii, strict=True)) for point in b]
+    assert 0 < np.mean(expected) < 1
+    monkeypatch.setattr(module, "BLOCK", 7)
+    assert precision_recall(a, b, k=3)["precision"] == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("k", [0, 6])
+def test_neighbours_must_be_there(k):
+    with pytest.raises(InputError, match=f"k={k}"):
+        precision_recall(gaussian(9, 2, 0), gaussian(6, 2, 1), k=k)
+
+
+@pytest.mark.parametrize("points", [np.zeros(3), np.zeros((1, 2)), np.zeros((4, 3)), np.full((4, 2), np.nan)])
+def test_points_that_cannot_be_compared_are_refused(points):
+    for measure in (frechet_distance, frechet_infinity, kernel_distance, precision_recall):
+        with pytest.raises(InputError, match="points"):
+            measure(gaussian(40, 2, 0), points)

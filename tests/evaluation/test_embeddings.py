@@ -1,0 +1,270 @@
+"""Embeddings: one interface, read at a common rate, never by the network that selected, absent ones named."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from fakes.codecs import noise
+from fakes.sources import as_sources
+from scipy.signal import resample_poly
+
+from envsound.base.errors import InputError
+from envsound.evaluation.listeners.network import Listener, ListenerConfig, ListenerNetwork
+from envsound.evaluation.sides import Source
+from envsound.evaluation.spaces import embeddings as module
+from envsound.evaluation.spaces import pretrained as pretrained
+from envsound.evaluation.spaces.embeddings import (
+    ListenerEmbedding,
+    NotRun,
+    Reduced,
+    SourceClips,
+    StatisticsEmbedding,
+    check_independent,
+    embed_clips,
+    modulation_depths,
+    spectrum_statistics,
+)
+
+RATE = 16_000  # Hz
+SHAPE = ListenerConfig(n_mels=32, widths=(8, 16), embedding_dim=12)
+
+
+def listener(seed: int = 0) -> Listener:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Listener(ListenerNetwork(SHAPE, 2), ["a", "b"], RATE)
+
+
+def clips(n: int = 5) -> list[np.ndarray]:
+    return [noise(3_000 + 400 * number, seed=number) for number in range(n)]
+
+
+def failing(rate: int) -> np.ndarray:
+    raise InputError("gone.wav: no such file")
+
+
+# Reading
+
+
+def test_points_come_in_order_whatever_the_batch(monkeypatch):
+    embedding = ListenerEmbedding(listener())
+    expected = embedding.embed(clips(), RATE)
+    monkeypatch.setattr(module, "BATCH_SIZE", 2)
+    found = embed_clips(as_sources(clips(), RATE, list("abaab"), [1, 2, 3, 4, 5]), embedding, RATE)
+    np.testing.assert_allclose(found.vectors, expected, atol=1e-5)
+    assert list(found.clips["category"]) == list("abaab") and list(found.clips["fold"]) == [1, 2, 3, 4, 5]
+    assert np.array_equal(found.of_class("b"), found.vectors[[1, 4]]) and len(found.of_class("")) == 5
+
+
+def test_clips_that_cannot_be_read_are_named_and_have_no_point():
+    bad = [Source("gone.wav", failing), Source("nan.wav", lambda rate: np.full(9, np.nan)), Source("", lambda rate: [])]
+    found = embed_clips([bad[0], *as_sources(clips(2), RATE), *bad[1:]], StatisticsEmbedding(), RATE)
+    assert len(found.vectors) == len(found.clips) == 2 and list(found.problems) == ["gone.wav", "nan.wav", ""]
+    with pytest.raises(InputError, match=r"real: no clip can be read \(gone.wav: no such file\)"):
+        embed_clips(bad[:1], StatisticsEmbedding(), RATE, "real")
+
+
+def test_both_sides_lose_what_the_common_rate_cannot_hold():
+    loud = np.sin(2 * np.pi * 6_000 * np.arange(RATE) / RATE).astype(np.float32)
+    (heard,) = SourceClips(as_sources([loud], RATE), sample_rate=8_000, heard_at=RATE)
+    assert len(heard) == RATE and np.abs(heard[500:-500]).max() < 1e-3
+    (whole,) = SourceClips(as_sources([loud], RATE), sample_rate=RATE)
+    assert np.array_equal(whole, loud)
+
+
+def test_a_listener_hears_its_own_rate():
+    found = embed_clips(as_sources([noise(24_000)], 24_000), ListenerEmbedding(listener()), 24_000)
+    expected = listener().embed([resample_poly(noise(24_000), 2, 3).astype(np.float32)], RATE)
+    np.testing.assert_allclose(found.vectors, expected, atol=0.02 * expected.max())
+
+
+# Statistics of the spectrum
+
+
+def test_statistics_are_of_each_clip_alone_and_repeat_themselves():
+    one, both = StatisticsEmbedding().embed(clips(1), RATE), StatisticsEmbedding().embed(clips(2), RATE)
+    assert one.shape == (1, 168) and np.array_equal(one[0], both[0]) and not np.array_equal(both[0], both[1])
+
+
+def test_louder_clips_have_higher_levels_and_the_same_spread():
+    soft, loud = (spectrum_statistics(noise(RATE, rms=rms), RATE) for rms in (0.05, 0.1))
+    np.testing.assert_allclose((loud - soft)[:64], np.log(2), atol=0.01)
+    np.testing.assert_allclose(loud[64:], soft[64:], atol=0.01)
+
+
+@pytest.mark.parametrize(("hz", "octave"), [(0.7, 0), (3.0, 2), (11.0, 4)])
+def test_a_sine_of_the_level_has_its_depth_in_its_octave(hz, octave):
+    levels = np.stack([np.zeros(500), 2 * np.sin(2 * np.pi * hz * np.arange(500) / 100) + 7])
+    depths = modulation_depths(levels, 100)
+    assert depths.shape == (2, 5) and not depths[0].any()
+    assert depths[1, octave] == pytest.approx(np.sqrt(2), rel=0.05)
+    assert np.delete(depths[1], octave).max() < 0.25 * depths[1, octave]
+
+
+def test_silence_and_single_samples_have_finite_statistics():
+    for clip in (np.zeros(RATE, np.float32), np.ones(1, np.float32)):
+        assert np.isfinite(spectrum_statistics(clip, RATE)).all()
+
+
+# Reduction
+
+
+class Given:
+    """An embedding that returns the clips themselves."""
+
+    name, content_hash, sample_rate = "given", "given", 0
+
+    def embed(self, clips, sample_rate):
+        return np.stack(clips)
+
+
+def test_components_are_a_tenth_of_the_reference_clips_and_keep_its_variance():
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((60, 3)) @ rng.standard_normal((3, 20)) * np.logspace(-3, 3, 20) + 5
+    reduced = Reduced(Given(), reference)
+    assert reduced.n_components == 6 and reduced.name == "given, 6 components"
+    found = reduced.embed(list(reference), RATE)
+    np.testing.assert_allclose(found.mean(0), 0, atol=1e-9)
+    assert found.var(0).sum() == pytest.approx(20)  # each dimension counts alike, whatever its unit
+    assert np.all(np.diff(found.var(0)) <= 1e-9)
+
+
+def test_dimensions_that_never_change_are_left_out():
+    reference = np.column_stack([np.arange(30.0), np.full(30, 0.1)])
+    moved = Reduced(Given(), reference).embed([np.array([3.0, 0.1]), np.array([3.0, 9.0])], RATE)
+    assert np.isfinite(moved).all() and np.array_equal(moved[0], moved[1])
+
+
+def test_a_reduction_needs_clips():
+    with pytest.raises(InputError, match="2 reference clips"):
+        Reduced(Given(), np.eye(2))
+
+
+def test_activations_keep_their_scale_and_units_of_several_kinds_do_not():
+    reference = np.random.default_rng(0).standard_normal((40, 3)) * [1, 1, 1e-3]
+    quiet = [np.zeros(3), np.array([0, 0, 0.1])]  # the second stirs a dimension that hardly ever stirs
+    lengths = []
+    for standardised in (True, False):
+        points = Reduced(Given(), reference, standardised=standardised).embed(quiet, RATE)
+        lengths.append(np.linalg.norm(points[1] - points[0]))
+    assert lengths[0] > 90 and lengths[1] == pytest.approx(0.1, rel=0.01)
+
+
+# Who may report
+
+
+def test_the_network_that_selected_may_not_report():
+    one, other = ListenerEmbedding(listener(0)), ListenerEmbedding(listener(1), "other")
+    reporting = [other, StatisticsEmbedding(), NotRun("AST", "absent")]
+    check_independent(reporting, [one.content_hash])
+    for mine in (one, Reduced(one, np.eye(12))):
+        with pytest.raises(InputError, match="selected the model"):
+            check_independent([*reporting, mine], [one.content_hash])
+
+
+# Networks trained elsewhere
+
+
+class FakeNetwork(torch.nn.Module):
+    """Answers with the mean and the largest value of each clip; its weights are complete unless told otherwise."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+        self.register_buffer("shift", torch.zeros(1))
+
+    def forward(self, values):
+        np.random.random()  # as CLAP's feature extractor draws from the global state
+        points = torch.stack([values.mean(1), values.amax(1)], 1) * self.scale
+        return SimpleNamespace(pooler_output=points, audio_embeds=points)
+
+
+class FakeExtractor:
+    sampling_rate, max_length, truncation, mean = RATE, 100, "rand_trunc", -4.3
+
+    def to_json_string(self):
+        return json.dumps({"sampling_rate": self.sampling_rate, "mean": self.mean})
+
+    def __call__(self, clips, sampling_rate, return_tensors):
+        assert sampling_rate == RATE and return_tensors == "pt"
+        longest = max(map(len, clips))
+        return {"values": torch.stack([torch.from_numpy(np.pad(c, (0, longest - len(c)))) for c in clips])}
+
+
+@pytest.fixture
+def transformers(monkeypatch):
+    """A stand-in for the package: AST is in the cache, CLAP is not, and a folder holds either."""
+    fake = SimpleNamespace(missing=[], extractor=FakeExtractor(), asked=[])
+
+    def load(place, local_files_only, output_loading_info=False):
+        fake.asked.append((place, local_files_only))
+        if place == pretrained.CLAP_WEIGHTS:
+            raise OSError("not cached")
+        return (FakeNetwork(), {"missing_keys": fake.missing}) if output_loading_info else fake.extractor
+
+    loader = SimpleNamespace(from_pretrained=load)
+    fake.AutoFeatureExtractor = fake.ASTModel = fake.ClapAudioModelWithProjection = loader
+    monkeypatch.setitem(sys.modules, "transformers", fake)
+    return fake
+
+
+def test_without_transformers_nothing_is_run(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    found = pretrained.pretrained_embeddings()
+    assert [one.name for one in found] == ["AST", "CLAP"] and all(isinstance(one, NotRun) for one in found)
+    assert "not installed" in found[0].reason
+
+
+def test_only_what_is_on_this_machine_is_loaded(transformers, tmp_path):
+    ast, clap = pretrained.pretrained_embeddings(device="cpu")
+    assert isinstance(clap, NotRun) and "not in the local Hugging Face cache" in clap.reason
+    assert ast.name == "AST" and ast.sample_rate == RATE
+    assert all(local for _, local in transformers.asked)
+    assert pretrained.load_clap(tmp_path, "cpu").name == "CLAP" and transformers.asked[-1][0] == str(tmp_path)
+
+
+def test_a_network_embeds_in_batches_and_leaves_the_random_state_alone(transformers, monkeypatch):
+    embedding = pretrained.load_ast(device="cpu")
+    sounds = [np.full(RATE, level, np.float32) for level in (0.1, 0.2, 0.3)]
+    monkeypatch.setattr(pretrained, "BATCH_SIZE", 2)
+    before = np.random.get_state()[1].copy()
+    with pretrained.own_numpy_state():
+        found = embedding.embed(sounds, RATE)
+    assert np.array_equal(np.random.get_state()[1], before)
+    np.testing.assert_allclose(found, [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]], rtol=1e-5)
+    with pytest.raises(InputError, match="hears 16000 Hz"):
+        embedding.embed(sounds, 24_000)
+
+
+def test_long_clips_are_cut_and_short_ones_padded(transformers, tmp_path):
+    clap = pretrained.load_clap(tmp_path, "cpu")
+    long = np.concatenate([np.full(10 * RATE, 0.5), np.full(RATE, 0.9)]).astype(np.float32)
+    np.testing.assert_allclose(clap.embed([long], RATE), [[np.sqrt(0.5)] * 2], rtol=1e-5)
+    (short,) = clap.embed([np.full(1, 0.5, np.float32)], RATE)
+    assert short[0] / short[1] == pytest.approx(1 / (0.1 * RATE), rel=1e-4)
+
+
+def test_the_hash_follows_weights_buffers_and_the_settings_of_the_extractor(transformers):
+    def hash_after(change=lambda loaded: None):
+        loaded = pretrained.load_ast(device="cpu")
+        change(loaded)
+        return loaded.content_hash
+
+    changes = [lambda one: one.network.scale.data.add_(1), lambda one: one.network.shift.add_(1)]
+    hashes = [hash_after(), *map(hash_after, changes)]
+    transformers.extractor.mean = -5.0
+    assert len({*hashes, hash_after()}) == 4 and hash_after() == hash_after()
+
+
+def test_folders_that_hold_something_else_are_refused(transformers, tmp_path):
+    with pytest.raises(InputError, match="is not a folder"):
+        pretrained.pretrained_embeddings(ast_weights=tmp_path / "absent")
+    transformers.missing = ["scale"]
+    with pytest.raises(InputError, match="lacks 1 tensors, such as scale"):
+        pretrained.load_ast(tmp_path, "cpu")
+    transformers.missing, transformers.extractor.truncation = ["a.buffer"], "fusion"
+    with pytest.raises(InputError, match="is fused"):
+        pretrained.load_clap(tmp_path, "cpu")

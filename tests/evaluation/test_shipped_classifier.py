@@ -1,0 +1,169 @@
+"""The classifier that ships: any recording is classified, its file is checked, its card says what made it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from fakes.codecs import noise
+
+import envsound
+from envsound.base.errors import InputError
+from envsound.base.files import read_csv, read_json, sha256_file, write_csv
+from envsound.data.synthetic.clips import generate_clip
+from envsound.evaluation.classify import CARD, FILE, classify, load_shipped, main, shipped_folder, windows
+from envsound.evaluation.classify_training import LARGEST, load_material, make, narrowed
+from envsound.evaluation.listeners.network import ListenerConfig
+from envsound.evaluation.listeners.training import ListenerTraining
+
+RATE = 44_100  # Hz
+NAMES = ["clock_tick", "crying_baby", "rain"]
+SHAPE = ListenerConfig(n_mels=32, widths=(8, 16, 16), embedding_dim=12, dropout=0.1)
+PLAN = ListenerTraining(n_epochs=40, batch_size=8, lr=1e-2, mixup=0.2)
+
+
+def esc50_like(folder, licence: str = "CC-BY", rate: int = RATE, seconds: float = 1.0):
+    """A folder in ESC-50's layout: three classes, three clips of each in two folds, all of ESC-10."""
+    (folder / "audio").mkdir(parents=True)
+    rows, licences = [], []
+    for fold in (1, 2):
+        for target, name in enumerate(NAMES):
+            for take in range(3):
+                stem = f"{fold}-{100 * target + 10 * fold + take}-A"
+                clip = generate_clip(name, 10 * fold + take, rate, seconds)
+                soundfile.write(folder / "audio" / f"{stem}-{target}.wav", clip, rate)
+                rows.append((f"{stem}-{target}.wav", fold, target, name, True, stem, "A"))
+                licences.append(f"- [{stem}.ogg]: clip derived from x (https://freesound.org/1) by someone [{licence}]")
+    columns = ["filename", "fold", "target", "category", "esc10", "src_file", "take"]
+    write_csv(folder / "meta" / "esc50.csv", pd.DataFrame(rows, columns=columns))
+    (folder / "LICENSE").write_text("\n".join(licences))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    place = tmp_path_factory.mktemp("classifier")
+    make(esc50_like(place / "esc50"), place / "shipped", PLAN, SHAPE, device="cpu", command="made for a test")
+    return place / "shipped"
+
+
+def write(path, clip, rate):
+    soundfile.write(path, clip, rate)
+    return path
+
+
+@pytest.mark.parametrize(("rate", "seconds", "channels"), [(44_100, 1.0, 2), (8_000, 0.02, 1), (22_050, 12.3, 1)])
+def test_any_rate_length_and_number_of_channels(shipped, tmp_path, rate, seconds, channels):
+    clip = np.tile(noise(round(rate * seconds))[:, None], (1, channels))
+    heard = classify(write(tmp_path / "sound.flac", clip, rate), top=3, folder=shipped)
+    assert sorted(name for name, _ in heard) == NAMES
+    assert sum(probability for _, probability in heard) == pytest.approx(1, abs=1e-5)
+    assert [one.probability for one in heard] == sorted((one.probability for one in heard), reverse=True)
+    assert classify(tmp_path / "sound.flac", top=1, folder=shipped) == heard[:1]
+
+
+def test_unknown_clips_of_its_classes_are_mostly_named_right(shipped, tmp_path):
+    right = []
+    for name in NAMES:
+        for seed in range(900, 904):
+            path = write(tmp_path / "sound.wav", generate_clip(name, seed, RATE, 2.0), RATE)
+            right.append(classify(path, folder=shipped)[0].category == name)
+    assert np.mean(right) >= 0.75  # chance: 0.33
+
+
+def test_a_long_recording_is_the_mean_of_its_parts(shipped, tmp_path):
+    parts = [generate_clip(name, 5, 24_000, 4.0) for name in ("rain", "clock_tick")]
+    alone = [
+        dict(classify(write(tmp_path / f"{number}.wav", part, 24_000), folder=shipped))
+        for number, part in enumerate(parts)
+    ]
+    both = dict(classify(write(tmp_path / "both.wav", np.concatenate(parts), 24_000), folder=shipped))
+    for name in NAMES:
+        assert both[name] == pytest.approx((alone[0][name] + alone[1][name]) / 2, abs=1e-4)
+
+
+def test_parts_are_of_nearly_one_length_and_silence_does_not_count():
+    clip = np.arange(1, 24, dtype=np.float32)
+    parts = windows(clip, 10)
+    assert [len(part) for part in parts] == [8, 8, 7] and np.array_equal(np.concatenate(parts), clip)
+    assert [len(part) for part in windows(np.append(clip[:10], np.zeros(10)), 10)] == [10]
+    assert len(windows(np.zeros(20), 10)) == 2
+
+
+def test_a_file_that_is_not_the_cards_is_refused(shipped, tmp_path):
+    for name in (FILE, CARD):
+        (tmp_path / name).write_bytes((shipped / name).read_bytes())
+    with open(tmp_path / FILE, "ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(InputError, match=r"classifier\.safetensors: SHA-256 is .* expected"):
+        load_shipped(tmp_path)
+    with pytest.raises(InputError, match=r"no such file; expected the classifier"):
+        load_shipped(tmp_path / "nowhere")
+
+
+def test_what_cannot_be_classified_is_named(shipped, tmp_path):
+    with pytest.raises(InputError, match=r"no\.wav: no such file"):
+        classify(tmp_path / "no.wav", folder=shipped)
+    with pytest.raises(InputError, match="top=0"):
+        classify(tmp_path / "no.wav", top=0, folder=shipped)
+
+
+def test_from_python_and_from_a_shell(shipped, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("envsound.evaluation.classify.shipped_folder", lambda: shipped)
+    path = write(tmp_path / "rain.wav", generate_clip("rain", 3, RATE, 1.0), RATE)
+    assert envsound.classify(path, 1) == classify(path, 1, shipped)
+    assert main([str(path), str(tmp_path / "no.wav"), "--top", "2"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{path}: rain ") and printed.out.count("%") == 2
+    assert printed.err.startswith("error: ") and "no.wav" in printed.err
+
+
+def test_importing_the_package_stays_light():
+    code = "import sys, envsound; print(envsound.classify.__name__, 'torch' in sys.modules, 'numpy' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "classify False False\n", result.stderr
+
+
+# How it is made
+
+
+def test_the_card_describes_the_file_and_its_training(shipped):
+    card = read_json(shipped / CARD)
+    assert card["content_hash"] == sha256_file(shipped / FILE) and (shipped / FILE).stat().st_size <= LARGEST
+    assert card["categories"] == NAMES and card["training"]["command"] == "made for a test"
+    assert card["held_out_fold"] == 1 and [row["rate_hz"] for row in card["held_out"]] == [24_000, 16_000, 8_000]
+    assert {row["n"] for row in card["held_out"]} == {9} and card["training"]["n_clips"] == 9
+    attribution = read_csv(shipped / "attribution.csv")
+    assert set(attribution["fold"]) == {2} and set(attribution["licence"]) == {"CC-BY"}
+    text = (shipped / "README.md").read_text()
+    first = card["held_out"][0]
+    assert card["content_hash"] in text and f"| 12 kHz | {first['n_right']} of 9 |" in text
+
+
+def test_clips_that_may_not_be_shipped_or_lack_bandwidth_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no clip of 'clock_tick' to learn from"):
+        load_material(esc50_like(tmp_path / "closed", licence="CC-BY-NC", seconds=0.5), 1)
+    with pytest.raises(InputError, match="recordings of 16000 Hz; expected full bandwidth"):
+        load_material(esc50_like(tmp_path / "narrow", rate=16_000, seconds=0.5), 1)
+
+
+def test_a_narrowed_clip_has_nothing_above_its_band_and_all_below():
+    clip = noise(24_000)
+    for narrow in (8_000, 16_000):
+        found = np.abs(np.fft.rfft(narrowed(clip, 24_000, narrow))) ** 2
+        before, hz = np.abs(np.fft.rfft(clip)) ** 2, np.fft.rfftfreq(24_000, 1 / 24_000)
+        assert found[hz > narrow / 2 * 1.02].sum() < 1e-4 * before[hz > narrow / 2 * 1.02].sum()
+        assert found[hz < narrow * 0.4].sum() == pytest.approx(before[hz < narrow * 0.4].sum(), rel=0.02)
+    assert narrowed(clip, 24_000, 44_100) is clip and narrowed(clip[:7], 24_000, 8_000).shape == (7,)
+
+
+def test_the_classifier_of_this_repository_is_the_one_its_card_describes():
+    folder = shipped_folder()
+    if not (folder / FILE).is_file():
+        pytest.skip("not made yet")
+    card = read_json(folder / CARD)
+    assert load_shipped().content_hash == card["content_hash"] and len(card["categories"]) == 10
+    assert (folder / FILE).stat().st_size <= LARGEST
+    assert set(read_csv(folder / "attribution.csv")["licence"]) <= {"CC0", "CC-BY"}

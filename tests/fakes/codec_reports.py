@@ -1,0 +1,115 @@
+"""A codec's report, made up in a few milliseconds: the files notebook 08 leaves, with very short sounds."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from fakes.runs import METRIC_NAMES, tone
+
+from envsound.base.files import write_csv, write_json
+
+SYSTEMS = (
+    ("original", "", 0, 0.0, 0.95),
+    ("mine, 8 levels", "mine", 8, 2.25, 0.9),
+    ("mine, 1 level", "mine", 1, 3.5, 0.6),
+    ("other, 2 levels", "other", 2, 2.75, 0.8),
+    ("other, 1 level", "other", 1, 3.75, 0.5),
+    ("Opus, 6 kbit/s", "", 0, 9.5, 0.3),
+    ("Opus, 12 kbit/s", "", 0, 3.9, 0.7),
+    ("white noise", "", 0, 20.0, 0.1),
+)
+CLASSES = ("dog", "rain")
+BANDS = ("0-300", "8000-12000", "all")
+
+
+def systems() -> pd.DataFrame:
+    """Return systems.csv: a codec with 8 levels and one, another, Opus and noise."""
+    return pd.DataFrame([
+        {
+            "system": name, "codec": codec, "n_levels": levels, "kbps": 0.75 * levels or np.nan, "n_clips": 80,
+            "log_mel_distance": distance, "stft_distance": distance / 10, "si_sdr_db": -20.0 if levels else np.nan,
+            "n_si_sdr_db": 80, "comb_share": 0.03, "n_comb_share": 79, "si_sdr_db_median": -19.0,
+            **{f"ks_{metric}": 0.1 for metric in METRIC_NAMES}, **{f"n_{metric}": 80 for metric in METRIC_NAMES},
+            "threshold_5_percent": 0.215, "recognised_cnn": share, "recognised_cnn_low": share - 0.05,
+            "recognised_cnn_high": share + 0.04,
+        }
+        for name, codec, levels, distance, share in SYSTEMS
+    ])  # fmt: skip
+
+
+def by_class() -> pd.DataFrame:
+    """Return by_class.csv; rain is farther away than dog."""
+    return pd.DataFrame([
+        {
+            "system": name, "category": category, "n_clips": 8, "log_mel_distance": distance + place,
+            "stft_distance": distance / 10, "si_sdr_db": -20.0, "recognised_cnn": share, "ks_max": 0.4,
+            "ks_max_metric": "zcr", "threshold_5_percent": 0.68,
+        }
+        for name, _, _, distance, share in SYSTEMS
+        for place, category in enumerate(CLASSES)
+    ])  # fmt: skip
+
+
+def ceiling(n_levels: int = 8) -> pd.DataFrame:
+    """Return ceiling.csv; the highest band loses a decibel for every level that is missing, and 1.5 besides."""
+    return pd.DataFrame([
+        {
+            "n_levels": level, "category": category, "band": band, "n_clips": 80, "n": 71, "n_left_out": 9,
+            "level_difference_db": level - n_levels - 1.5 if band == "8000-12000" else 0.25,
+            "level_difference_db_median": 0.0, "distance_db": 5.0,
+            "log_mel_distance": 2.25 if band == "all" else np.nan,
+        }
+        for level in range(1, n_levels + 1)
+        for category in ("all", *CLASSES)
+        for band in BANDS
+    ])  # fmt: skip
+
+
+def codebook() -> pd.DataFrame:
+    """Return codebook.csv of two codecs."""
+    rows = [("mine", level, 1024, 30_000, 900, 900 / 1024, 700.0) for level in range(8)]
+    rows += [("other", level, 512, 30_000, 300, 300 / 512, 200.0) for level in range(2)]
+    names = ["codec", "level", "codebook_size", "n_frames", "codes_used", "used_share", "perplexity"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def make_report(folder: Path, dataset: str = "esc50", examples: int = 2) -> Path:
+    """Write a whole report into `folder` (data/runs/codec/<name>) and return it."""
+    speed = {"codec": "mine", "device": "cpu", "device_name": "CPU test, 1 threads", "clip_seconds": 5.0,
+             "n_repeats": 5, "encode_seconds": 0.05, "decode_seconds": 0.05, "real_time_factor": 50.0}  # fmt: skip
+    goals = {"goal": "log-mel distance", "target": "below Opus, 12 kbit/s (3.90 dB)", "value": 2.25, "unit": "dB",
+             "met": "yes"}  # fmt: skip
+    tables = {
+        "systems": systems(), "by_class": by_class(), "ceiling": ceiling(), "codebook": codebook(),
+        "speed": pd.DataFrame([speed]),
+        "goals": pd.DataFrame([goals, goals | {"value": np.nan, "met": "not run here"}]),
+        "clips": pd.DataFrame({"system": ["original"], "clip": ["a.wav"], "category": ["dog"]}),
+    }  # fmt: skip
+    for name, table in tables.items():
+        write_csv(folder / f"{name}.csv", table)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for name in ("levels", "classes", "bands", "class_bands"):
+        (folder / "figures" / f"{name}.png").write_bytes(b"png")
+        (folder / "figures" / f"{name}.pdf").write_bytes(b"pdf")
+    write_examples(folder / "examples", examples)
+    step = {
+        "step": "08_measure_codec",
+        "parameters": {"dataset": dataset, "data_dir": "/home/me/ESC-50-test", "held_out_fold": 1, "seed": 0,
+                       "other_codecs": ["/home/me/other.safetensors"]},
+        "facts": {"data_cut": "ESC-50 folder test, esc10 only", "n_held_out": 80, "n_heard_by_listeners": 320},
+        "seconds": 90.0, "started": "2026-01-02T03:04:05+00:00", "commit": "abc123", "device": "CPU test, 1 threads",
+    }  # fmt: skip
+    write_json(folder / "provenance.json", {"run": str(folder), "steps": {"08_measure_codec": step}})
+    return folder
+
+
+def write_examples(folder: Path, n: int) -> None:
+    """Write `n` examples; the last has no sound from Opus."""
+    rows = []
+    for number in range(n):
+        kinds = ("original", "codec", "opus") if number < n - 1 else ("original", "codec")
+        names = {kind: tone(folder / f"{number}_{kind}.wav", 300 + 50 * number).name for kind in kinds}
+        rates = {"codec_name": "mine", "codec_kbps": 6.0, "opus_kbps": 6}
+        rows.append({"clip": f"1-{number}-A", "category": "sea_waves", "opus": "", **names, **rates})
+    columns = ["clip", "category", "original", "codec", "opus", "codec_name", "codec_kbps", "opus_kbps"]
+    write_csv(folder / "examples.csv", pd.DataFrame(rows, columns=columns))

@@ -1,0 +1,159 @@
+"""A finished run, made up in a few milliseconds: the files a run leaves, with very short sounds."""
+
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+
+from envsound.base.files import write_csv, write_json, write_wav
+
+METRIC_NAMES = ("snr_db", "zcr", "rms", "spectral_entropy", "spectral_centroid_hz", "spectral_rolloff_hz")
+STEPS = ("01_encode_clips", "02_train_model", "03_sample_clips", "04_metrics", "05_ks_tests", "06_figures")
+
+
+def tone(path: Path, frequency: float, seconds: float = 0.1) -> Path:
+    """Write a short sine as wav and return its path."""
+    time = np.arange(int(24_000 * seconds)) / 24_000
+    write_wav(path, 0.5 * np.sin(2 * np.pi * frequency * time), 24_000)
+    return path
+
+
+def make_run(
+    root: Path, preset: str = "demo", categories: tuple[str, ...] = ("dog", "rain"), seconds: float = 0.1
+) -> Path:
+    """Write a run below `root` / data / runs and its real clips below `root` / data / raw; return the run's
+    folder.
+
+    With no categories the run is unconditional.
+    """
+    run, raw = root / "data" / "runs" / preset / "fold1_seed0", root / "data" / "raw" / "sounds"
+    names = categories or ("", "")
+    for number in range(len(names)):
+        tone(run / "samples" / f"{number:03d}.wav", 300 + 100 * number, seconds)
+        tone(raw / f"real-{number}.wav", 500 + 100 * number, seconds)
+    real = [c or "dog" for c in names]
+    write_csv(
+        run / "samples.csv",
+        pd.DataFrame(
+            {
+                "filename": [f"{n:03d}.wav" for n in range(len(names))],
+                "category": list(names),
+                "seed": 7,
+                "n_frames": 8,
+                "seconds": seconds,
+            }
+        ),
+    )
+    write_csv(
+        run / "codes.csv",
+        pd.DataFrame(
+            {
+                "clip_id": range(len(names)),
+                "filename": [f"real-{n}.wav" for n in range(len(names))],
+                "path": [str(raw / f"real-{n}.wav") for n in range(len(names))],
+                "fold": 1,
+                "category": real,
+            }
+        ),
+    )
+    write_csv(
+        run / "metrics.csv",
+        pd.DataFrame(
+            {
+                "side": "real",
+                "clip": [f"real-{n}.wav" for n in range(len(names))],
+                "category": real,
+            }
+        ),
+    )
+    write_csv(
+        run / "pairs.csv",
+        pd.DataFrame(
+            {
+                "real": [f"real-{n}.wav" for n in range(len(names))],
+                "generated": [f"{n:03d}.wav" for n in range(len(names))],
+            }
+        ),
+    )
+    write_results(run, preset)
+    for number, step in enumerate(STEPS):
+        write_notebook(run / "notebooks" / f"{step}.ipynb", number, run.relative_to(root))
+    return run
+
+
+def write_results(folder: Path, preset: str, dataset: str = "synthetic") -> None:
+    """Write table_metrics.csv, ks.csv and provenance.json into `folder`."""
+    rows = [
+        {
+            "metric": name,
+            "n_real": 40,
+            "real_mean": 1.5,
+            "real_sd": 0.5,
+            "n_generated": 41,
+            "generated_mean": 1.25,
+            "generated_sd": 0.25,
+            "n_codec": 40,
+            "codec_mean": 1.4,
+            "codec_sd": 0.4,
+            "difference_percent": -16.7,
+            "published_real": 3.5,
+            "published_generated": 2.5,
+        }
+        for name in METRIC_NAMES
+    ]
+    write_csv(folder / "table_metrics.csv", pd.DataFrame(rows))
+    comparisons = ("generated_vs_real", "codec_vs_real", "real_other_vs_real")
+    write_csv(
+        folder / "ks.csv",
+        pd.DataFrame(
+            [
+                {
+                    "comparison": comparison,
+                    "metric": name,
+                    "statistic": 0.31,
+                    "p_holm": 0.04,
+                    "threshold_5_percent": 0.3,
+                    "published_statistic": 0.63,
+                }
+                for comparison in comparisons
+                for name in METRIC_NAMES
+            ]
+        ),
+    )
+    step = {
+        "step": "04_metrics",
+        "parameters": {"preset": preset, "fold": 1, "seed": 5, "dataset": dataset},
+        "facts": {"data_cut": "ten classes of made-up sound"},
+        "seconds": 90.0,
+        "started": "2026-01-02T03:04:05+00:00",
+        "commit": "abc123",
+        "device": "CPU test, 1 threads",
+    }
+    write_json(folder / "provenance.json", {"run": "demo", "steps": {"04_metrics": step}})
+
+
+def write_notebook(path: Path, number: int, run: Path) -> None:
+    """Write an executed notebook with a player, a formula, dead links and a link to its neighbour."""
+    new = nbformat.v4
+    player = f'<figure class="player"><audio controls src="{run}/samples/000.wav"></audio></figure>'
+    gone = '<audio controls src="../../../../etc/passwd.wav"></audio>'
+    cells = [
+        new.new_markdown_cell(
+            f"# Step {number + 1}\n\nSee [the next](02_train_model.ipynb) and [README](../README.md)."
+        ),
+        new.new_code_cell(
+            "import envsound\nfrom envsound.base.paths import go_to_root\n\ngo_to_root()", execution_count=1
+        ),
+        new.new_code_cell(
+            "show()",
+            execution_count=2,
+            outputs=[
+                new.new_output("display_data", data={"text/html": player + gone, "text/plain": "audio"}),
+                new.new_output("display_data", data={"text/markdown": "Found $x^2$.", "text/plain": "Found"}),
+            ],
+        ),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new.new_notebook(cells=cells, metadata=metadata), path)

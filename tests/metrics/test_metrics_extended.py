@@ -1,0 +1,173 @@
+"""The added metrics on signals whose answers are known, and what must never change them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envsound.base.errors import InputError
+from envsound.metrics.acoustic import ACOUSTIC, acoustic
+from envsound.metrics.extended import (
+    EXTENDED,
+    GROUPS,
+    OCTAVES_HZ,
+    PER_CLIP,
+    describe_extended,
+    extended,
+    measure,
+    octave_shares,
+    spectral_flux,
+)
+
+RATE, SECONDS = 24_000, 2
+TIME = np.arange(RATE * SECONDS) / RATE
+ENVELOPE = {"envelope_correlation_s", "envelope_repetition"} | {name for name in EXTENDED if "modulation" in name}
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def sine(hz: float, amplitude: float = 0.5) -> np.ndarray:
+    return amplitude * np.sin(2 * np.pi * hz * TIME)
+
+
+def noise(seed: int = 0, n_samples: int = TIME.size) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, n_samples)
+
+
+def undefined(found: dict[str, float]) -> set[str]:
+    return {name for name, value in found.items() if np.isnan(value)}
+
+
+def test_a_sine_is_in_one_octave_with_a_crest_of_root_two_and_never_changes():
+    found = extended(sine(1000), RATE)
+    assert found["peak_dbfs"] == pytest.approx(20 * np.log10(0.5), abs=1e-9)
+    assert found["crest_db"] == pytest.approx(10 * np.log10(2), abs=1e-9)
+    assert found["octave_1000_hz"] == pytest.approx(1, abs=1e-12)
+    assert sum(found[f"octave_{hz}_hz"] for hz in OCTAVES_HZ) == pytest.approx(1, abs=1e-12)
+    assert found["share_above_5000_hz"] == pytest.approx(0, abs=1e-9)
+    assert found["harmonicity"] == pytest.approx(1, abs=1e-6)
+    assert found["spectral_flux"] == pytest.approx(0, abs=1e-12)
+    assert undefined(found) == ENVELOPE
+
+
+def test_two_sines_share_the_energy_as_their_amplitudes_squared():
+    found = extended(sine(500, 0.4) + sine(6000, 0.2), RATE)
+    assert found["octave_500_hz"] == pytest.approx(0.8, abs=1e-12)
+    assert found["octave_8000_hz"] == pytest.approx(0.2, abs=1e-12)
+    assert found["share_above_5000_hz"] == pytest.approx(0.2, abs=1e-6)
+
+
+def test_a_square_wave_has_its_odd_harmonics_in_the_octaves_and_no_crest():
+    period = 240  # samples, so 100 Hz
+    found = extended(np.where(np.arange(TIME.size) % period < period // 2, 0.3, -0.3), RATE)
+    share = {k: 8 / (period * np.sin(np.pi * k / period)) ** 2 for k in range(1, period // 2, 2)}
+    assert found["crest_db"] == pytest.approx(0, abs=1e-9)
+    assert found["octave_125_hz"] == pytest.approx(share[1], rel=1e-9)
+    assert found["octave_250_hz"] == pytest.approx(share[3], rel=1e-9)
+    assert found["octave_500_hz"] == pytest.approx(share[5] + share[7], rel=1e-9)
+    assert found["octave_63_hz"] == pytest.approx(0, abs=1e-12)
+    assert found["harmonicity"] == pytest.approx(1, abs=1e-9)
+
+
+def test_an_impulse_is_flat_and_has_the_largest_crest_there_is():
+    clip = np.zeros(TIME.size + 1)
+    clip[clip.size // 2] = 0.8
+    found = extended(clip, RATE)
+    frequency = np.fft.rfftfreq(clip.size, 1 / RATE)[1:]
+    for hz, centre in zip(OCTAVES_HZ, 1000 * 2.0 ** np.arange(-4, 4), strict=True):
+        inside = (frequency >= centre / np.sqrt(2)) & (frequency < centre * np.sqrt(2))
+        assert found[f"octave_{hz}_hz"] == pytest.approx(inside.mean(), rel=1e-9)
+    assert found["crest_db"] == pytest.approx(10 * np.log10(clip.size), abs=1e-9)
+    assert np.isnan(found["spectral_flux"])
+
+
+def test_white_noise_measures_as_theory_says():
+    found = extended(noise(n_samples=10 * RATE), RATE)
+    assert found["spectral_flux"] == pytest.approx(1 - np.pi / 4, abs=0.005)
+    assert found["share_above_5000_hz"] == pytest.approx(7 / 12, abs=0.01)
+    assert found["octave_4000_hz"] == pytest.approx((4 * np.sqrt(2) - 4 / np.sqrt(2)) / 12, abs=0.01)
+    assert found["harmonicity"] < 0.15 and found["envelope_repetition"] < 0.2
+    assert found["envelope_correlation_s"] < 0.01
+
+
+def test_a_tone_that_swells_five_times_a_second_repeats_in_its_envelope():
+    found = extended((1 + 0.8 * np.cos(2 * np.pi * 5 * TIME)) * sine(1000, 0.3), RATE)
+    assert found["modulation_4_8_hz"] == pytest.approx(1, abs=1e-3)
+    assert found["envelope_repetition"] == pytest.approx(1, abs=1e-3)
+    assert found["envelope_correlation_s"] == pytest.approx(np.arccos(1 / np.e) / (2 * np.pi * 5), abs=5e-4)
+    assert found["onset_rate_hz"] == pytest.approx(5, abs=0.5)
+
+
+def test_a_clock_has_an_onset_at_each_tick_and_repeats():
+    clip = np.zeros(TIME.size)
+    clip[RATE // 8 :: RATE // 4] = 0.7
+    found = extended(clip, RATE)
+    assert found["onset_rate_hz"] == 4
+    assert found["envelope_repetition"] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n_frames_each", "expected"), [(1, 1.0), (25, 1 / 49)])
+def test_flux_is_the_share_of_moments_at_which_the_tone_changes(n_frames_each, expected):
+    second = (np.arange(TIME.size) // (960 * n_frames_each)) % 2 == 1  # frames of 40 ms
+    assert spectral_flux(np.where(second, sine(2000), sine(500)), RATE) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_near_silence_counts_for_as_little_as_silence():
+    tone, hiss = sine(500), noise(1) * 1e-5
+    tone[RATE:] = 0
+    assert spectral_flux(tone + hiss, RATE) == pytest.approx(spectral_flux(tone, RATE), abs=1e-3)
+
+
+def test_silence_and_a_constant_leave_all_but_their_level_undefined():
+    assert undefined(extended(np.zeros(RATE), RATE)) == set(EXTENDED)
+    found = extended(np.full(RATE, 0.1), RATE)
+    assert undefined(found) == set(EXTENDED) - {"peak_dbfs", "crest_db"}
+    assert found["peak_dbfs"] == pytest.approx(-20) and found["crest_db"] == pytest.approx(0, abs=1e-9)
+
+
+def test_what_a_clip_is_too_short_or_too_slow_for_is_undefined():
+    assert undefined(extended(noise()[: RATE // 2], RATE)) == ENVELOPE
+    assert undefined(extended(noise(), 16_000)) == {"octave_8000_hz"}
+    above_telephone = {"share_above_5000_hz", "octave_4000_hz", "octave_8000_hz"}
+    assert undefined(extended(noise(), 8_000)) == above_telephone
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 99), st.floats(0.01, 9), st.floats(-1, 1))
+def test_gain_moves_the_peak_alone_and_a_constant_nothing_but_level(seed, gain, offset):
+    clip = noise(seed, RATE)
+    before, louder, moved = (extended(x, RATE) for x in (clip, gain * clip, clip + offset))
+    assert louder["peak_dbfs"] == pytest.approx(before["peak_dbfs"] + 20 * np.log10(gain), abs=1e-9)
+    for name in set(EXTENDED) - {"peak_dbfs"}:
+        assert louder[name] == pytest.approx(before[name], rel=1e-6, abs=1e-9), name
+    for name in set(EXTENDED) - {"peak_dbfs", "crest_db", "onset_rate_hz"}:  # an onset may stand at its threshold
+        assert moved[name] == pytest.approx(before[name], rel=1e-5, abs=1e-8), name
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 99), st.integers(2, 4000))
+def test_octaves_never_hold_more_than_all_energy(seed, n_samples):
+    shares = octave_shares(noise(seed, n_samples), RATE)
+    assert (shares >= 0).all() and shares.sum() <= 1 + 1e-9
+
+
+def test_all_metrics_are_the_published_ones_and_the_added_ones():
+    found = measure(noise(), RATE)
+    assert tuple(found) == tuple(PER_CLIP) == tuple(name for group in GROUPS.values() for name in group)
+    assert {name: found[name] for name in ACOUSTIC} == acoustic(noise(), RATE)
+    assert all(type(value) is float for value in found.values())
+
+
+def test_bad_clips_and_rates_are_refused():
+    with pytest.raises(InputError, match="no samples"):
+        extended(np.array([]), RATE)
+    for rate in (1_999, 24_000.5):
+        with pytest.raises(InputError, match="at least 2000"):
+            extended(noise(), rate)
+
+
+def test_the_description_has_a_row_for_each_metric_and_one_for_each_set_of_bands():
+    text = describe_extended()
+    single = [name for name in EXTENDED if not name.startswith(("octave", "modulation"))]
+    assert all(f"`{name}`" in text for name in single)
+    assert "`octave_63_hz` … `octave_8000_hz`" in text and "`modulation_0.5_1_hz` … `modulation_32_64_hz`" in text
+    assert text.count("\n") == 1 + len(single) + 2

@@ -1,0 +1,85 @@
+"""Figures of the extended evaluation: every system and metric is in them, and they survive what is undefined."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from envsound.evaluation.controls import SYSTEMS
+from envsound.evaluation.diversity import ALL, MEAN
+from envsound.evaluation.diversity import COLUMNS as DIVERSITY_COLUMNS
+from envsound.metrics.effects import COLUMNS
+from envsound.metrics.extended import PER_CLIP
+from envsound.report.figures_evaluation import SYSTEM_LOOKS, diversity_dots, octave_curves, overview
+from envsound.report.style import save_figure
+
+NUMBERS = [name for name in COLUMNS if name not in ("system", "run", "metric", "test", "note")]
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Two runs of the model and one row for every metric of every other system."""
+    rng = np.random.default_rng(0)
+    sides = [*((name, "") for name in SYSTEMS if name != "generated"), ("generated", "seed 0"), ("generated", "seed 1")]
+    rows = [
+        {"system": system, "run": run, "metric": metric, "note": ""} | dict.fromkeys(NUMBERS, 0.5)
+        for system, run in sides
+        for metric in PER_CLIP
+    ]
+    made = pd.DataFrame(rows, columns=COLUMNS)
+    made["cliffs_delta"], made["p_holm"] = rng.uniform(-1, 1, (2, len(made)))
+    made.loc[made["system"] == "real", ["cliffs_delta", "wasserstein", "ks", "p_holm"]] = np.nan
+    return made
+
+
+def words(figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_every_system_has_a_look_of_its_own():
+    assert set(SYSTEM_LOOKS) == set(SYSTEMS)
+    assert len({colour for _, colour, _ in SYSTEM_LOOKS.values()}) == len(SYSTEMS)
+    assert len({marker for _, _, marker in SYSTEM_LOOKS.values()}) == len(SYSTEMS)
+
+
+def test_the_overview_has_every_metric_of_every_system_and_marks_what_is_rejected(table, tmp_path):
+    figure = overview(table)
+    found = words(figure)
+    assert all(PER_CLIP[name].label in found for name in PER_CLIP)
+    assert {"floor: other real clips", "ceiling: codec", "model, seed 0", "model, seed 1", "white noise"} <= set(found)
+    deltas, distances = figure.axes
+    cells = {(text.get_position()[1], text.get_position()[0]): text for text in deltas.texts}
+    assert len(cells) == len(PER_CLIP) * 9
+    row = table[(table["metric"] == "zcr") & (table["system"] == "real_other")].iloc[0]
+    text = cells[(list(PER_CLIP).index("zcr"), 0)]
+    assert text.get_text() == f"{row['cliffs_delta']:+.2f}"
+    bold = sum(text.get_weight() == "bold" for text in cells.values())
+    assert bold == (table["p_holm"] < 0.05).sum() > 0
+    assert distances.get_xscale() == "log"
+    assert all(path.stat().st_size > 1000 for path in save_figure(figure, tmp_path, "overview"))
+
+
+def test_metrics_that_say_nothing_are_left_out(table):
+    table.loc[table["metric"] == "duration_s", "note"] = "degenerate"
+    assert PER_CLIP["duration_s"].label not in words(overview(table))
+    table["cliffs_delta"] = np.nan
+    assert "no metric is defined on both sides" in words(overview(table))
+
+
+def test_octaves_are_drawn_in_percent_for_real_and_model(table):
+    table.loc[table["system"] == "noise", "median"] = 0.8
+    energy, modulation = octave_curves(table).axes
+    assert len(energy.lines) == len(modulation.lines) == 7  # the model has two runs
+    assert energy.lines[0].get_ydata() == pytest.approx(50)
+    assert energy.get_ylim()[0] == 0 and energy.get_ylim()[1] > 80  # the last curve has its place too
+
+
+def test_diversity_names_classes_and_systems(table):
+    rows = [
+        {"system": system, "run": "", "category": category} | dict.fromkeys(DIVERSITY_COLUMNS[3:], 0.8)
+        for system in SYSTEMS
+        for category in (ALL, MEAN, "sea_waves")
+    ]
+    figure = diversity_dots(pd.DataFrame(rows))
+    assert {ALL, MEAN, "sea waves", "model", "copied clip"} <= set(words(figure)) and "real" not in words(figure)
+    assert "no class has two clips" in " ".join(words(diversity_dots(pd.DataFrame(rows).assign(ratio=np.nan))))

@@ -1,0 +1,159 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from envsound.base.errors import InputError
+from envsound.run.presets import (
+    BASE,
+    WIRING,
+    checked,
+    differences,
+    load_preset,
+    notebook_parameters,
+    parameters_for,
+    preset_names,
+)
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "notebooks" / "presets"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-6]_*.ipynb"))
+NAMES = preset_names(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def inspected() -> dict[str, dict]:
+    """What papermill itself finds in each notebook's parameters cell."""
+    from papermill import inspect_notebook
+
+    return {path.stem: inspect_notebook(str(path)) for path in NOTEBOOKS}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    text = "lr: 1.0e-4\nnum_epochs: 100\nsteps_per_level: [12, 1]\ndevice: auto\n"
+    (tmp_path / "paper.yml").write_text(text)
+    return tmp_path
+
+
+def test_the_named_presets_exist():
+    assert {"paper", "demo", "esc10", "ablate-steps", "tiny"} <= set(NAMES)
+    assert len(NOTEBOOKS) == 6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_preset_key_is_a_parameter_of_some_notebook(name, inspected):
+    declared = set().union(*inspected.values())
+    assert set(load_preset(name, FOLDER)) - declared == set()
+
+
+def test_every_notebook_parameter_is_in_paper_or_given_by_the_pipeline(inspected):
+    known = set(load_preset(BASE, FOLDER)) | set(WIRING)
+    assert {name: sorted(set(found) - known) for name, found in inspected.items() if set(found) - known} == {}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_parameters_finds_what_papermill_finds(path, inspected):
+    assert list(notebook_parameters(path)) == list(inspected[path.stem])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", NAMES)
+def test_preset_values_have_the_types_of_the_notebooks(name, path):
+    values, defaults = load_preset(name, FOLDER), notebook_parameters(path)
+    for key in values.keys() & defaults.keys():
+        assert checked(values[key], defaults[key], f"{path.name}: {key}") == values[key]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != BASE])
+def test_presets_hold_differences_only(name):
+    own = yaml.safe_load((FOLDER / f"{name}.yml").read_text())
+    parent = load_preset(own.pop("base", BASE), FOLDER)
+    assert [key for key, value in own.items() if parent[key] == value] == []
+    assert own
+
+
+def test_the_ablation_is_one_difference():
+    assert list(differences("ablate-steps", FOLDER)) == ["steps_per_level"]
+    demo, ablation = load_preset("demo", FOLDER), load_preset("ablate-steps", FOLDER)
+    assert [key for key in demo if demo[key] != ablation[key]] == ["steps_per_level"]
+
+
+def test_paper_is_the_published_protocol():
+    paper = load_preset("paper", FOLDER)
+    published = dict(
+        dataset="esc50", codec="encodec_24khz", class_conditional=False, n_layers=2, dim=512, n_heads=8,
+        conv_kernel=31, ff_mult=4, num_epochs=100, batch_size=8, lr=1e-4, warmup_fraction=0.3, n_samples=100,
+        n_real=100, steps_per_level=[12, 1, 1, 1, 1, 1, 1, 1],
+    )  # fmt: skip
+    assert {key: paper[key] for key in published} == published
+
+
+def test_a_preset_inherits_through_its_base(folder):
+    (folder / "small.yml").write_text("num_epochs: 3\n")
+    (folder / "smaller.yml").write_text("base: small\nlr: 1\n")
+    assert load_preset("smaller", folder) == {
+        "lr": 1.0,
+        "num_epochs": 3,
+        "steps_per_level": [12, 1],
+        "device": "auto",
+    }
+    assert isinstance(load_preset("smaller", folder)["lr"], float)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("num_epoch: 3", r"bad\.yml: unknown key 'num_epoch'; expected perhaps 'num_epochs'"),
+        ("num_epochs: many", r"bad\.yml: num_epochs: 'many' is text; expected an integer"),
+        ("num_epochs: 1.5", r"1\.5 is a number; expected an integer"),
+        ("num_epochs: true", "True is true or false; expected an integer"),
+        ("lr: 1e-4", "'1e-4' is text; expected a number"),
+        ("steps_per_level: 12", "12 is an integer; expected a list"),
+        ("steps_per_level: [a]", "'a' is text; expected an integer"),
+        ("device:", "None is nothing; expected text"),
+        ("base: bad", "leads back to itself"),
+        ("base: papers", "preset 'papers'.*perhaps 'paper'"),
+        ("- 1", "holds a list; expected keys with values"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_a_bad_preset_is_one_clear_error(folder, text, message):
+    (folder / "bad.yml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_preset("bad", folder)
+
+
+def test_an_unknown_preset_names_the_nearest(folder):
+    with pytest.raises(InputError, match=r"preset 'papr': no such file .*perhaps 'paper'"):
+        load_preset("papr", folder)
+
+
+def test_a_missing_base_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"paper\.yml: no such file"):
+        load_preset("paper", tmp_path)
+
+
+def test_parameters_for_gives_a_notebook_what_it_declares():
+    values = load_preset("demo", FOLDER)
+    path = NOTEBOOKS[1]
+    given = parameters_for(path, values, run_dir="x", preset="demo", fold=3, seed=4, unheard_of=1)
+    assert set(given) == set(notebook_parameters(path)) & (set(values) | set(WIRING))
+    assert given["run_dir"] == "x"
+    assert given["num_epochs"] == values["num_epochs"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("lr = 1.0", "expected name: type = value"),
+        ("lr: float = 1 / 3", "default of lr is not a plain value"),
+        (None, "0 cells tagged 'parameters'"),
+    ],
+)
+def test_a_bad_parameters_cell_is_one_clear_error(tmp_path, source, message):
+    cells = [] if source is None else [{"metadata": {"tags": ["parameters"]}, "source": [source]}]
+    (tmp_path / "x.ipynb").write_text(json.dumps({"cells": cells}))
+    with pytest.raises(InputError, match=message):
+        notebook_parameters(tmp_path / "x.ipynb")

@@ -1,0 +1,139 @@
+"""The chapter on the ceiling and the page of its clips, staged from a report that was made up."""
+
+import re
+from pathlib import Path
+
+import pytest
+from fakes.codec_reports import make_report, write_examples
+from fakes.linked_players import players
+from fakes.runs import make_run
+
+from envsound.base.errors import InputError
+from envsound.base.files import read_csv, write_csv
+from envsound.book.build import build
+from envsound.run.publish import kind_of, publish_report
+from envsound.studies.codec_report.page import FIGURES, codec_report_facts
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def published(root):
+    report = make_report(root / "data" / "runs" / "codec" / "bundled")
+    return publish_report(report, root / "data/published/codec", kind_of(report))
+
+
+# Facts
+
+
+def test_facts_come_from_the_files(published):
+    found = codec_report_facts(published)
+    assert found["own"]["log_mel_distance"] == "2.25" and found["own"]["recognised_cnn"] == "90%"
+    assert found["system"]["opus_12_kbit_s"]["log_mel_distance"] == "3.90"
+    assert found["system"]["white_noise"]["recognised_cnn"] == "10%"
+    band = found["bands"]["b8000_12000"]
+    assert band["all"]["level_difference_db"] == "-1.5" and band["n1"]["level_difference_db"] == "-8.5"
+    assert band["all"]["n"] == "71" and band["all"]["n_left_out"] == "9" and found["high_band"] == "8000 to 12000"
+    assert found["worst"]["category"] == "rain" and found["worst"]["log_mel_distance"] == "3.25"
+    run = found["run"]
+    assert (run["data_cut"], run["held_out_fold"], run["n_held_out"]) == ("ESC-50 folder test, esc10 only", "1", "80")
+
+
+def test_tables_have_a_row_for_everything(published):
+    found = codec_report_facts(published)
+    assert "| mine, 8 levels | 2.25 | 0.23 | -20.00 | 90% | 3.0% | 0.10 |" in found["systems"]
+    assert "| 8000 to 12000 | -8.5 | -7.5 | -6.5 | -5.5 | -4.5 | -3.5 | -2.5 | -1.5 | 71 | 9 |" in found["bands_table"]
+    assert "| sea" not in found["classes"] and "| rain | 8 | 3.25 |" in found["classes"]
+    assert found["codebook"].count("| mine |") == 8 and "| other | 1 | 300 | 59% | 200 |" in found["codebook"]
+    assert "| mine | CPU test, 1 threads | 0.05 | 0.05 | 50 |" in found["speed"]
+    assert "| 2.25 dB | yes |" in found["goals"] and "| – dB | not run here |" in found["goals"]
+
+
+def test_without_a_report_everything_is_unmeasured(root):
+    found = codec_report_facts(root / "data" / "published" / "codec")
+    for text in (found["systems"], found["own"]["log_mel_distance"], found["bands"]["b8000_12000"]["all"]["n"]):
+        assert str(text) == "not measured"
+
+
+def test_every_fact_the_chapter_asks_for_is_published():
+    facts = {"ceiling": codec_report_facts(REPOSITORY / "data" / "published" / "codec")}
+    text = (REPOSITORY / "book" / "ceiling.md").read_text(encoding="utf-8")
+    asked = re.findall(r"{{ (ceiling\.[\w.]+) }}", text)
+    assert len(asked) > 15
+    for name in asked:
+        value = facts
+        for part in name.split("."):
+            value = value[part]
+        assert "not measured" not in str(value), name
+
+
+# Figures
+
+
+def test_figures_are_staged_where_the_chapter_includes_them(root, published):
+    pages = build.stage([])
+    chapter = (REPOSITORY / "book" / "ceiling.md").read_text(encoding="utf-8")
+    for name in FIGURES:
+        assert f"```{{include}} executed/ceiling/{name}.txt\n```" in chapter
+    fragment = (pages / "ceiling" / "levels.txt").read_text()
+    link = re.search(r"{figure} (\S+)", fragment)[1]
+    assert (root / "book" / link).read_bytes() == b"png"
+    assert (pages / "ceiling" / "codebooks.txt").read_text() == "*not measured*\n"  # the report has no such figure
+
+
+def test_a_codec_report_is_no_page_of_results(root, published):
+    pages = build.stage([])
+    assert not (pages / "published_codec.md").exists() and (pages / "published_nothing.md").is_file()
+
+
+# Clips
+
+
+def test_clips_are_shown_three_a_row_and_missing_ones_are_named(root):
+    report = make_report(root / "data" / "runs" / "codec" / "bundled")
+    page = build.stage([]) / "codec_clips.md"
+    text = page.read_text(encoding="utf-8")
+    assert "Held-out recordings: fold 1 of ESC-50 folder test, esc10 only." in text
+    heads = re.findall(r'<th style="color: var\(--es-(\w+)\)">([^<]+)</th>', text)
+    assert heads == [("real", "Original"), ("codec", "mine, 6 kbit/s"), ("ink", "Opus, 6 kbit/s")]
+    assert len(players(page)) == 5 and text.count("Opus was not installed") == 1 and "sea waves · 1-0-A" in text
+    assert players(page)[0].read_bytes() == (report / "examples" / "0_original.wav").read_bytes()
+    (report / "examples" / "0_codec.wav").unlink()
+    page = build.stage([]) / "codec_clips.md"
+    assert len(players(page)) == 4 and "0_codec.wav: not on this machine" in page.read_text(encoding="utf-8")
+
+
+def test_clips_of_synthetic_stand_ins_are_called_so(root):
+    make_report(root / "data" / "runs" / "codec" / "trial", dataset="synthetic")
+    text = (build.stage([]) / "codec_clips.md").read_text(encoding="utf-8")
+    assert "**Synthetic** stand-ins, not recordings" in text and "## The report trial" in text
+
+
+def test_the_clips_of_a_run_are_shown_as_those_of_a_report(root):
+    run = make_run(root)
+    write_examples(run / "codec_clips", 2)
+    page = build.stage([run]) / "codec_clips.md"
+    text = page.read_text(encoding="utf-8")
+    assert "## The run demo, fold1, seed0" in text and "fold 1 of " in text and len(players(page)) == 5
+
+
+def test_without_clips_one_sentence_says_how_to_make_them(root):
+    make_report(root / "data" / "runs" / "codec" / "none", examples=0)
+    page = build.stage([]) / "codec_clips.md"
+    assert "notebooks/08_measure_codec.ipynb" in page.read_text(encoding="utf-8") and not players(page)
+
+
+def test_an_example_that_leaves_its_folder_is_refused(root):
+    report = make_report(root / "data" / "runs" / "codec" / "bundled")
+    examples = read_csv(report / "examples" / "examples.csv")
+    write_csv(report / "examples" / "examples.csv", examples.assign(codec="../../../secret.wav"))
+    with pytest.raises(InputError, match="leads outside"):
+        build.stage([])
+
+
+def test_a_second_report_has_a_section_of_its_own(root):
+    for name in ("bundled", "seanet"):
+        write_examples(make_report(root / "data" / "runs" / "codec" / name) / "examples", 3)
+    page = build.stage([]) / "codec_clips.md"
+    text = page.read_text(encoding="utf-8")
+    assert text.index("## The report bundled") < text.index("## The report seanet") and len(players(page)) == 16

@@ -1,0 +1,220 @@
+"""The baselines: each learns tones from their sound or codes, chooses on its own fold, and looks at no test label."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes.codecs import SampleCodec
+from fakes.recognition import HASH, sounding_clips
+
+from envsound.base.errors import InputError
+from envsound.codec.codes import load_codes
+from envsound.evaluation.listeners import training
+from envsound.evaluation.spaces.pretrained import NotHere
+from envsound.studies.recognition import features, probe
+from envsound.studies.recognition.cnn import CnnRecogniser
+from envsound.studies.recognition.features import cached_features
+from envsound.studies.recognition.probe import AstProbe, CodecProbe, choose_and_score, latent_statistics, linear_probe
+from envsound.studies.recognition.rounds import check_scores, cross_validation
+from envsound.studies.recognition.svm import MfccSvm
+
+CNN = CnnRecogniser(
+    clip_seconds=0.3, widths=(8, 16), n_mels=16, embedding_dim=16, dropout=0.0, n_epochs=15, batch_size=3, lr=1e-2,
+    label_smoothing=0.0, mixup=0.0, transposed_bands=0, device="cpu", precision="32-true",
+)  # fmt: skip
+
+
+class OneCodec(SampleCodec):
+    """A codec whose latents are its codes."""
+
+    def __init__(self):
+        super().__init__()
+        self.content_hash = HASH
+
+    def dequantise(self, codes):
+        return codes.float()
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return sounding_clips(tmp_path_factory.mktemp("sounds"), n_per_class=3)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(cached_features, "__defaults__", (tmp_path / "cache",))
+    monkeypatch.setattr(probe, "_codec", lambda *_: OneCodec())
+
+
+RECOGNISERS = {"svm": MfccSvm(clip_seconds=0.3), "codec probe": CodecProbe(device="cpu"), "cnn": CNN}
+
+
+@pytest.mark.parametrize("one", RECOGNISERS.values(), ids=RECOGNISERS.keys())
+def test_a_recogniser_learns_and_looks_at_no_test_label(clips, tmp_path, one):
+    fold = cross_validation(clips)[0]
+    scores = check_scores(one.fit_and_score(fold, tmp_path / "a", 0), fold, one.name)
+    assert np.mean(scores.argmax(1) == fold.test.labels) >= 0.85  # chance: 0.33
+    blind = replace(fold, test=replace(fold.test, labels=np.zeros_like(fold.test.labels)))
+    assert np.array_equal(one.fit_and_score(blind, tmp_path / "b", 0), scores)
+    assert "device" not in one.settings() and one.settings()["refit"] == one.refit
+
+
+def points(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return points [n, 2] about three centres; the class is easy to read."""
+    centres = np.array([[0, 0], [3, 0], [0, 3]])
+    return centres[labels] + 0.1 * np.random.default_rng(seed).standard_normal((len(labels), 2))
+
+
+def test_a_linear_probe_reads_what_is_linear(clips):
+    fold = cross_validation(clips)[1]
+    scores = linear_probe(lambda part: points(part.labels, len(part)), fold)
+    assert (scores.argmax(1) == fold.test.labels).all()
+    assert np.allclose(scores.sum(1), 1) and scores.dtype == np.float64
+
+
+class Guess:
+    """A classifier that is right on the validation clips when its `merit` is high, and counts what it was fitted on."""
+
+    def __init__(self, merit: float):
+        self.merit = merit
+
+    def get_params(self, deep=True):
+        return {"merit": self.merit}
+
+    def set_params(self, **params):
+        return self
+
+    def __sklearn_clone__(self):
+        return Guess(self.merit)
+
+    def fit(self, features, labels):
+        self.n = len(labels)
+        return self
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_the_validation_fold_chooses_and_refitting_takes_all_but_the_test_fold(clips, refit):
+    fold = cross_validation(clips)[0]
+
+    def scores(one: Guess, features: np.ndarray) -> np.ndarray:
+        right = np.eye(3)[features[:, 0].astype(int)]
+        table = one.merit * right + (1 - one.merit) / 3
+        return np.column_stack([table[:, :2], np.full(len(table), one.n + one.merit)]) if len(features) == 8 else table
+
+    few = replace(fold, test=fold.test.rows(np.arange(8)))
+    candidates = [Guess(merit) for merit in (0.1, 0.9, 0.5)]
+    found = choose_and_score(candidates, lambda part: part.labels[:, None].astype(float), few, refit, scores)
+    assert found[0, 2] == (18 if refit else 9) + 0.9
+
+
+def test_equal_candidates_are_settled_for_the_first(clips):
+    fold = cross_validation(clips)[0]
+    seen = []
+    candidates = [Guess(0.5), Guess(0.5)]
+
+    def scores(one: Guess, features: np.ndarray) -> np.ndarray:
+        seen.append(one)
+        return np.full((len(features), 3), 1 / 3)
+
+    choose_and_score(candidates, lambda part: part.labels[:, None], fold, False, scores)
+    assert seen[-1] is seen[0]
+
+
+def test_latents_are_described_by_mean_and_spread(clips):
+    found = latent_statistics(OneCodec(), clips.codes_files[0])
+    codes = load_codes(clips.codes_files[0]).astype(float)
+    np.testing.assert_allclose(found, [*codes.mean(1), *codes.std(1)], rtol=1e-5)
+    other = OneCodec()
+    other.content_hash = "d" * 64
+    with pytest.raises(InputError, match="made by codec"):
+        latent_statistics(other, clips.codes_files[0])
+    with pytest.raises(InputError, match="has no method dequantise"):
+        latent_statistics(SampleCodec(), clips.codes_files[0])
+
+
+def test_features_are_computed_once_and_again_when_what_they_depend_on_changes(clips, tmp_path):
+    few, calls = clips.rows([0, 1]), []
+
+    def compute(file: Path, codes_file: Path) -> np.ndarray:
+        calls.append(file)
+        return np.arange(3.0) + len(calls)
+
+    first = cached_features(few, compute, "x 1", tmp_path)
+    again = cached_features(few, compute, "x 1", tmp_path)
+    assert len(calls) == 2 and all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    cached_features(few, compute, "x 2", tmp_path)
+    assert len(calls) == 4
+    kept = sorted(tmp_path.glob("*.npy"))
+    kept[0].write_bytes(b"damaged")
+    for what in ("x 1", "x 2"):
+        cached_features(few, compute, what, tmp_path)
+    assert len(calls) == 5
+    with pytest.raises(InputError, match="x features are not finite"):
+        cached_features(few, lambda *_: np.array([np.nan]), "x 3", tmp_path)
+
+
+def test_a_cnn_that_was_killed_ends_as_one_that_was_not(clips, tmp_path, monkeypatch):
+    fold = cross_validation(clips)[0]
+    one = replace(CNN, n_epochs=3, batch_size=6, dropout=0.2, mixup=0.4, refit=True)
+    whole = one.fit_and_score(fold, tmp_path / "whole", 0)
+    steps, step = [], training._step
+
+    def killed(*arguments):
+        if len(steps) == 4:  # in the third epoch of two steps each
+            raise KeyboardInterrupt
+        steps.append(1)
+        return step(*arguments)
+
+    monkeypatch.setattr(training, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        one.fit_and_score(fold, tmp_path / "killed", 0)
+    monkeypatch.setattr(training, "_step", lambda *arguments: steps.append(1) or step(*arguments))
+    assert np.array_equal(one.fit_and_score(fold, tmp_path / "killed", 0), whole)
+    history = np.genfromtxt(tmp_path / "killed" / "training.csv", delimiter=",", names=True)
+    chosen = max(history, key=lambda row: (row["accuracy"], -row["cross_entropy"]))["epoch"]
+    assert len(steps) == 6 + 3 * chosen and len(history) == 3  # refitted on 18 clips up to the epoch chosen
+    steps.clear()
+    other = one.fit_and_score(fold, tmp_path / "killed", 1)
+    assert steps and not np.array_equal(other, whole)
+
+
+def test_a_network_whose_parameters_are_out_of_range_is_refused_at_once():
+    for changes in ({"n_mels": 60}, {"lr": 0.0}, {"pooled_frames": 0}, {"transposed_bands": -1}):
+        with pytest.raises(InputError, match=next(iter(changes))):
+            CnnRecogniser(**changes)
+
+
+def test_frames_are_averaged_in_groups(clips):
+    whole, pooled = (replace(CNN, pooled_frames=n).spectra(clips.rows([0]))[0] for n in (1, 2))
+    n_frames = whole.shape[1]
+    assert pooled.shape == (16, -(-n_frames // 2))
+    np.testing.assert_allclose(pooled[:, 3], whole[:, 6:8].mean(1), rtol=1e-5)
+    if n_frames % 2:
+        np.testing.assert_allclose(pooled[:, -1], whole[:, -1], rtol=1e-5)
+
+
+def test_ast_without_weights_is_not_here(clips, tmp_path, monkeypatch):
+    def absent(*_):
+        raise NotHere("no weights")
+
+    monkeypatch.setattr(probe, "_ast", absent)
+    with pytest.raises(NotHere):
+        AstProbe().fit_and_score(cross_validation(clips)[0], tmp_path, 0)
+
+
+class Ears:
+    """What `load_ast` gives, as far as a probe uses it: the pitch of a tone as an embedding."""
+
+    sample_rate, content_hash = 16_000, "e"
+
+    def embed(self, clips, sample_rate):
+        assert sample_rate == 16_000
+        return np.array([[np.mean(np.diff(np.sign(clip)) != 0), 1.0] for clip in clips])
+
+
+def test_ast_is_read_by_a_linear_probe(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(probe, "_ast", lambda *_: Ears())
+    fold = cross_validation(clips)[0]
+    assert (AstProbe().fit_and_score(fold, tmp_path, 0).argmax(1) == fold.test.labels).mean() >= 0.85
