@@ -13,8 +13,10 @@ from fakes.codecs import SampleCodec
 from envsound.data import copies as copies_module
 from envsound.evaluation.compare import compare
 from envsound.data.augmentation import CHANGES
-from envsound.systems.soundstorm.batches import load_code_set, split_folds, training_sets
-from envsound.codec.codes import cache_key, encode_recordings, load_codes, recorded
+from envsound.data.folds import split_folds, training_sets
+from envsound.systems.soundstorm.batches import load_code_set
+from envsound.codec.codes import cache_key, encode_recordings, load_codes
+from envsound.data.folds import recorded
 from envsound.data.copies import findings_copies, hear_copies, plan_copies
 from envsound.base.errors import InputError
 from envsound.report.figures_audio import examples_of_run

@@ -6,7 +6,7 @@ import pytest
 
 from envsound.base.errors import InputError
 from envsound.evaluation.diversity import ALL, COLUMNS, MEAN, distances, diversity_table, spread, standardised
-from envsound.metrics.effects import resample_counts
+from envsound.metrics.resampling import resample_counts
 
 METRICS = ["a", "b", "constant"]
 

@@ -13,18 +13,17 @@ from envsound.metrics.effects import (
     COLUMNS,
     SEED_COLUMNS,
     UNTESTED,
-    Resamples,
     Sample,
     class_table,
     cliffs_delta,
     effect_table,
     effects,
-    resample_counts,
     resampled_effects,
     seed_table,
     summary,
 )
 from envsound.metrics.paired_tests import PAIRED, TWO_SAMPLE, paired_ks_test
+from envsound.metrics.resampling import Resamples, resample_counts
 from envsound.metrics.tests import benjamini_hochberg, holm, ks_test
 from envsound.studies.transfer import domain_gap
 

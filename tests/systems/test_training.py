@@ -14,7 +14,8 @@ from fakes.training import CPU, TINY, code_set, trainer
 
 from envsound.base.device import choose_precision
 from envsound.base.errors import InputError
-from envsound.systems.soundstorm.batches import CodeSet, epoch_batches, split_folds
+from envsound.data.folds import split_folds
+from envsound.systems.soundstorm.batches import CodeSet, epoch_batches
 from envsound.systems.soundstorm.checkpoints import load_checkpoint
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.decoding import DecodingConfig, decode

@@ -9,8 +9,8 @@ import torch
 from fakes.training import CPU, TINY, code_set, trainer
 
 from envsound.base.errors import InputError
+from envsound.data.folds import training_sets
 from envsound.systems.soundstorm import training
-from envsound.systems.soundstorm.batches import training_sets
 from envsound.systems.soundstorm.checkpoints import load_checkpoint
 from envsound.systems.soundstorm.devices import trainer_on
 from envsound.systems.soundstorm.objective import masked_loss

@@ -1,7 +1,12 @@
-"""Result tables as Markdown."""
+"""How results are written: numbers, shares, intervals and Markdown tables, in one way everywhere."""
 
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
+
+NO_NUMBER = "–"
+NOT_RUN = "not run here"
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
@@ -22,33 +27,35 @@ def dropdown(title: str, lines: list[str]) -> list[str]:
     return [f"````{{dropdown}} {title}", "", *lines, "````", ""] if lines else []
 
 
-def listeners_in(table: pd.DataFrame) -> list[str]:
-    """Return the names of the listeners whose verdicts a table of `codecs.report` holds, the main one first."""
-    found = [name.removeprefix("recognised_") for name in table if name.startswith("recognised_")]
-    return [name for name in found if name not in ("low", "high") and not name.endswith(("_low", "_high"))]
+def number(value: float, digits: int = 4) -> str:
+    """Return a number as text: thousands grouped from 10,000 on, at most `digits` significant digits.
 
-
-def systems_table(rows: pd.DataFrame) -> str:
-    """Return what a codec and its yardsticks measure, from the rows of `codecs.report.by_system`.
-
-    One column for each listener, or one called "recognised"; the last column is the largest Kolmogorov-Smirnov distance
-    among the six acoustic metrics. What the rows lack is left out.
+    NaN and infinity read "–".
     """
-    listeners = listeners_in(rows)
-    recognised = {f"recognised_{name}": f"recognised ({name})" for name in listeners} or {"recognised": "recognised"}
-    columns = {"log_mel_distance": "log-mel (dB)", "stft_distance": "STFT (nepers)", "si_sdr_db": "SI-SDR (dB)"}
-    columns = {name: words for name, words in (columns | recognised | {"comb_share": "comb"}).items() if name in rows}
-    largest = rows[[name for name in rows if name.startswith("ks_")]].max(axis=1)
-    body = [
-        [str(row["system"]), *[_cell(name, row[name]) for name in columns], f"{ks:.2f}"]
-        for row, ks in zip(rows.to_dict("records"), largest, strict=True)
-    ]
-    return "\n".join(markdown_table(["system", *columns.values(), "KS"], body))
-
-
-def _cell(column: str, value: float) -> str:
-    if not np.isfinite(value):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if value != value or value in (float("inf"), float("-inf")):
         return "–"
-    if column.startswith("recognised"):
-        return f"{value:.0%}"
-    return f"{value:.1%}" if column == "comb_share" else f"{value:.2f}"
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.2e}"
+
+
+def cell(value: float | None, digits: int = 3) -> str:
+    """Return a number of a table as `number` writes it; "–" where there is none."""
+    return NO_NUMBER if value is None or pd.isna(value) else number(float(value), digits)
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Return a share, 0 to 1, in percent without the sign, such as "71.3"; "–" where there is none."""
+    if pd.isna(value):
+        return NO_NUMBER
+    return f"{round(100 * float(value), digits) + 0.0:.{digits}f}"  # float: NumPy rounds otherwise; + 0.0: no "-0.0"
+
+
+def interval(row: Mapping[str, Any], suffix: str = "") -> str:
+    """Return a row's low and high, with `suffix` in the names of their columns, in percent; "–" where it has none."""
+    low, high = row[f"low{suffix}"], row[f"high{suffix}"]
+    return NO_NUMBER if pd.isna(low) else f"{percent(low)} to {percent(high)}"

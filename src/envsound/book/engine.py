@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from envsound.base.files import read_csv, read_json, write_text
-from envsound.base.text import dropdown, markdown_table, wide
+from envsound.base.text import dropdown, markdown_table, number, wide
 from envsound.metrics.extended import PER_CLIP
 from envsound.report.assets import Assets
-from envsound.report.facts import number, run_origin
+from envsound.report.facts import run_origin
 from envsound.studies.decoding.contest import CEILING, REAL, findings_settings
 
 RULES = "mutants.csv"  # in data/published, written by `make mutants`

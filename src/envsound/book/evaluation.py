@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from envsound.base.files import write_text
-from envsound.base.text import dropdown, markdown_table, wide
+from envsound.base.text import dropdown, markdown_table, number, wide
 from envsound.evaluation.controls import CEILING, SYSTEMS
 from envsound.evaluation.diversity import ALL, MEAN
 from envsound.evaluation.seeds import QUANTITIES, findings_seeds, shown
@@ -17,7 +17,6 @@ from envsound.metrics.extended import PER_CLIP
 from envsound.metrics.paired_tests import N_SWAPS, PAIRED
 from envsound.metrics.tests import ALPHA
 from envsound.report.assets import Assets
-from envsound.report.facts import number
 from envsound.report.figures_evaluation import SYSTEM_LOOKS
 from envsound.report.listener_findings import (
     ROLE_WORDS,

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from envsound.base.files import read_csv
-from envsound.base.text import markdown_table, wide
+from envsound.base.text import markdown_table, number, wide
 from envsound.metrics.acoustic import METRICS
 from envsound.metrics.published import read_published
 from envsound.report.assets import AUDIO, Assets
-from envsound.report.facts import NOT_MEASURED, number, run_origin
+from envsound.report.facts import NOT_MEASURED, run_origin
 from envsound.report.runs import Run
 
 COMPARISONS = {

@@ -45,14 +45,6 @@ def cache_key(path: str | Path, sample_rate: int, clip_seconds: float, codec_has
     return sha256_bytes(json.dumps(parts).encode())
 
 
-def recorded(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a codes.csv that stand for recordings as they are: all but augmented copies.
-
-    Whatever speaks of real sound uses these; training alone uses all rows. A table without the column `copy` has none.
-    """
-    return table[table["copy"] == 0] if "copy" in table else table
-
-
 def encode_recordings(
     recordings: Recordings,
     codec: Codec,

@@ -12,7 +12,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from envsound.data.augmentation import CHANGES, LIBRARIES, Recipe, plan, render
-from envsound.systems.soundstorm.batches import training_sets
+from envsound.data.folds import training_sets
 from envsound.run.identity import module_hash
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_file, write_wav
@@ -62,7 +62,7 @@ def plan_copies(
 ) -> Copies:
     """Plan `augment_copies` copies of each training clip; each is made when it is loaded.
 
-    Training clips, and therefore the clips that are mixed in, are those of `envsound.systems.soundstorm.batches.training_sets`: neither
+    Training clips, and therefore the clips that are mixed in, are those of `envsound.data.folds.training_sets`: neither
     the held-out `fold` nor the validation fold is touched. Clips are mixed with others of their own category.
     augment: names of changes, of which each copy gets some (see `envsound.data.augmentation`); augment_seed: of all draws.
     Raises InputError for an unknown change, none at all, a negative number, or folds that are not there.

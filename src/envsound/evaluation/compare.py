@@ -18,7 +18,8 @@ from envsound.base.files import read_csv
 from envsound.base.names import code_span, printable
 from envsound.base.table_files import write_tables
 from envsound.codec import Codec, load_codec
-from envsound.codec.codes import load_codes, recorded
+from envsound.codec.codes import load_codes
+from envsound.data.folds import recorded
 from envsound.evaluation.folders import Measuring, effect_report, measure_sides, metric_rows, side_facts, skipped_notes
 from envsound.evaluation.sides import (
     Source,

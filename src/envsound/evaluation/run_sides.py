@@ -16,12 +16,11 @@ import pandas as pd
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv
 from envsound.codec import load_codec
-from envsound.codec.codes import recorded
+from envsound.data.folds import recorded, training_sets
 from envsound.evaluation.controls import SYSTEMS, draw_like
 from envsound.evaluation.sides import Source, common_rate, from_codes, from_file, from_recordings
 from envsound.evaluation.tables import gather_clips
 from envsound.run.record import RunSettings, read_settings
-from envsound.systems.soundstorm.batches import training_sets
 
 MOST_KEPT = 512  # recordings in memory at once: about 250 MB of clips of 5 s at 24 kHz
 REAL, FLOOR, MODEL = "real", "real_other", "generated"

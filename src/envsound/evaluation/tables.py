@@ -12,7 +12,7 @@ from envsound.base.files import inside, read_csv
 from envsound.base.table_files import write_tables
 from envsound.codec import load_codec
 from envsound.codec.base import Codec
-from envsound.codec.codes import recorded
+from envsound.data.folds import recorded, training_sets
 from envsound.evaluation.controls import SYSTEMS, Material, draw_like, make_controls
 from envsound.evaluation.diversity import COLUMNS as DIVERSITY_COLUMNS
 from envsound.evaluation.diversity import MEAN, diversity_table
@@ -24,7 +24,6 @@ from envsound.metrics.paired_tests import N_SWAPS, PAIRED
 from envsound.metrics.tests import ALPHA
 from envsound.run.record import RunSettings
 from envsound.run.seeds import read_runs
-from envsound.systems.soundstorm.batches import training_sets
 
 TABLES = ("evaluation", "evaluation_by_class", "evaluation_seeds", "diversity", "evaluation_clips")
 PAIRS_WORDS = "Pairs are the real clips themselves and what became of them: their test finds smaller changes. "

@@ -1,7 +1,7 @@
 """How far two sets of clips are apart in each metric: effect sizes, their intervals over resampled clips, tests."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,9 @@ from scipy import stats
 
 from envsound.base.errors import InputError
 from envsound.metrics.paired_tests import PAIRED, TWO_SAMPLE, paired_ks_test
+from envsound.metrics.resampling import Resamples, in_blocks, percentiles
 from envsound.metrics.tests import benjamini_hochberg, holm, ks_test
 
-INTERVAL = (2.5, 97.5)  # percent
-BLOCK = 2**18  # numbers; resamples are taken in blocks of so many, whatever the number of clips
 SUMMARY = ("mean", "sd", "median")
 EFFECTS = ("cliffs_delta", "wasserstein")
 ENDS = ("", "_low", "_high")
@@ -45,47 +44,6 @@ class Sample:
         return Sample(self.values[order], self.counts[:, order])
 
 
-@dataclass
-class Resamples:
-    """Resamples of systems' clips. Systems of the same clips, such as real and its reconstruction, share theirs.
-
-    So an interval of the difference between such a pair does not hold the spread between clips twice.
-    """
-
-    seed: int
-    n_resamples: int = 1000
-    drawn: dict[tuple, np.ndarray] = field(default_factory=dict)
-
-    def of(self, clips: Sequence[str]) -> np.ndarray:
-        """Return counts int [n_resamples, n_clips] for clips of these names."""
-        names = tuple(clips)
-        if names not in self.drawn:
-            rng = np.random.default_rng([self.seed, len(self.drawn)])
-            self.drawn[names] = resample_counts(len(names), self.n_resamples, rng)
-        return self.drawn[names]
-
-
-def resample_counts(n_clips: int, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Return how often each clip occurs in each resample with replacement: int [n_resamples, n_clips], rows sum to n.
-
-    Efron and Tibshirani 1993, chapter 6. Raises InputError when there is no clip or no resample.
-    """
-    if n_clips < 1 or n_resamples < 1:
-        raise InputError(f"n_clips={n_clips}, n_resamples={n_resamples}: expected at least one of each")
-    return rng.multinomial(n_clips, np.full(n_clips, 1 / n_clips), n_resamples).astype(np.int32)
-
-
-def in_blocks(work: Callable[..., np.ndarray], *counts: np.ndarray) -> np.ndarray:
-    """Return what `work` makes of resamples, float [n_numbers, n_resamples], some resamples at a time.
-
-    counts: int [n_resamples, n_clips] each, of which `work` gets the same rows. So memory does not grow with the number
-    of clips, but for the counts themselves.
-    """
-    n_rows = max(1, BLOCK // max(1, sum(part.shape[1] for part in counts)))
-    starts = range(0, len(counts[0]), n_rows)
-    return np.concatenate([work(*(part[start : start + n_rows] for part in counts)) for start in starts], axis=1)
-
-
 def cliffs_delta(a: np.ndarray, b: np.ndarray) -> float:
     """Return P(a > b) - P(a < b) for values drawn from a [n_a] and b [n_b] (Cliff 1993), in [-1, 1]; NaN when empty."""
     if not len(a) or not len(b):
@@ -106,7 +64,7 @@ def summary(sample: Sample) -> dict[str, float]:
         return row
     whole = np.ones((1, kept.values.size), dtype=np.int64)
     point = _summaries(kept.values, whole)[:, 0]
-    low, high = _percentiles(in_blocks(lambda counts: _summaries(kept.values, counts), kept.counts))
+    low, high = percentiles(in_blocks(lambda counts: _summaries(kept.values, counts), kept.counts))
     for place, name in enumerate(SUMMARY):
         row |= dict(zip((f"{name}{end}" for end in ENDS), (point[place], low[place], high[place]), strict=True))
     return row
@@ -126,7 +84,7 @@ def effects(sample: Sample, real: Sample) -> dict[str, float]:
     if not a.values.size or not b.values.size:
         return row
     delta, distance = cliffs_delta(a.values, b.values), float(stats.wasserstein_distance(a.values, b.values))
-    low, high = _percentiles(resampled_effects(a, b))
+    low, high = percentiles(resampled_effects(a, b))
     row |= {"cliffs_delta": delta, "cliffs_delta_low": low[0], "cliffs_delta_high": high[0]}
     turned = [max(0.0, 2 * distance - end) for end in (high[1], low[1])]
     row |= {"wasserstein": distance, "wasserstein_low": turned[0], "wasserstein_high": turned[1]}
@@ -248,16 +206,6 @@ def _tested(rows: pd.DataFrame, real: pd.DataFrame, name: str, test: str, seed: 
     found = paired_ks_test(*values, seed) if test == PAIRED else ks_test(*values)
     kept = {key: found[key] for key in ("p_value", "threshold_5_percent", "note")}
     return kept | {"ks": found["statistic"], "test": test}
-
-
-def _percentiles(values: np.ndarray) -> np.ndarray:
-    """Return the ends of the interval of values [n_numbers, n_resamples]: float [2, n_numbers], NaN where all are."""
-    if not np.isnan(values).any():
-        return np.percentile(values, INTERVAL, axis=1)  # many times faster than with NaNs
-    ends, defined = np.full((2, len(values)), np.nan), ~np.isnan(values).all(axis=1)
-    if defined.any():
-        ends[:, defined] = np.nanpercentile(values[defined], INTERVAL, axis=1)
-    return ends
 
 
 def _summaries(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -9,8 +9,9 @@ import yaml
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json
-from envsound.base.text import systems_table
+from envsound.base.text import number
 from envsound.metrics.published import SOURCES, read_published
+from envsound.studies.codec_report.tables import systems_table
 
 NOT_MEASURED = "not measured"
 
@@ -23,22 +24,6 @@ class Facts(dict):
 
     def __str__(self) -> str:
         return NOT_MEASURED if not self else dict.__repr__(self)
-
-
-def number(value: float, digits: int = 4) -> str:
-    """Return a number as text: thousands grouped from 10,000 on, at most `digits` significant digits.
-
-    NaN and infinity read "–".
-    """
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
-    if value != value or value in (float("inf"), float("-inf")):
-        return "–"
-    if abs(value) >= 10**digits:
-        return f"{value:,.0f}"
-    return f"{value:.{digits}g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.2e}"
 
 
 def facts(value: Any) -> Any:

@@ -12,7 +12,7 @@ from scipy import signal
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv
-from envsound.codec.codes import recorded
+from envsound.data.folds import recorded
 from envsound.evaluation.sides import from_recordings, from_samples
 from envsound.report.style import DOUBLE_COLUMN, LOOKS, new_figure, style
 

@@ -12,6 +12,7 @@ from matplotlib.text import Text
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_json, write_text
+from envsound.base.text import number
 from envsound.evaluation.compare import Evaluation
 from envsound.evaluation.controls import SYSTEMS
 from envsound.evaluation.folders import LEFT_OUT
@@ -19,7 +20,6 @@ from envsound.evaluation.tables import findings_evaluation
 from envsound.metrics.acoustic import METRICS, PAIRWISE
 from envsound.metrics.extended import GROUPS, PER_CLIP
 from envsound.report import figures_evaluation
-from envsound.report.facts import number
 from envsound.report.stand_ins import NOTICE, is_synthetic, relabel
 from envsound.report.style import save_figure
 

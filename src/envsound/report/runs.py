@@ -7,7 +7,7 @@ import pandas as pd
 
 from envsound.base.errors import InputError
 from envsound.base.files import inside, read_csv
-from envsound.codec.codes import recorded
+from envsound.data.folds import recorded
 from envsound.report.assets import Assets
 from envsound.report.facts import run_origin
 

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 
 from envsound.codec import Codec
-from envsound.codec.codes import recorded
+from envsound.data.folds import recorded, split_folds
 from envsound.report.players import player
-from envsound.systems.soundstorm.batches import split_folds
 
 
 def request_table(samples: pd.DataFrame) -> pd.DataFrame:

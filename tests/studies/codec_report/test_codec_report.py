@@ -7,7 +7,6 @@ import torch
 from fakes.codecs import RATE, SampleCodec, noise, tone
 
 from envsound.base.errors import InputError
-from envsound.base.text import listeners_in, systems_table
 from envsound.codec import speed, systems
 from envsound.codec.systems import Family, System, each, families
 from envsound.evaluation.listeners.mfcc import mfcc_features, train_recogniser
@@ -24,6 +23,7 @@ from envsound.studies.codec_report.report import (
     measure_systems,
 )
 from envsound.studies.codec_report.speed import measure_speed
+from envsound.studies.codec_report.tables import listeners_in, systems_table
 
 SIX = 20 * np.log10(2)  # dB, 6.02
 

@@ -12,7 +12,7 @@ from envsound.base.files import write_wav
 from envsound.codec.codes import save_codes
 from envsound.codec.fourier import FourierCodec, FourierConfig
 from envsound.codec.stored import StoredCodec
-from envsound.metrics.effects import Resamples
+from envsound.metrics.resampling import Resamples
 from envsound.studies.decoding.contest import (
     BASE,
     CEILING,

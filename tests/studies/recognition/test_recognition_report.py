@@ -10,6 +10,7 @@ from fakes.recognition import Knower, codec_that_met, made_up_clips
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_json
+from envsound.base.text import percent
 from envsound.evaluation.spaces.embeddings import NotRun
 from envsound.report.assets import Assets
 from envsound.report.style import save_figure
@@ -28,7 +29,6 @@ from envsound.studies.recognition.report import (
 )
 from envsound.studies.recognition.rounds import cross_validation, folder_name
 from envsound.studies.recognition.tables import CITED
-from envsound.studies.recognition.words import percent
 
 ROOT = Path(__file__).parents[3]
 ROUNDS = cross_validation(made_up_clips(4, 3))

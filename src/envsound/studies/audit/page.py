@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from envsound.base.files import read_json, write_text
-from envsound.base.text import dropdown, markdown_table, wide
+from envsound.base.text import dropdown, markdown_table, number, wide
 from envsound.book.published import SYNTHETIC_NOTE
 from envsound.codec import BUNDLED
 from envsound.metrics.acoustic import METRICS
 from envsound.metrics.published import PUBLISHED
 from envsound.report.assets import Assets
-from envsound.report.facts import number, run_origin
+from envsound.report.facts import run_origin
 from envsound.studies.audit.padding import VARIANTS, findings_padding
 from envsound.studies.audit.protocol import findings_protocol
 from envsound.studies.audit.published_figures import CHECKS, VERDICTS, count_verdicts, findings_figures

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.codec.codes import load_codes, recorded
+from envsound.codec.codes import load_codes
+from envsound.data.folds import recorded
 from envsound.data.names import recording_of
 from envsound.studies.audit.code_measures import code_counts
 from envsound.studies.listening.analysis import two_way_bootstrap

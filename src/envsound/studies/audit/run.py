@@ -17,6 +17,7 @@ from envsound.base.files import read_csv
 from envsound.base.table_files import write_tables
 from envsound.codec.base import Codec
 from envsound.codec.codes import encode_recordings
+from envsound.data.folds import split_folds
 from envsound.data.recordings import Recordings
 from envsound.metrics.published import PUBLISHED
 from envsound.studies.audit.padding import PaddingPlan, run_padding
@@ -25,7 +26,7 @@ from envsound.studies.audit.published_figures import audit_figures
 from envsound.studies.audit.rates import audit_rates, measure_rates, rates_of
 from envsound.studies.audit.snr import audit_snr
 from envsound.studies.audit.statistics import audit_classes, audit_ks
-from envsound.systems.soundstorm.batches import load_code_set, split_folds
+from envsound.systems.soundstorm.batches import load_code_set
 
 TABLES = (
     "audit_figures", "audit_rates", "audit_snr", "audit_padding", "audit_protocol", "audit_ks", "audit_classes",

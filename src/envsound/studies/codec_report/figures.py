@@ -6,7 +6,6 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from envsound.base.text import listeners_in
 from envsound.codec.systems import NOISE, ORIGINAL
 from envsound.report.style import (
     DOTTED,
@@ -21,6 +20,7 @@ from envsound.report.style import (
 )
 from envsound.studies.codec_report.ceiling import ALL
 from envsound.studies.codec_report.goals import LOWEST_USE
+from envsound.studies.codec_report.tables import listeners_in
 
 # The codec measured has the colour it has everywhere; other codecs follow in Okabe and Ito's order.
 CODEC_LOOKS = ((LOOKS["codec"].colour, "o"), ("#CC79A7", "s"), ("#0072B2", "D"), ("#D98200", "^"), ("#56B4E9", "v"))

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.base.text import listeners_in
 from envsound.codec.systems import NOISE, OPUS, OPUS_KBPS, ORIGINAL
 from envsound.metrics.acoustic import METRICS as NAMES
 from envsound.studies.codec_report.ceiling import ALL
 from envsound.studies.codec_report.report import METRICS
+from envsound.studies.codec_report.tables import listeners_in
 
 HIGHEST_KS = 0.15
 POINTS = 5  # percentage points between the recognised shares of decoded and of real clips

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.files import inside, read_csv, read_json, write_text
-from envsound.base.text import listeners_in, markdown_table, systems_table, wide
+from envsound.base.text import markdown_table, number, wide
 from envsound.report.assets import Assets
-from envsound.report.facts import NOT_MEASURED, Facts, facts, number, run_origin
+from envsound.report.facts import NOT_MEASURED, Facts, facts, run_origin
 from envsound.studies.codec_report.ceiling import ALL
 from envsound.studies.codec_report.examples import example_headings
+from envsound.studies.codec_report.tables import listeners_in, systems_table
 
 CODEC_REPORT = "codec"  # the folder in data/published, and in data/runs, that holds codec reports
 CODEC_REPORTS = (CODEC_REPORT, "codec_variants")  # in data/published: the codec that ships, and one tried before it

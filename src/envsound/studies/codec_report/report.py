@@ -8,7 +8,6 @@ import torch
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.base.text import listeners_in
 from envsound.codec.base import Codec
 from envsound.codec.distances import comb_share, log_mel, si_sdr_db, stft_distance
 from envsound.codec.systems import ORIGINAL, Clips, Family, System, equal_batches, families
@@ -16,6 +15,7 @@ from envsound.codec.usage import code_usage, count_codes
 from envsound.evaluation.listeners.mfcc import Listener
 from envsound.metrics.acoustic import ACOUSTIC, acoustic
 from envsound.metrics.tests import ks_test, ks_threshold, wilson
+from envsound.studies.codec_report.tables import listeners_in
 
 METRICS = ACOUSTIC[:6]  # without the duration, which a codec keeps
 DISTANCES = ("log_mel_distance", "stft_distance", "si_sdr_db", "comb_share")

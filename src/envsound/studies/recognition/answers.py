@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from envsound.studies.recognition.words import interval, percent
+from envsound.base.text import interval, percent
 
 OPEN = "open: the interval holds 0"
 NOTHING = "*No two rows that answer a question have been run here.*"

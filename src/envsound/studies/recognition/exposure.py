@@ -7,11 +7,12 @@ on the same two sets, and those that hear no codes say how much harder one of th
 import numpy as np
 import pandas as pd
 
+from envsound.base.text import interval, percent
 from envsound.metrics.effects import INTERVAL
+from envsound.metrics.resampling import resampled_means
 from envsound.studies.recognition.facts import NO_CODEC
-from envsound.studies.recognition.resampling import resampled_means, right_table
+from envsound.studies.recognition.resampling import right_table
 from envsound.studies.recognition.scores import Recognised
-from envsound.studies.recognition.words import interval, percent
 
 EXPOSURE_COLUMNS = [
     "n_unheard", "accuracy_unheard", "low_unheard", "high_unheard", "n_heard", "accuracy_heard", "n_clean_folds",

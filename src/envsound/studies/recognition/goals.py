@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from envsound.base.text import NOT_RUN, interval, percent
 from envsound.metrics.published import PUBLISHED, published_value, read_published
 from envsound.studies.recognition.facts import NO_CODEC
-from envsound.studies.recognition.words import NOT_RUN, interval, percent
 
 GOAL_COLUMNS = [
     "goal", "target", "source", "recogniser", "accuracy", "low", "high", "accuracy_unheard", "n_folds", "verdict",

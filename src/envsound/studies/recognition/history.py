@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from envsound.base.files import read_csv
+from envsound.base.text import percent
 from envsound.studies.recognition.rounds import folder_name
 from envsound.studies.recognition.scores import Recognised, round_name
-from envsound.studies.recognition.words import percent
 
 FILES = ("history.csv", "training.csv")  # that recognisers leave beside their scores
 COLUMNS = ["recogniser", "fold", "seed", "epoch", "loss", "accuracy", "cross_entropy", "chosen"]

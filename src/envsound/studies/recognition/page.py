@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from envsound.base.files import read_csv, read_json, write_text
-from envsound.base.text import dropdown, markdown_table, wide
+from envsound.base.text import NO_NUMBER, NOT_RUN, dropdown, interval, markdown_table, percent, wide
 from envsound.metrics.published import PUBLISHED
 from envsound.report.assets import Assets
 from envsound.report.facts import NOT_MEASURED, run_origin
@@ -18,7 +18,6 @@ from envsound.studies.recognition.history import findings_history
 from envsound.studies.recognition.report import findings_recognition, shown_summary
 from envsound.studies.recognition.tables import CITED, cited_table
 from envsound.studies.recognition.tried import tried_lines
-from envsound.studies.recognition.words import NO_NUMBER, NOT_RUN, interval, percent
 
 RECOGNITION_REPORTS = "recognition"  # the folder in data/published, and in data/runs, that holds such reports
 STEP = "07_classify"

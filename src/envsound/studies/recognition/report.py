@@ -9,6 +9,7 @@ import pandas as pd
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_csv
+from envsound.base.text import NO_NUMBER, NOT_RUN, interval, percent
 from envsound.codec.base import Codec
 from envsound.codec.codes import encode_recordings
 from envsound.data.recordings import Recordings
@@ -28,7 +29,6 @@ from envsound.studies.recognition.tables import (
     pairs_table,
     summary_table,
 )
-from envsound.studies.recognition.words import NO_NUMBER, NOT_RUN, interval, percent
 
 SCORES_FOLDER = "recognisers"  # in a run's folder: checkpoints and scores of each recogniser, fold and seed
 CLIPS = "recognition_clips.csv"

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.codec.codes import recorded
+from envsound.data.folds import recorded
 from envsound.run.identity import digest
 
 FEWEST_FOLDS = 3  # one to train on, one to choose on, one to test on

@@ -13,14 +13,15 @@ import pandas as pd
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv
+from envsound.base.text import NOT_RUN
 from envsound.evaluation.spaces.embeddings import NotRun
 from envsound.evaluation.truth import accuracy_table, confusion_table
 from envsound.metrics.effects import INTERVAL
 from envsound.metrics.published import PUBLISHED, published_value, read_published
+from envsound.metrics.resampling import resampled_means
 from envsound.studies.recognition.exposure import EXPOSURE_COLUMNS, exposure_table
-from envsound.studies.recognition.resampling import resampled_means, right_table
+from envsound.studies.recognition.resampling import right_table
 from envsound.studies.recognition.scores import Recognised
-from envsound.studies.recognition.words import NOT_RUN
 
 CITED = Path("data") / "published" / "cited_accuracies.csv"
 CITED_COLUMNS = ("benchmark", "recogniser", "accuracy", "trained_on", "source", "note")

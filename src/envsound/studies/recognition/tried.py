@@ -6,9 +6,7 @@ from typing import Any
 import pandas as pd
 
 from envsound.base.files import read_csv, read_json
-from envsound.base.text import markdown_table, wide
-from envsound.report.facts import number
-from envsound.studies.recognition.words import percent
+from envsound.base.text import markdown_table, number, percent, wide
 
 STEP = "07_classify"
 NOTHING = "*Nothing has been run here yet.*"

@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 
 from envsound.base.files import read_csv, read_json, write_text
-from envsound.base.text import markdown_table, wide
+from envsound.base.text import markdown_table, number, wide
 from envsound.report.assets import Assets
-from envsound.report.facts import number
 from envsound.run.publish import kind_of
 from envsound.studies.speed.figures import VARIED
 from envsound.studies.speed.goals import NOT_RUN

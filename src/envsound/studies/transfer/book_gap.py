@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 
 from envsound.base.files import read_csv, read_json, write_text
-from envsound.base.text import markdown_table, wide
+from envsound.base.text import markdown_table, number, wide
 from envsound.metrics.measures import MEASURES
 from envsound.report.assets import Assets
-from envsound.report.facts import NOT_MEASURED, number, run_origin
+from envsound.report.facts import NOT_MEASURED, run_origin
 from envsound.studies.transfer.domain_gap import CODE_MEASURES, DOMAINS, findings_gap
 
 GAP_REPORT = "domain_gap"  # the folder in data/published, and in data/runs, that holds such reports

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from envsound.base.files import read_csv, read_json, write_text
-from envsound.base.text import markdown_table, wide
+from envsound.base.text import markdown_table, number, wide
 from envsound.report.assets import Assets
-from envsound.report.facts import number, run_origin
+from envsound.report.facts import run_origin
 from envsound.studies.transfer.transfer import findings_transfer
 
 TRANSFER_REPORT = "transfer"  # the folder in data/published, and in data/runs, that holds such reports

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from envsound.base.files import write_csv, write_json, write_text
-from envsound.base.text import systems_table
 from envsound.codec.base import Codec
 from envsound.run.provenance import commit, versions
+from envsound.studies.codec_report.tables import systems_table
 
 GENERATORS = {
     "fourier": (

@@ -1,0 +1,79 @@
+"""One store for what is computed once: each value is kept in a file that is named after all that it depends on."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from envsound.base.errors import InputError
+from envsound.base.files import atomic_path, read_json, sha256_bytes, write_json
+
+FOLDER = Path("data/cache")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a value lies in its file: the suffix, and what reads and writes it.
+
+    `read` raises OSError, ValueError, EOFError or InputError for a file that is missing or damaged.
+    """
+
+    suffix: str
+    read: Callable[[Path], Any]
+    write: Callable[[Path, Any], None]
+
+
+def key(*parts: Any) -> str:
+    """Return 64 hexadecimal digits that change with any of `parts`, which json can write."""
+    return sha256_bytes(json.dumps(parts).encode())
+
+
+def clip_key(clip: np.ndarray) -> str:
+    """Return 64 hexadecimal digits that change with the samples of a clip, float [n_samples]."""
+    return sha256_bytes(np.asarray(clip, dtype=np.float32).tobytes())
+
+
+def libraries(*packages: str) -> str:
+    """Return installed packages with their versions, such as "numpy 2.4.6, torch absent"; a part of many keys."""
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            found.append(f"{package} absent")
+    return ", ".join(found)
+
+
+def stored(file: Path, form: Format) -> Any | None:
+    """Return what a file of the store holds; None when it is missing or damaged."""
+    try:
+        return form.read(file)
+    except (OSError, ValueError, EOFError, InputError):
+        return None
+
+
+def kept(folder: str | Path, parts: list[Any], make: Callable[[], Value], form: Format) -> Value:
+    """Return the value that depends on `parts` and nothing else: from `folder`, or made by `make` and kept there.
+
+    A file that cannot be read is made anew. Nothing has to be thrown away when something changes: the name differs.
+    """
+    file = Path(folder) / f"{key(*parts)}{form.suffix}"
+    value = stored(file, form)
+    if value is None:
+        value = make()
+        form.write(file, value)
+    return value
+
+
+def _write_array(file: Path, array: np.ndarray) -> None:
+    with atomic_path(file) as temporary:
+        np.save(temporary, array, allow_pickle=False)
+
+
+ARRAY = Format(".npy", lambda file: np.load(file, allow_pickle=False), _write_array)
+JSON = Format(".json", read_json, write_json)

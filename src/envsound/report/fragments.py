@@ -1,0 +1,69 @@
+"""Pieces of Markdown that pages of the book include: figures, origins, boxes. Torch is not needed to write them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from envsound.base.files import write_text
+from envsound.report.assets import Assets
+from envsound.run.publish import ReportKind
+
+if TYPE_CHECKING:
+    from envsound.report.runs import Run
+
+
+@dataclass(frozen=True)
+class Staging:
+    """What a page is staged from and into.
+
+    published: data/published; book_dir: the sources of the book; runs: the reader's own runs, which the book shows.
+    """
+
+    published: Path
+    book_dir: Path
+    assets: Assets
+    runs: Sequence["Run"] = field(default=())
+
+    def write(self, name: str, lines: Iterable[str]) -> None:
+        """Write a fragment, `executed/<name>`, such as "speed/bench.txt", which a page includes."""
+        write_text(self.book_dir / "executed" / name, "\n".join(lines) + "\n")
+
+    def figure(self, path: str | Path, words: str, page: str, group: str) -> list[str]:
+        """Return the directive of a figure for `page`, such as "studies/speed.md"; none where there is no such file."""
+        link = self.assets.link(path, group, self.book_dir / page)
+        return figure(link, words) if link else []
+
+
+class StudyPage(Protocol):
+    """The module `page` of a study: what of it is published, and how its page is made from that.
+
+    REPORTS: the kinds of report that go to data/published; `facts` are substitutions for its prose, by name.
+    """
+
+    REPORTS: tuple[ReportKind, ...]
+
+    def stage(self, book: Staging) -> None: ...
+
+    def facts(self, published: Path) -> Mapping[str, Any]: ...
+
+
+def figure(link: str, words: str) -> list[str]:
+    """Return a figure with `words` below it and for those who do not see it."""
+    return [f"```{{figure}} {link}", f":alt: {words}", ":width: 100%", "", words, "```", ""]
+
+
+def field_list(fields: Mapping[str, Any]) -> list[str]:
+    """Return where a result comes from as a field list; what is None is left out."""
+    return [*(f":{name}: {value}" for name, value in fields.items() if value is not None), ""]
+
+
+def box(title: str, text: str) -> list[str]:
+    """Return an admonition."""
+    return [f":::{{admonition}} {title}", text, ":::", ""]
+
+
+def not_published(what: str) -> list[str]:
+    """Return the box of a page whose results this copy of the repository lacks; `what` such as "measurement"."""
+    text = f"This copy of the repository holds no {what}. The commands at the end of this page make one."
+    return box("Nothing published yet", text)
