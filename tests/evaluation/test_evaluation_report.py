@@ -220,7 +220,7 @@ def test_a_model_without_classes_is_compared_with_all_clips(tmp_path):
 def test_the_notebook_runs_on_a_finished_run_and_the_seed_beside_it(tmp_path):
     run = make_run(tmp_path / "fold1_seed0")
     make_run(tmp_path / "fold1_seed1", 1)
-    cells = json.loads((ROOT / "notebooks" / "14_evaluate.ipynb").read_text())["cells"]
+    cells = json.loads((ROOT / "notebooks" / "evaluation" / "14_evaluate.ipynb").read_text())["cells"]
     scope: dict = {}
     for cell in cells:
         if cell["cell_type"] != "code":

@@ -236,7 +236,7 @@ def test_copies_are_found_out_and_closest_pairs_written(judged, tmp_path):
 
 def run_notebook(run: Path, folder: Path, **changed) -> dict:
     """Execute the code cells of notebook 17 as the kernel would, without starting one; caches are in `folder`."""
-    cells = json.loads((ROOT / "notebooks" / "17_evaluate_by_listeners.ipynb").read_text())["cells"]
+    cells = json.loads((ROOT / "notebooks" / "evaluation" / "17_evaluate_by_listeners.ipynb").read_text())["cells"]
     scope: dict = {}
     places = {"listener_dir": folder / "listeners"}
     for cell in cells:

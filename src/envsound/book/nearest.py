@@ -13,7 +13,7 @@ from envsound.evaluation.nearest_pairs import FOLDER
 from envsound.report.assets import Assets
 from envsound.report.runs import Run, absent
 
-HOW = "`papermill notebooks/17_evaluate_by_listeners.ipynb out.ipynb -k python3 --cwd . -p run_dir <run>`"
+HOW = "`papermill notebooks/evaluation/17_evaluate_by_listeners.ipynb out.ipynb -k python3 --cwd . -p run_dir <run>`"
 
 
 class NearestPairsPage:

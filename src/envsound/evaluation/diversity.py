@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.metrics.effects import INTERVAL
-from envsound.metrics.resampling import Resamples, in_blocks
+from envsound.metrics.resampling import INTERVAL, Resamples, in_blocks
 
 ALL = "all clips"
 MEAN = "mean over classes"

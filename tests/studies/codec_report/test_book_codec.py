@@ -120,7 +120,7 @@ def test_the_clips_of_a_run_are_shown_as_those_of_a_report(root):
 def test_without_clips_one_sentence_says_how_to_make_them(root):
     make_report(root / "data" / "runs" / "codec" / "none", examples=0)
     page = build.stage([]) / "codec_clips.md"
-    assert "notebooks/08_measure_codec.ipynb" in page.read_text(encoding="utf-8") and not players(page)
+    assert "notebooks/codec/08_measure_codec.ipynb" in page.read_text(encoding="utf-8") and not players(page)
 
 
 def test_an_example_that_leaves_its_folder_is_refused(root):

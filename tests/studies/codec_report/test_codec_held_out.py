@@ -146,7 +146,7 @@ def test_the_notebook_measures_a_codec_of_ones_own(folder, tmp_path):
     }  # fmt: skip
     quiet = {"kernel_name": "python3", "cwd": str(ROOT), "progress_bar": False}
     notebook = papermill.execute_notebook(
-        str(ROOT / "notebooks" / "08_measure_codec.ipynb"), str(tmp_path / "08.ipynb"), given, **quiet
+        str(ROOT / "notebooks" / "codec" / "08_measure_codec.ipynb"), str(tmp_path / "08.ipynb"), given, **quiet
     )
     run = tmp_path / "run"
     assert {"levels", "classes", "bands", "class_bands", "codebooks"} == {p.stem for p in run.glob("figures/*.png")}

@@ -118,7 +118,7 @@ def test_the_notebook_trains_and_ships(tmp_path, generator):
     sizes = {"n_steps": 3, "batch_size": 2, "crop_seconds": 0.12, "device": "cpu"}
     folders = {"data_dir": str(data), "work_dir": str(work), "ship_dir": str(ship)}
     papermill.execute_notebook(
-        find_root() / "notebooks" / "00_train_codec.ipynb",
+        find_root() / "notebooks" / "codec" / "00_train_codec.ipynb",
         tmp_path / "out.ipynb",
         parameters={"generator": generator} | sizes | folders,
         cwd=find_root(),

@@ -21,7 +21,7 @@ from envsound.studies.recognition.tried import KINDS as ORDER
 from envsound.studies.recognition.tried import tried_lines
 
 ROOT = Path(__file__).parents[3]
-LONG = "Conformer, environment, frozen, weighted layers"  # the longest name of notebooks/recognisers
+LONG = "Conformer, environment, frozen, weighted layers"  # the longest name of notebooks/studies/recognisers
 WIDEST = 130  # characters of a row; what is wider is scrolled
 
 

@@ -215,7 +215,7 @@ def test_the_chapter_includes_every_fragment_and_no_other():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "classify").glob("*.yml")), ids=lambda path: path.stem)
 def test_the_parameters_of_a_run_are_those_of_the_notebook(path):
-    values, known = yaml.safe_load(path.read_text()), notebook_parameters(ROOT / "notebooks" / "07_classify.ipynb")
+    values, known = yaml.safe_load(path.read_text()), notebook_parameters(ROOT / "notebooks" / "studies" / "07_classify.ipynb")
     for name, value in values.items():
         checked(value, known[name], f"{path.name}: {name}")
     assert values["work_dir"] == f"data/runs/recognition/{path.stem}" and path.stem in page.BENCHMARKS

@@ -10,8 +10,7 @@ from fakes.recognition import Knower, made_up_clips
 from envsound.base.errors import InputError
 from envsound.base.files import write_csv
 from envsound.evaluation.spaces.embeddings import NotRun
-from envsound.metrics.effects import INTERVAL
-from envsound.metrics.resampling import resampled_means
+from envsound.metrics.resampling import INTERVAL, resampled_means
 from envsound.studies.recognition.resampling import right_table
 from envsound.studies.recognition.rounds import cross_validation
 from envsound.studies.recognition.scores import CLIP_COLUMNS, FOLD_COLUMNS, Recognised, recognise

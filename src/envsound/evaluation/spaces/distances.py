@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.spatial.distance import cdist, pdist
 
 from envsound.base.errors import InputError
-from envsound.metrics.effects import INTERVAL
+from envsound.metrics.resampling import INTERVAL
 from envsound.metrics.tests import wilson
 
 KAD_SCALE = 100  # of the authors' toolkit, so that values are readable

@@ -14,9 +14,8 @@ from tqdm.auto import tqdm
 from envsound.data.audio import read_clip
 from envsound.data.recordings import Recordings
 from envsound.metrics.acoustic import ACOUSTIC, METRICS, acoustic
-from envsound.metrics.effects import INTERVAL
 from envsound.metrics.published import PUBLISHED, published_ks, published_value, read_published
-from envsound.metrics.resampling import resample_counts
+from envsound.metrics.resampling import INTERVAL, resample_counts
 from envsound.metrics.tests import ks_test
 from envsound.studies.audit.statistics import published_clips
 

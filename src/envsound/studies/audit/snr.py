@@ -13,9 +13,8 @@ from envsound.base.errors import InputError
 from envsound.data.audio import read_clip
 from envsound.data.recordings import Recordings
 from envsound.metrics.acoustic import acoustic
-from envsound.metrics.effects import INTERVAL
 from envsound.metrics.published import PUBLISHED, published_value, read_published
-from envsound.metrics.resampling import resample_counts
+from envsound.metrics.resampling import INTERVAL, resample_counts
 
 COLUMNS = ["measure", "kind", "rate_hz", "true_snr_db", "n", "value", "low", "high", "sd", "published"]
 RHO, METRIC, SLOPE, NOISE = "rho_snr_centroid", "snr_db", "slope", "white_noise"

@@ -28,7 +28,7 @@ FIGURES = {
     "class_bands": "Level against the original of every class and frequency band, with all levels.",
     "codebooks": "Share of every level's codebook in use; the line is the goal.",
 }
-HOW = "`papermill notebooks/08_measure_codec.ipynb out.ipynb -k python3 --cwd .`"
+HOW = "`papermill notebooks/codec/08_measure_codec.ipynb out.ipynb -k python3 --cwd .`"
 NO_CLIPS = (
     "No examples are on the machine that built this book. `make study PRESET=esc10 DATA=<folder>` writes twelve "
     f"held-out clips of its recordings, and so does {HOW} with `-p dataset esc50 -p data_dir <folder>`."

@@ -23,9 +23,9 @@ from envsound.codec.stored import StoredCodec
 from envsound.codec.systems import through_codec
 from envsound.codec.training.trainer import CodecTrainer
 from envsound.data.recordings import Recordings
-from envsound.report.card import write_card
 from envsound.report.players import player
 from envsound.report.style import DOUBLE_COLUMN, level_colours, new_figure, save_figure, show_figure, style
+from envsound.studies.codec_report.card import write_card
 
 SHORTEST_PIECE = 1.0  # s; a piece has to hold at least one step
 
@@ -139,7 +139,7 @@ def training_facts(trainer: CodecTrainer, cut: str, held_out_fold: int, device: 
     """Return what the card says of the training."""
     training = trainer.training
     return {
-        "command": "papermill notebooks/00_train_codec.ipynb out.ipynb -p data_dir <folder of ESC-50> "
+        "command": "papermill notebooks/codec/00_train_codec.ipynb out.ipynb -p data_dir <folder of ESC-50> "
         f"-p generator {trainer.codec.generator} -p n_steps {training.n_steps} -p seed {training.seed} "
         "-p ship_dir data/codec",
         "generator": trainer.codec.generator,

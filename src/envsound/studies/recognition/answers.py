@@ -16,7 +16,7 @@ class Question:
     """A question that the difference between two recognisers, row minus other, answers."""
 
     words: str
-    row: str  # names of files in notebooks/recognisers have them
+    row: str  # names of files in notebooks/studies/recognisers have them
     other: str
     no: str  # the answer where the row is worse
     yes: str = "it does"  # where it is better

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.text import interval, percent
-from envsound.metrics.effects import INTERVAL
-from envsound.metrics.resampling import resampled_means
+from envsound.metrics.resampling import INTERVAL, resampled_means
 from envsound.studies.recognition.facts import NO_CODEC
 from envsound.studies.recognition.resampling import right_table
 from envsound.studies.recognition.scores import Recognised

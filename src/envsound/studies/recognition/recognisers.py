@@ -1,6 +1,6 @@
 """The recognisers of the study by kind, and how a row of its table is read from a file of settings.
 
-A file in notebooks/recognisers names a `kind` and whatever differs from that kind's defaults. A new kind is a line in
+A file in notebooks/studies/recognisers names a `kind` and whatever differs from that kind's defaults. A new kind is a line in
 KINDS: a dataclass, or a function, whose parameters are plain settings with defaults and which gives a
 `recognition.Recogniser`.
 """
@@ -21,7 +21,7 @@ from envsound.studies.recognition.probe import AstProbe, CodecProbe
 from envsound.studies.recognition.rounds import Recogniser, folder_name
 from envsound.studies.recognition.svm import MfccSvm
 
-FOLDER = Path("notebooks/recognisers")
+FOLDER = Path("notebooks/studies/recognisers")
 KINDS: dict[str, Callable[..., Recogniser]] = {
     "codec_probe": CodecProbe,
     "mfcc_svm": MfccSvm,

@@ -16,9 +16,8 @@ from envsound.base.files import read_csv
 from envsound.base.text import NOT_RUN
 from envsound.evaluation.spaces.embeddings import NotRun
 from envsound.evaluation.truth import accuracy_table, confusion_table
-from envsound.metrics.effects import INTERVAL
 from envsound.metrics.published import PUBLISHED, published_value, read_published
-from envsound.metrics.resampling import resampled_means
+from envsound.metrics.resampling import INTERVAL, resampled_means
 from envsound.studies.recognition.exposure import EXPOSURE_COLUMNS, exposure_table
 from envsound.studies.recognition.resampling import right_table
 from envsound.studies.recognition.scores import Recognised

@@ -15,8 +15,9 @@ from envsound.base.table_files import write_tables
 from envsound.codec.base import Codec
 from envsound.codec.codes import encode_recordings, load_codes
 from envsound.data.recordings import Recordings
-from envsound.metrics.effects import INTERVAL, cliffs_delta
+from envsound.metrics.effects import cliffs_delta
 from envsound.metrics.measures import BANDS, MEASURES, SINGLE, Measure, measure_clip, sounding
+from envsound.metrics.resampling import INTERVAL
 from envsound.metrics.tests import capitalised
 from envsound.studies.audit.code_measures import (
     check_clips,
