@@ -15,7 +15,7 @@ from envsound.studies.audit.padding import PaddingPlan
 from envsound.studies.audit.protocol import ProtocolPlan
 from envsound.studies.audit.run import AuditPlan, AuditReport, run_audit
 from envsound.systems.soundstorm.conformer import ModelConfig
-from envsound.systems.soundstorm.training_config import TrainingConfig
+from envsound.systems.soundstorm.training import TrainingConfig
 
 STUDY = Path(__file__).parents[2] / "data" / "published" / "published_study.csv"
 SHAPE = ModelConfig(n_levels=2, codebook_size=16, dim=16, n_layers=1, n_heads=2, conv_kernel=3, dropout=0.0)

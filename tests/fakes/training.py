@@ -6,7 +6,7 @@ import torch
 from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.conformer import ModelConfig
 from envsound.systems.soundstorm.training import Trainer
-from envsound.systems.soundstorm.training_config import TrainingConfig
+from envsound.systems.soundstorm.training import TrainingConfig
 
 CPU = torch.device("cpu")
 TINY = ModelConfig(n_levels=3, codebook_size=16, dim=32, n_layers=1, n_heads=2, conv_kernel=5, dropout=0.1, n_classes=2)

@@ -21,8 +21,7 @@ from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.decoding import DecodingConfig, decode
 from envsound.systems.soundstorm.masking import TrainingMask, draw_training_mask
 from envsound.systems.soundstorm.objective import masked_loss
-from envsound.systems.soundstorm.training import Trainer
-from envsound.systems.soundstorm.training_config import TrainingConfig
+from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 
 
 def test_a_killed_run_ends_like_an_uninterrupted_one(tmp_path):

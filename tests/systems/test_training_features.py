@@ -13,11 +13,8 @@ from envsound.data.folds import training_sets
 from envsound.systems.soundstorm import training
 from envsound.systems.soundstorm.checkpoints import load_checkpoint
 from envsound.systems.soundstorm.devices import trainer_on
-from envsound.systems.soundstorm.objective import masked_loss
-from envsound.systems.soundstorm.training import Trainer
-from envsound.systems.soundstorm.training_config import TrainingConfig
-from envsound.systems.soundstorm.unigram import unigram_losses
-from envsound.systems.soundstorm.weight_average import WeightAverage
+from envsound.systems.soundstorm.objective import masked_loss, unigram_losses
+from envsound.systems.soundstorm.training import Trainer, TrainingConfig, WeightAverage
 
 STILL = TINY.__class__(**vars(TINY) | {"dropout": 0.0})
 

@@ -9,7 +9,7 @@ from envsound.codec.fourier import FourierCodec, FourierConfig
 from envsound.codec.stored import StoredCodec
 from envsound.studies.recognition.readout_probe import ProbeReadout
 from envsound.studies.recognition.readouts import READOUTS, embed_codes, layer_states, pooled_statistics, seeded_readout
-from envsound.systems.soundstorm.codebook_init import codebooks_of, start_from_codebooks
+from envsound.systems.soundstorm.checkpoints import codebooks_of, start_from_codebooks
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 
 SHAPE = ModelConfig(n_levels=3, codebook_size=12, dim=32, n_layers=2, n_heads=2, conv_kernel=3, dropout=0.2)

@@ -18,7 +18,7 @@ from envsound.studies.transfer.transfer import (
 from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.checkpoints import load_checkpoint
 from envsound.systems.soundstorm.conformer import ModelConfig
-from envsound.systems.soundstorm.training_config import TrainingConfig
+from envsound.systems.soundstorm.training import TrainingConfig
 
 CPU = torch.device("cpu")
 SHAPE = ModelConfig(n_levels=2, codebook_size=8, dim=16, n_layers=1, n_heads=2, conv_kernel=3, dropout=0.0)

@@ -25,7 +25,7 @@ from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.masking import TrainingMask, draw_training_mask
 from envsound.systems.soundstorm.objective import level_scores
 from envsound.systems.soundstorm.training import Trainer, derive_seed
-from envsound.systems.soundstorm.training_config import TrainingConfig
+from envsound.systems.soundstorm.training import TrainingConfig
 
 PUBLISHED_LENGTH = 1024  # frames that the published clips, of FRAMES, are padded to
 PADDING_CODE = 0

@@ -23,10 +23,10 @@ from envsound.run.identity import digest, module_hash
 from envsound.studies.recognition.rounds import Clips
 from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from envsound.systems.soundstorm.codebook_init import codebooks_of, start_from_codebooks
+from envsound.systems.soundstorm.checkpoints import codebooks_of, start_from_codebooks
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.training import Trainer
-from envsound.systems.soundstorm.training_config import TrainingConfig
+from envsound.systems.soundstorm.training import TrainingConfig
 
 CPU = torch.device("cpu")
 STORE = Path("data") / "cache" / "pretraining"  # one file for each pretraining, named after all it depends on

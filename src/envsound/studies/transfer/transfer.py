@@ -17,7 +17,7 @@ from envsound.base.errors import InputError
 from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.conformer import ModelConfig
 from envsound.systems.soundstorm.training import Trainer
-from envsound.systems.soundstorm.training_config import TrainingConfig
+from envsound.systems.soundstorm.training import TrainingConfig
 
 STARTS = ("random", "speech")
 COLUMNS = ["target", "start", "seed", "epoch", "level", "loss", "unigram"]

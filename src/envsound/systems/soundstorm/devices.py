@@ -10,8 +10,7 @@ from torch import multiprocessing
 from envsound.base.errors import InputError
 from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.conformer import ModelConfig
-from envsound.systems.soundstorm.training import Trainer
-from envsound.systems.soundstorm.training_config import TrainingConfig
+from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 
 
 def trainer_on(

@@ -1,11 +1,14 @@
-"""The training objective: cross-entropy of the masked codes of each item's own level."""
+"""The training objective, cross-entropy of the masked codes of each item's own level, and the loss of mere counting."""
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from envsound.base.errors import InputError
+from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.conformer import MaskedConformer
 from envsound.systems.soundstorm.masking import TrainingMask
 
@@ -49,3 +52,37 @@ class MaskedObjective(nn.Module):
         self, inputs: Tensor, targets: Tensor, levels: Tensor, codes: Tensor, valid: Tensor, classes: Tensor | None
     ) -> Tensor:
         return masked_loss(self.model, TrainingMask(inputs, targets, levels), codes, valid, classes)
+
+
+def unigram_losses(train: CodeSet, codebook_size: int, by_class: bool) -> np.ndarray:
+    """Return what each code costs under the frequencies of the training codes (nat).
+
+    Shape [n_classes, n_levels, codebook_size]. With `by_class` each class has frequencies of its own, drawn towards
+    those of all classes by as many made-up frames as there are codes; those of all classes are drawn towards a uniform
+    guess in the same way, and without `by_class` every class has them. Raises InputError when a code is not below
+    `codebook_size`.
+    """
+    n_levels, n_classes = train.codes[0].shape[0], len(train.categories)
+    overall = _counts(train.codes, n_levels, codebook_size)
+    overall = _shares(overall, np.full_like(overall, 1 / codebook_size), codebook_size)
+    shares = np.broadcast_to(overall, (n_classes, *overall.shape)).copy()
+    for label in range(n_classes) if by_class else ():
+        known = [codes for codes, of in zip(train.codes, train.classes, strict=True) if of == label]
+        shares[label] = _shares(_counts(known, n_levels, codebook_size), overall, codebook_size)
+    return -np.log(shares)
+
+
+def _counts(clips: list[np.ndarray], n_levels: int, codebook_size: int) -> np.ndarray:
+    """Count the codes of clips [n_levels, n_frames]: float [n_levels, codebook_size]."""
+    counts = np.zeros((n_levels, codebook_size))
+    for codes in clips:
+        if codes.max(initial=0) >= codebook_size:
+            raise InputError(f"codebook_size={codebook_size}: the clips hold code {codes.max()}; expected all below")
+        for level in range(n_levels):
+            counts[level] += np.bincount(codes[level], minlength=codebook_size)
+    return counts
+
+
+def _shares(counts: np.ndarray, prior: np.ndarray, strength: float) -> np.ndarray:
+    """Return shares that follow `prior` where few were counted: both [n_levels, codebook_size]."""
+    return (counts + strength * prior) / (counts.sum(1, keepdims=True) + strength)

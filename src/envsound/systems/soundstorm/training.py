@@ -1,5 +1,6 @@
 """Training the masked model: a plain loop on Lightning Fabric that can be killed and goes on where it was."""
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from envsound.base.device import choose_precision
@@ -22,13 +23,68 @@ from envsound.systems.soundstorm.batches import CodeSet, epoch_batches
 from envsound.systems.soundstorm.checkpoints import Checkpoint, save_checkpoint, start_from
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.masking import TrainingMask, draw_training_mask
-from envsound.systems.soundstorm.objective import MaskedObjective, masked_loss
-from envsound.systems.soundstorm.training_config import TrainingConfig
-from envsound.systems.soundstorm.unigram import unigram_losses
-from envsound.systems.soundstorm.weight_average import WeightAverage
+from envsound.systems.soundstorm.objective import MaskedObjective, masked_loss, unigram_losses
 
 HISTORY = ["epoch", "level", "split", "loss", "n_masked", "unigram", "lr", "seconds"]
 SAVE_SECONDS = 300.0  # s between two savings of the state within an epoch
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The settings of a training; the defaults are the published study's.
+
+    `batch_size` clips make one optimizer step, whatever `accumulate` and the number of processes: both only cut the
+    batch into pieces. With `patience` training ends after so many epochs in which the loss on `validation_fold`, one
+    of the training folds, has not fallen.
+    """
+
+    num_epochs: int = 100
+    batch_size: int = 8
+    accumulate: int = 1  # pieces that a batch is computed in, one after the other, to save memory
+    lr: float = 1e-4  # peak of the one-cycle schedule
+    warmup_fraction: float = 0.3
+    grad_clip: float = 1.0  # global norm
+    ema_decay: float = 0.0  # of the moving average of the weights; 0 = the last weights are used
+    class_dropout: float = 0.1  # share of items trained without their class, for guidance
+    prompt_chance: float = 1.0  # share of items with a visible prompt
+    max_steps: int = 0  # optimizer steps; 0 = no bound beside the epochs
+    validation_fold: int = 0  # 0 = none: the held-out fold is watched, and nothing is chosen by it
+    patience: int = 0  # epochs; 0 = never stop early
+    compile: bool = False  # torch.compile the Conformer's blocks
+    initial_checkpoint: str = ""  # file whose weights training starts from; "" = random weights
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_epochs < 1 or self.batch_size < 1 or self.accumulate < 1 or self.lr <= 0:
+            raise InputError("num_epochs, batch_size, accumulate, lr: expected each above 0")
+        if not 0 < self.warmup_fraction < 1:
+            raise InputError(f"warmup_fraction={self.warmup_fraction}: expected a share between 0 and 1")
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"ema_decay={self.ema_decay}: expected 0 for none, or a share below 1")
+        if self.patience and not self.validation_fold:
+            raise InputError(
+                f"patience={self.patience}: needs a validation_fold among the training folds; stopping by the "
+                "held-out fold would be choosing on the test"
+            )
+
+
+class WeightAverage:
+    """Holds `model`, a copy whose weights follow those of the model in training.
+
+    decay, 0 to 1, is the share of the average that a step keeps. After n steps it is (1 + n) / (10 + n) where that
+    is less, so that the random weights of the start are soon forgotten (as TensorFlow's moving average has it).
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.model, self.decay = copy.deepcopy(model).eval().requires_grad_(False), decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, n_steps: int) -> None:
+        """Move the average towards `model`, whose `n_steps`-th step (from 1) has just been taken."""
+        kept = min(self.decay, (1 + n_steps) / (10 + n_steps))
+        for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
+            average.lerp_(weight, 1 - kept)
 
 
 @dataclass
@@ -66,7 +122,7 @@ class Trainer:
         codec_hash: str = "",
         n_processes: int = 1,
     ):
-        """n_processes above 1: this process is one of those that `several_devices.trainer_on` has started."""
+        """n_processes above 1: this process is one of those that `devices.trainer_on` has started."""
         self.train_set, self.validation_set = train, validation
         self.config, self.codec_hash = config, codec_hash
         self.folder, self.table = Path(run_dir) / "checkpoints", Path(run_dir) / "training.csv"

@@ -5,7 +5,7 @@ import pytest
 
 from envsound.base.errors import InputError
 from envsound.systems.soundstorm.batches import CodeSet
-from envsound.systems.soundstorm.unigram import unigram_losses
+from envsound.systems.soundstorm.objective import unigram_losses
 
 TRAIN = CodeSet([np.array([[0, 0, 1, 0]]), np.array([[3, 3]])], np.array([0, 1]), ["dog", "rain", "fire"])
 OVERALL = (np.array([3, 1, 0, 2]) + 1) / (6 + 4)  # as many made-up frames as codes, spread evenly
