@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from fakes.codec_reports import make_report
 
 from envsound.base.errors import InputError
 from envsound.base.files import write_csv, write_wav
 from envsound.run.publish import (
     LARGEST_OPTIONAL,
     TABLES,
+    ReportKind,
     kind_of,
-    main,
     publish,
+    publish_any,
     publish_report,
     without_paths,
 )
@@ -76,7 +76,6 @@ def test_an_unfinished_run_is_refused_and_leaves_nothing(run_dir, tmp_path):
     with pytest.raises(InputError, match=r"ks\.csv"):
         publish(run_dir, tmp_path / "published")
     assert not (tmp_path / "published").exists()
-    assert main([str(run_dir), "--to", str(tmp_path / "published")]) == 1
 
 
 def test_an_error_half_way_leaves_the_older_copy_and_nothing_else(run_dir, tmp_path):
@@ -95,23 +94,31 @@ def test_without_paths_keeps_everything_else():
     assert without_paths(["../../other/ESC-50", "~/ESC-50", ""]) == ["ESC-50", "ESC-50", ""]
 
 
-# A codec's report
+# Reports beside the study's runs
+
+KINDS = (
+    ReportKind(("bench.json", "table.csv"), "a finished bench", ("clips.csv",)),
+    ReportKind(("growth.csv",), "a finished growth", (), "speed"),
+    ReportKind(("rounds.csv",), "finished rounds", (), "rounds", keeps_name=True),
+)
 
 
 @pytest.fixture
 def report(tmp_path):
-    return make_report(tmp_path / "runs" / "codec" / "bundled")
+    folder = tmp_path / "runs" / "bench" / "first"
+    (folder / "figures").mkdir(parents=True)
+    for name in ("bench.json", "table.csv", "clips.csv", "figures/x.png", "figures/x.pdf", "original.wav"):
+        (folder / name).write_text("{}")
+    (folder / "provenance.json").write_text(json.dumps({"at": "/home/me/ESC-50-test", "run": str(folder)}))
+    return folder
 
 
-def test_a_codec_report_is_published_without_a_single_sound(report, run_dir, tmp_path):
-    kind = kind_of(report)
-    assert kind.needed[0] == "systems.csv" and kind_of(run_dir) is None
-    folder = publish_report(report, tmp_path / "published" / "codec", kind)
+def test_a_report_is_published_without_a_single_sound(report, run_dir, tmp_path):
+    kind = kind_of(report, KINDS)
+    assert kind is KINDS[0] and kind_of(run_dir, KINDS) is None
+    folder = publish_report(report, tmp_path / "published" / "bench", kind)
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    figures = {
-        f"figures/{name}.{kind}" for name in ("levels", "classes", "bands", "class_bands") for kind in ("pdf", "png")
-    }
-    assert names == {*kind.needed, "clips.csv", "provenance.json"} | figures
+    assert names == {*kind.needed, *kind.optional, "provenance.json", "figures/x.png", "figures/x.pdf"}
     text = (folder / "provenance.json").read_text()
     assert "/home/me" not in text and str(tmp_path) not in text and "ESC-50-test" in text
 
@@ -120,41 +127,28 @@ def test_a_large_table_of_clips_and_stray_files_stay_behind(report, tmp_path):
     (report / "clips.csv").write_text("x" * (LARGEST_OPTIONAL + 1))
     (report / "figures" / "original.wav").write_bytes(b"sound")
     (report / "figures" / ".half.png").write_bytes(b"")
-    folder = publish_report(report, tmp_path / "published", kind_of(report))
+    folder = publish_report(report, tmp_path / "published", KINDS[0])
     assert not (folder / "clips.csv").exists()
-    assert {path.suffix for path in (folder / "figures").iterdir()} == {".pdf", ".png"}
-    assert not (folder / "figures" / ".half.png").exists()
+    assert {path.name for path in (folder / "figures").iterdir()} == {"x.pdf", "x.png"}
 
 
 @pytest.mark.parametrize(
     ("tables", "folder"),
-    [
-        (("gap.csv", "gap_codes.csv"), "domain_gap"),
-        (("transfer.csv", "transfer_final.csv"), "transfer"),
-        (("bench.json",), "speed"),
-        (("growth.csv",), "speed"),
-        (("bench.json", "growth.csv"), "speed"),
-    ],
+    [(("bench.json", "table.csv"), "bench"), (("growth.csv",), "speed"), (("rounds.csv",), "rounds/first")],
 )
-def test_the_other_reports_are_published_by_their_tables(tables, folder, tmp_path, monkeypatch, capsys):
-    run = tmp_path / "runs" / folder / ("esc10" if folder != "speed" else "")
+def test_a_report_goes_where_its_kind_says(tables, folder, tmp_path, monkeypatch):
+    run = tmp_path / "runs" / "bench" / "first"
     (run / "figures").mkdir(parents=True)
-    (run / "clip.wav").write_bytes(b"sound")
-    for name in (*tables, "figures/x.png", "provenance.json"):
+    for name in (*tables, "provenance.json"):
         (run / name).write_text("{}")
-    monkeypatch.setattr("envsound.run.publish.go_to_root", lambda: None)
     monkeypatch.chdir(tmp_path)
-    assert main([str(run)]) == 0, capsys.readouterr().err
-    published = tmp_path / "data" / "published" / folder
-    found = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
-    assert found == {*tables, "figures/x.png", "provenance.json"}
+    assert publish_any(run, KINDS).as_posix() == f"data/published/{folder}"
 
 
-def test_the_command_line_knows_a_codec_report(report, tmp_path, capsys):
-    target = tmp_path / "published" / "codec"
-    assert main([str(report), "--to", str(target)]) == 0
-    assert (target / "ceiling.csv").is_file() and str(target) in capsys.readouterr().out
-    (report / "goals.csv").unlink()
-    assert main([str(report), "--to", str(target)]) == 1
-    assert "lacks goals.csv; expected a finished codec report" in capsys.readouterr().err
-    assert (target / "goals.csv").is_file()  # the older copy is untouched
+def test_an_incomplete_report_is_refused_and_the_older_copy_stays(report, run_dir, tmp_path):
+    target = publish_any(report, KINDS, tmp_path / "published")
+    (report / "table.csv").unlink()
+    with pytest.raises(InputError, match=r"lacks table\.csv; expected a finished bench"):
+        publish_any(report, KINDS, target)
+    assert (target / "table.csv").is_file()
+    assert publish_any(run_dir, KINDS, target, 1) == target and (target / "ks.csv").is_file()

@@ -1,17 +1,12 @@
 """Copies what may be shown of a finished run to data/published: tables, figures, provenance, a few generated clips.
 
-`python -m envsound.run.publish data/runs/esc10/fold1_seed0` writes data/published/esc10/, and `python -m
-envsound.run.publish data/runs/codec/bundled`, the report of a codec, writes data/published/codec/; measurements of
-speed, data/runs/speed, go to data/published/speed/; `data/runs/domain_gap/<name>` and `data/runs/transfer/<name>`,
-what notebooks 11 and 12 made, go to data/published/domain_gap/ and data/published/transfer/, and
-`data/runs/recognition/<name>` of notebook 07 to data/published/recognition/<name>/, and `data/runs/audit/<name>` of
-notebook 16 to data/published/audit/. No recording is copied, and no path of the machine that made the run.
+`envsound publish data/runs/esc10/fold1_seed0` writes data/published/esc10/; reports beside the study's runs, which the
+studies declare as kinds, go to the folder that their kind names. No recording is copied, and no path of the machine
+that made the run.
 """
 
-import argparse
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +17,9 @@ import soundfile
 
 from envsound.base.errors import InputError
 from envsound.base.files import atomic_path, inside, read_csv, read_json, write_csv, write_json
-from envsound.base.paths import go_to_root
 
 TABLES = ("table_metrics.csv", "ks.csv", "metrics.csv", "pairs.csv", "training.csv")
 EVALUATION = ("evaluation.csv", "evaluation_by_class.csv", "evaluation_seeds.csv", "diversity.csv")  # of notebook 14
-SETTINGS = ("decoding.csv",)  # of notebook 15
 LISTENERS = ("distances.csv", "distances_by_class.csv", "class_truth.csv", "class_training.csv", "confusion.csv")
 LISTENERS += ("memorisation.csv", "nearest.csv", "listener_seeds.csv")  # of notebook 17; its sounds stay behind
 LARGEST_OPTIONAL = 500_000  # bytes; a larger table that a report can do without stays behind
@@ -38,11 +31,11 @@ CLIP_COLUMNS += ["guidance_end", "precision", "codec_hash", "checkpoint_sha256"]
 def publish(run_dir: str | Path, folder: str | Path, clips_per_category: int = 2) -> Path:
     """Write the published copy of a run into `folder`, replacing an older one, and return it.
 
-    What notebooks 14, 15 and 17 found goes along where they have run. Raises InputError when the run is not finished.
+    What notebooks 14 and 17 found goes along where they have run. Raises InputError when the run is not finished.
     """
     run_dir, folder = Path(run_dir), Path(folder)
     with _replacing(run_dir, folder, (*TABLES, "samples.csv", "provenance.json"), "a finished run") as fresh:
-        found = [name for name in (*EVALUATION, *SETTINGS, *LISTENERS) if (run_dir / name).is_file()]
+        found = [name for name in (*EVALUATION, *LISTENERS) if (run_dir / name).is_file()]
         for name in (*TABLES, *found):
             shutil.copyfile(run_dir / name, fresh / name)
         shutil.copytree(run_dir / "figures", fresh / "figures", ignore=shutil.ignore_patterns(".*"))
@@ -65,36 +58,21 @@ class ReportKind:
     keeps_name: bool = False
 
 
-REPORTS = (
-    ReportKind(
-        ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv", "goals.csv"),
-        "a finished codec report",
-        ("clips.csv",),
-    ),
-    ReportKind(("gap.csv", "gap_codes.csv"), "a finished report of notebook 11"),
-    ReportKind(("transfer.csv", "transfer_final.csv"), "a finished report of notebook 12"),
-    ReportKind(
-        tuple(f"audit_{name}.csv" for name in ("figures", "rates", "snr", "padding", "protocol", "ks", "classes")),
-        "a finished report of notebook 16",
-        ("audit_protocol_runs.csv", "audit_clips.csv"),
-        "audit",
-    ),
-    ReportKind(
-        ("recognition.csv", "recognition_folds.csv", "recognition_classes.csv", "recognition_pairs.csv"),
-        "a finished report of notebook 07",
-        ("recognition_confusion.csv", "recognition_claim.csv", "recognition_beside.csv", "recognition_training.csv"),
-        "recognition",
-        keeps_name=True,
-    ),
-    ReportKind(("bench.json",), "finished measurements of speed", ("growth.csv",), "speed"),
-    ReportKind(("growth.csv",), "finished measurements of speed", (), "speed"),
-    ReportKind(("evaluation_speed.json",), "a finished measurement of the evaluation", (), "evaluation_speed"),
-)
-
-
-def kind_of(run_dir: str | Path) -> ReportKind | None:
+def kind_of(run_dir: str | Path, kinds: Iterable[ReportKind]) -> ReportKind | None:
     """Return the kind of report that a folder holds, by its first table; None for a run of the study."""
-    return next((kind for kind in REPORTS if (Path(run_dir) / kind.needed[0]).is_file()), None)
+    return next((kind for kind in kinds if (Path(run_dir) / kind.needed[0]).is_file()), None)
+
+
+def publish_any(
+    run_dir: str | Path, kinds: Iterable[ReportKind], folder: str | Path | None = None, clips_per_category: int = 2
+) -> Path:
+    """Publish a run of the study, or a report of one of `kinds`, and return the folder written.
+
+    folder: data/published/<preset> for a run and what its kind names for a report, unless given.
+    """
+    run_dir, kind = Path(run_dir), kind_of(run_dir, kinds)
+    folder = Path(folder) if folder else Path("data") / "published" / _place_of(run_dir, kind)
+    return publish_report(run_dir, folder, kind) if kind else publish(run_dir, folder, clips_per_category)
 
 
 def publish_report(run_dir: str | Path, folder: str | Path, kind: ReportKind) -> Path:
@@ -170,28 +148,3 @@ def without_paths(value: Any) -> Any:
     if isinstance(value, str) and (Path(value).is_absolute() or value.startswith(("..", "~"))):
         return Path(value).name
     return value
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: a run's folder, and optionally where to publish it."""
-    parser = argparse.ArgumentParser(prog="python -m envsound.run.publish", description=__doc__)
-    parser.add_argument("run_dir", help="a finished run, such as data/runs/esc10/fold1_seed0")
-    parser.add_argument("--to", default="", help="folder to write (default: data/published/<preset>)")
-    parser.add_argument("--clips-per-category", type=int, default=2)
-    options = parser.parse_args(arguments)
-    go_to_root()
-    kind = kind_of(options.run_dir)
-    target = options.to or Path("data") / "published" / _place_of(Path(options.run_dir), kind)
-    try:
-        if kind is None:
-            print(publish(options.run_dir, target, options.clips_per_category))
-        else:
-            print(publish_report(options.run_dir, target, kind))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from fakes.audit import STUDY, finished_audit, write_report
 
+from envsound.base.errors import InputError
 from envsound.base.files import write_json
 from envsound.book.build import build
-from envsound.run.publish import kind_of, main, publish_report
-from envsound.studies.audit.page import NOT_RUN, NOTHING, PARTS, codec_words
+from envsound.run.publish import kind_of, publish_any, publish_report
+from envsound.studies.audit.page import NOT_RUN, NOTHING, PARTS, REPORTS, codec_words
 from envsound.studies.audit.run import TABLES
 
 CHAPTER = Path(__file__).parents[3] / "book" / "audit.md"
@@ -21,7 +22,7 @@ def published(root):
     (root / "data" / "published").mkdir(parents=True)
     shutil.copyfile(STUDY, root / "data" / "published" / "published_study.csv")
     report = write_report(finished_audit(), root / "data" / "runs" / "audit" / "trial")
-    return publish_report(report, root / "data" / "published" / "audit", kind_of(report))
+    return publish_report(report, root / "data" / "published" / "audit", kind_of(report, REPORTS))
 
 
 def fragment(pages: Path, name: str) -> str:
@@ -86,13 +87,14 @@ def test_an_audit_is_no_page_of_results(root, published):
     assert not (build.stage([]) / "published_audit.md").exists()
 
 
-def test_the_command_line_publishes_an_audit_where_the_chapter_looks(root, capsys):
+def test_the_command_line_publishes_an_audit_where_the_chapter_looks(root):
     run = write_report(finished_audit(), root / "data" / "runs" / "audit" / "esc10")
-    assert main([str(run)]) == 0
-    folder = root / "data" / "published" / "audit"
+    folder = publish_any(run, REPORTS)
+    assert folder == Path("data/published/audit")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     tables = {f"{name}.csv" for name in (*TABLES, "audit_clips", "audit_protocol_runs")}
     assert names == {*tables, "provenance.json", "figures/agreement.png", "figures/padding.png"}
     assert "/home/me" not in "".join(path.read_text() for path in folder.glob("*.*"))
     (run / "audit_snr.csv").unlink()
-    assert main([str(run)]) == 1 and "expected a finished report of notebook 16" in capsys.readouterr().err
+    with pytest.raises(InputError, match="expected a finished report of notebook 16"):
+        publish_any(run, REPORTS)

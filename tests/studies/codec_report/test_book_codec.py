@@ -12,7 +12,7 @@ from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_csv
 from envsound.book.build import build
 from envsound.run.publish import kind_of, publish_report
-from envsound.studies.codec_report.page import FIGURES, codec_report_facts
+from envsound.studies.codec_report.page import FIGURES, REPORTS, codec_report_facts
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[3]
 @pytest.fixture
 def published(root):
     report = make_report(root / "data" / "runs" / "codec" / "bundled")
-    return publish_report(report, root / "data/published/codec", kind_of(report))
+    return publish_report(report, root / "data/published/codec", kind_of(report, REPORTS))
 
 
 # Facts

@@ -15,7 +15,7 @@ from envsound.evaluation.spaces.embeddings import NotRun
 from envsound.report.assets import Assets
 from envsound.report.style import save_figure
 from envsound.run.presets import checked, notebook_parameters
-from envsound.run.publish import main as publish
+from envsound.run.publish import publish_any
 from envsound.studies.recognition import page, report
 from envsound.studies.recognition.cnn import CnnRecogniser
 from envsound.studies.recognition.figures import accuracy_figure, classes_figure
@@ -186,14 +186,13 @@ def test_without_a_report_the_chapter_says_so_and_shows_what_is_cited(tmp_path):
 
 def test_the_chapter_shows_a_published_report(finished, tmp_path):
     folder, _ = finished
-    assert publish([str(folder), "--to", str(tmp_path / "published/recognition/esc50")]) == 0
-    published = tmp_path / "published/recognition/esc50"
+    published = publish_any(folder, page.REPORTS, tmp_path / "published/recognition/esc50")
     assert not (published / "recognition_clips.csv").exists() and "/home/me" not in (
         published / "provenance.json").read_text()  # fmt: skip
-    page = staged(tmp_path / "published/recognition", tmp_path)["esc50"]
-    assert ":Data cut: made-up clips" in page and ":Commit: abc" in page and "**knower**" in page
-    assert page.count("```{figure}") == 1 and "| half | 50.0 (" in page and "| 1 fold | 45.5 |" in page
-    assert "published as strong (%)" in page and "| knower | half | +50.0 (" in page
+    text = staged(tmp_path / "published/recognition", tmp_path)["esc50"]
+    assert ":Data cut: made-up clips" in text and ":Commit: abc" in text and "**knower**" in text
+    assert text.count("```{figure}") == 1 and "| half | 50.0 (" in text and "| 1 fold | 45.5 |" in text
+    assert "published as strong (%)" in text and "| knower | half | +50.0 (" in text
 
 
 def test_what_the_missing_band_costs_is_a_table(tmp_path):

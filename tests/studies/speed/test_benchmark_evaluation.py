@@ -17,6 +17,7 @@ from envsound.studies.speed.evaluation import (
     make_clips,
     verdict,
 )
+from envsound.studies.speed.page import REPORTS
 
 TINY = Task(n_clips=4, seconds=0.5, n_classes=2, n_resamples=3)
 MADE_UP = {"measure_s": 20.0, "tables_s": 5.0, "seconds": 25.0, "cpu_s": 40.0, "sample_rate_hz": 24_000}
@@ -63,7 +64,7 @@ def test_it_times_an_empty_and_a_full_cache_and_memory_with_a_quarter_of_the_cli
     record = read_json(tmp_path / "provenance.json")["steps"]["evaluation_speed"]
     assert record["parameters"]["n_clips"] == 4 and record["commit"] == result["commit"]
     assert any(line.startswith("cold") and "20.0 s measuring" in line for line in lines)
-    kind = kind_of(tmp_path)
+    kind = kind_of(tmp_path, REPORTS)
     folder = publish_report(tmp_path, tmp_path / "published", kind)
     assert kind.folder == "evaluation_speed" and (folder / "evaluation_speed.json").is_file()
 

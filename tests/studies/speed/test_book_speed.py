@@ -9,8 +9,8 @@ from fakes.speed import MACHINE, bench_result, growth, make_evaluation_speed, ma
 from envsound.base.errors import InputError
 from envsound.book.build import build
 from envsound.report.assets import Assets
-from envsound.run.publish import kind_of, main, publish_report
-from envsound.studies.speed.page import bench_table, findings, goals_part, growth_table, stage_speed
+from envsound.run.publish import kind_of, publish_report
+from envsound.studies.speed.page import REPORTS, bench_table, findings, goals_part, growth_table, stage_speed
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -19,7 +19,7 @@ def publish(root: Path, name: str = "speed") -> None:
     report = root / "data" / "runs" / "speed"
     if not report.exists():
         make_speed_report(report)
-    publish_report(report, root / "data" / "published" / name, kind_of(report))
+    publish_report(report, root / "data" / "published" / name, kind_of(report, REPORTS))
 
 
 def staged(root: Path) -> dict[str, str]:
@@ -74,7 +74,7 @@ def test_growth_is_shown_with_its_machine(root):
 
 def test_the_evaluation_is_shown_with_its_task_times_and_memory(root):
     report = make_evaluation_speed(root / "data" / "runs" / "evaluation_speed")
-    publish_report(report, root / "data" / "published" / "evaluation_speed", kind_of(report))
+    publish_report(report, root / "data" / "published" / "evaluation_speed", kind_of(report, REPORTS))
     text = staged(root)["evaluation"]
     assert f"### {MACHINE}: evaluation" in text and ":Goal: under 60 s on 2 cores: met" in text
     assert "2 × 400 clips of 5 s in 50 classes, 30 metrics at 24,000 Hz, 1000 resamples" in text
@@ -98,10 +98,9 @@ def test_findings_say_how_sampling_grows():
 
 
 def test_the_command_line_publishes_measurements_of_speed_without_a_path(root, capsys, monkeypatch):
-    monkeypatch.setattr("envsound.run.publish.go_to_root", lambda: None)
     report = make_speed_report(root / "data/runs/speed")
-    assert main(["data/runs/speed"]) == 0 and "data/published/speed" in capsys.readouterr().out
-    folder = root / "data/published/speed"
+    folder = publish_any("data/runs/speed", REPORTS)
+    assert folder == Path("data/published/speed")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     figures = {"figures/growth.png", "figures/growth.pdf"}
     assert names == {"bench.json", "growth.csv", "provenance.json"} | figures

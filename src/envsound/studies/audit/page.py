@@ -14,6 +14,7 @@ from envsound.metrics.acoustic import METRICS
 from envsound.metrics.published import PUBLISHED
 from envsound.report.assets import Assets
 from envsound.report.facts import run_origin
+from envsound.run.publish import ReportKind
 from envsound.studies.audit.padding import VARIANTS, findings_padding
 from envsound.studies.audit.protocol import findings_protocol
 from envsound.studies.audit.published_figures import CHECKS, VERDICTS, count_verdicts, findings_figures
@@ -24,6 +25,14 @@ from envsound.studies.audit.statistics import findings_classes, findings_ks
 from envsound.studies.audit.verdicts import verdict_list, verdicts
 
 AUDIT_REPORT = "audit"  # the folder in data/published, and in data/runs, that holds such reports
+REPORTS = (
+    ReportKind(
+        tuple(f"audit_{name}.csv" for name in ("figures", "rates", "snr", "padding", "protocol", "ks", "classes")),
+        "a finished report of notebook 16",
+        ("audit_protocol_runs.csv", "audit_clips.csv"),
+        AUDIT_REPORT,
+    ),
+)
 STEP = "16_audit_published_study"
 CARD = BUNDLED.with_name("card.json")
 PARTS = ("verdicts", "figures", "rates", "snr", "padding", "protocol", "intervals")

@@ -13,12 +13,20 @@ from envsound.base.files import inside, read_csv, read_json, write_text
 from envsound.base.text import markdown_table, number, wide
 from envsound.report.assets import Assets
 from envsound.report.facts import NOT_MEASURED, Facts, facts, run_origin
+from envsound.run.publish import ReportKind
 from envsound.studies.codec_report.ceiling import ALL
 from envsound.studies.codec_report.examples import example_headings
 from envsound.studies.codec_report.tables import listeners_in, systems_table
 
 CODEC_REPORT = "codec"  # the folder in data/published, and in data/runs, that holds codec reports
 CODEC_REPORTS = (CODEC_REPORT, "codec_variants")  # in data/published: the codec that ships, and one tried before it
+REPORTS = (
+    ReportKind(
+        ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv", "goals.csv"),
+        "a finished codec report",
+        ("clips.csv",),
+    ),
+)
 DISTANCES = ("log_mel_distance", "stft_distance", "si_sdr_db")
 COLOURS = {"original": "real", "codec": "codec", "opus": "ink"}  # of the columns, as the stylesheet names them
 FIGURES = {

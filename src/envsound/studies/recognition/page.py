@@ -10,6 +10,7 @@ from envsound.base.text import NO_NUMBER, NOT_RUN, dropdown, interval, markdown_
 from envsound.metrics.published import PUBLISHED
 from envsound.report.assets import Assets
 from envsound.report.facts import NOT_MEASURED, run_origin
+from envsound.run.publish import ReportKind
 from envsound.studies.recognition.answers import answers_lines
 from envsound.studies.recognition.exposure import findings_exposure
 from envsound.studies.recognition.facts import NO_CODEC
@@ -20,6 +21,15 @@ from envsound.studies.recognition.tables import CITED, cited_table
 from envsound.studies.recognition.tried import tried_lines
 
 RECOGNITION_REPORTS = "recognition"  # the folder in data/published, and in data/runs, that holds such reports
+REPORTS = (
+    ReportKind(
+        ("recognition.csv", "recognition_folds.csv", "recognition_classes.csv", "recognition_pairs.csv"),
+        "a finished report of notebook 07",
+        ("recognition_confusion.csv", "recognition_claim.csv", "recognition_beside.csv", "recognition_training.csv"),
+        RECOGNITION_REPORTS,
+        keeps_name=True,
+    ),
+)
 STEP = "07_classify"
 BENCHMARKS = {  # names of the reports that the chapter shows, as notebooks/classify has them; whose cited rows go along
     "esc50": "esc50",

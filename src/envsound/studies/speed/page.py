@@ -9,12 +9,16 @@ import pandas as pd
 from envsound.base.files import read_csv, read_json, write_text
 from envsound.base.text import markdown_table, number, wide
 from envsound.report.assets import Assets
-from envsound.run.publish import kind_of
+from envsound.run.publish import ReportKind, kind_of
 from envsound.studies.speed.figures import VARIED
 from envsound.studies.speed.goals import NOT_RUN
 
 FRAGMENTS = "speed"  # the folder in executed/ whose files the chapter includes
-KINDS = ("speed", "evaluation_speed")  # of reports, by the folder that takes them
+REPORTS = (
+    ReportKind(("bench.json",), "finished measurements of speed", ("growth.csv",), "speed"),
+    ReportKind(("growth.csv",), "finished measurements of speed", (), "speed"),
+    ReportKind(("evaluation_speed.json",), "a finished measurement of the evaluation", (), "evaluation_speed"),
+)
 PROFILE_ROWS = 6
 NOTHING = """:::{{admonition}} Nothing published yet
 This copy of the repository holds no {what}. The commands at the end of this page make one.
@@ -27,8 +31,8 @@ GROWTH_WORDS = (
 
 def speed_reports(published: str | Path) -> list[Path]:
     """Return the folders of `published`, data/published, that hold measurements of speed."""
-    kinds = {folder: kind_of(folder) for folder in Path(published).glob("*/")}
-    return sorted(folder for folder, kind in kinds.items() if kind and kind.folder in KINDS)
+    kinds = {folder: kind_of(folder, REPORTS) for folder in Path(published).glob("*/")}
+    return sorted(folder for folder, kind in kinds.items() if kind)
 
 
 def stage_speed(published: str | Path, assets: Assets, book_dir: str | Path) -> None:

@@ -6,9 +6,11 @@ from envsound.base.files import read_csv, read_json, write_text
 from envsound.base.text import markdown_table, number, wide
 from envsound.report.assets import Assets
 from envsound.report.facts import run_origin
+from envsound.run.publish import ReportKind
 from envsound.studies.transfer.transfer import findings_transfer
 
 TRANSFER_REPORT = "transfer"  # the folder in data/published, and in data/runs, that holds such reports
+REPORTS = (ReportKind(("transfer.csv", "transfer_final.csv"), "a finished report of notebook 12"),)
 STEP = "12_transfer_from_speech"
 WORDS = "Loss on watched clips over the epochs of fine-tuning, from random and from pretrained weights; a line a seed."
 NOTHING = """:::{admonition} Nothing published yet
