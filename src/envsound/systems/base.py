@@ -1,0 +1,89 @@
+"""What a generator of sound is: asked for clips it makes them, whatever it learnt from and however it works."""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+
+from envsound.base.errors import InputError
+from envsound.data.recordings import Recordings
+from envsound.run.presets import nearest
+
+SYSTEMS = {"soundstorm": "envsound.systems.soundstorm.system:SoundStormRecipe"}  # imported when asked for
+
+
+@dataclass(frozen=True)
+class Request:
+    """One clip to generate: its file, its class ("" for none), its length in s, and the seed that decides it."""
+
+    filename: str
+    category: str
+    seconds: float
+    seed: int
+
+
+class System(Protocol):
+    """A trained generator, loaded from a run or from shipped weights.
+
+    sample_rate: Hz; content_hash: changes with all that decides a clip beside its request: weights, settings, code;
+    categories: the classes it can be asked for, in its own order; conditions: what it can be told, of {"class", "text",
+    "audio"}.
+    """
+
+    name: str
+    sample_rate: int
+    content_hash: str
+    categories: list[str]
+    conditions: frozenset[str]
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
+        """Yield a clip for each request, float32 [n_samples] in [-1, 1]; it depends on that request alone."""
+        ...
+
+    def describe(self, request: Request) -> dict[str, Any]:
+        """Return what samples.csv says of a clip beside its request: `seconds` as made, and the settings."""
+        ...
+
+    def reconstruct(self, clip: np.ndarray) -> np.ndarray | None:
+        """Return what the system's own representation keeps of a clip, float32 [n_samples]; None where it has none."""
+        ...
+
+    def controls(self, run: Path) -> Mapping[str, Callable[[np.random.Generator, str, float], np.ndarray]]:
+        """Return what needs no model, by name: each makes a clip of a class and a length in s from a run's material."""
+        ...
+
+
+class Recipe(Protocol):
+    """How a system is made. `settings` are a preset's values by key; a recipe reads those it knows."""
+
+    def prepare(self, recordings: Recordings, settings: Mapping[str, Any], run: Path) -> pd.DataFrame:
+        """Return codes.csv of a run (see `run.contract`), and leave what training reads."""
+        ...
+
+    def train(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> pd.DataFrame:
+        """Train to the end, from where an interrupted call was, and return training.csv (see `run.contract`)."""
+        ...
+
+    def load(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> System:
+        """Return the trained system of a run."""
+        ...
+
+
+def load_recipe(name: str) -> Recipe:
+    """Return a recipe by its name in SYSTEMS, or as "module:object" of a system of one's own.
+
+    Raises InputError for a name that is neither.
+    """
+    place = SYSTEMS.get(name, name)
+    module, colon, attribute = place.partition(":")
+    if not colon:
+        raise InputError(f"system={name!r}: expected {nearest(name, SYSTEMS)}, or module:recipe of your own")
+    try:
+        return getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"system={name!r}: cannot be imported ({error})") from None

@@ -1,0 +1,83 @@
+"""Generating clips with any system: what to ask for, one wav and one table row each, and going on after a kill."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from envsound.base.errors import InputError
+from envsound.base.files import read_json, write_json, write_wav
+from envsound.run.presets import nearest
+from envsound.systems.base import Request, System
+
+RECORD = "request.json"  # in a folder of samples: what they were asked for
+
+
+def plan_requests(
+    n_samples: int,
+    seed: int,
+    categories: Sequence[str],
+    category: str,
+    train_seconds: np.ndarray,
+    sample_seconds: float,
+) -> list[Request]:
+    """Decide class, length and seed of every clip.
+
+    categories: the system's classes, empty when it is told none; category: "" takes them in turn. Lengths (s) are
+    `sample_seconds`, or drawn from the training clips' `train_seconds` when that is 0.
+    Raises InputError when the category is not one of the system's or a number is too small.
+    """
+    if n_samples < 1 or sample_seconds < 0:
+        given = f"n_samples={n_samples}, sample_seconds={sample_seconds}"
+        raise InputError(f"{given}: expected at least 1 clip, and a length of 0 s (as the training clips) or above")
+    if category and category not in categories:
+        known = nearest(category, categories) if categories else "none: the model is unconditional"
+        raise InputError(f"category={category!r}: not a class of the model; expected {known}")
+    asked = [category] if category else (list(categories) or [""])
+    rng = np.random.default_rng([seed, 1])
+    lengths = np.full(n_samples, sample_seconds) if sample_seconds else rng.choice(train_seconds, n_samples)
+    seeds = np.random.SeedSequence([seed, 2]).generate_state(n_samples)
+    requests = []
+    for index in range(n_samples):
+        name = asked[index % len(asked)]
+        stem = f"{index:04d}_{name}" if name else f"{index:04d}"
+        requests.append(Request(f"{stem}.wav", name, float(lengths[index]), int(seeds[index])))
+    return requests
+
+
+def generate_clips(
+    system: System, requests: Sequence[Request], folder: str | Path, replace: bool = False
+) -> pd.DataFrame:
+    """Generate every requested clip into `folder` and return the rows of samples.csv (see `run.contract`).
+
+    Clips that an interrupted call with the same requests and system left behind are kept. Raises InputError when the
+    folder holds the clips of another request, unless these may be replaced, or files that are nobody's clips.
+    """
+    asked = {"requests": [asdict(one) for one in requests], "system": system.content_hash}
+    folder = _claim(Path(folder), asked, replace)
+    missing = [request for request in requests if not (folder / request.filename).exists()]
+    missing.sort(key=lambda request: request.seconds)  # clips of similar length share a batch
+    with tqdm(total=len(requests), initial=len(requests) - len(missing), desc="sampling", unit="clip") as bar:
+        for request, clip in zip(missing, system.generate(missing), strict=True):
+            write_wav(folder / request.filename, clip, system.sample_rate)
+            bar.update()
+    rows = [{"filename": r.filename, "category": r.category, "seed": r.seed} | system.describe(r) for r in requests]
+    return pd.DataFrame(rows)
+
+
+def _claim(folder: Path, asked: dict, replace: bool) -> Path:
+    """Return the folder, empty or with clips of the same request and system."""
+    record = folder / RECORD
+    if folder.exists() and any(folder.iterdir()) and not (record.is_file() and read_json(record) == asked):
+        if not record.is_file():
+            raise InputError(f"{folder}: holds files that are no clips of a request; expected an empty folder")
+        if not replace:
+            raise InputError(f"{folder}: holds the clips of another request; name another out_dir, or remove them")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(record, asked)
+    return folder

@@ -1,0 +1,166 @@
+"""SoundStorm behind the interface of `systems.base`: a codec, its codes, the masked model and its decoder."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from envsound.base.errors import InputError
+from envsound.base.files import read_csv, sha256_file
+from envsound.codec import Codec, load_codec
+from envsound.codec.codes import encode_recordings, stored_codec_hash
+from envsound.codec.systems import through_codec
+from envsound.data.copies import plan_copies
+from envsound.data.folds import training_sets
+from envsound.data.recordings import Recordings
+from envsound.run.identity import digest, module_hash
+from envsound.systems.base import Request
+from envsound.systems.soundstorm.batches import CodeSet, load_code_set
+from envsound.systems.soundstorm.checkpoints import Checkpoint, chosen_checkpoint, load_checkpoint
+from envsound.systems.soundstorm.conformer import ModelConfig
+from envsound.systems.soundstorm.decoding import DecodingConfig, decode
+from envsound.systems.soundstorm.devices import trainer_on
+from envsound.systems.soundstorm.training import Trainer, TrainingConfig
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class SoundStorm:
+    """A trained masked model with its codec; clips are decoded `batch_size` at a time."""
+
+    checkpoint: Checkpoint
+    codec: Codec
+    decoding: DecodingConfig
+    checkpoint_sha256: str = ""
+    batch_size: int = 8
+
+    name = "soundstorm"
+
+    def __post_init__(self) -> None:
+        model, codec = self.checkpoint.model.config, self.codec
+        if (model.n_levels, model.codebook_size) != (codec.n_levels, codec.codebook_size):
+            raise InputError(
+                f"checkpoint: {model.n_levels} levels of {model.codebook_size} codes, but codec {codec.name} has "
+                f"{codec.n_levels} of {codec.codebook_size}"
+            )
+
+    @property
+    def sample_rate(self) -> int:
+        return self.codec.sample_rate
+
+    @property
+    def categories(self) -> list[str]:
+        return self.checkpoint.categories if self.checkpoint.model.config.n_classes else []
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        return frozenset({"audio", "class"} if self.categories else {"audio"})
+
+    @property
+    def content_hash(self) -> str:
+        settings = {key: str(value) for key, value in asdict(self.decoding).items()}
+        return digest([str(settings), self.checkpoint_sha256, self.codec.content_hash, module_hash(__name__)])
+
+    def n_frames(self, request: Request) -> int:
+        """Return the number of frames that make up a request's length."""
+        return max(1, round(request.seconds * self.codec.frame_rate))
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
+        """Yield a clip, float32 [n_samples], for each request; clips that follow one another share a batch."""
+        for start in range(0, len(requests), self.batch_size):
+            yield from self._decode(requests[start : start + self.batch_size])
+
+    def describe(self, request: Request) -> dict[str, Any]:
+        """Return frames, seconds, every setting of decoding, and the hashes of codec and checkpoint."""
+        config, n_frames = self.decoding, self.n_frames(request)
+        settings = {field.name: getattr(config, field.name) for field in fields(config)}
+        settings["steps_per_level"] = " ".join(map(str, config.steps_per_level))
+        settings["precision"] = str(config.precision).removeprefix("torch.")
+        settings["guidance_end"] = config.guidance_scale if config.guidance_end is None else config.guidance_end
+        hashes = {"codec_hash": self.codec.content_hash, "checkpoint_sha256": self.checkpoint_sha256}
+        return {"n_frames": n_frames, "seconds": n_frames / self.codec.frame_rate} | settings | hashes
+
+    def reconstruct(self, clip: np.ndarray) -> np.ndarray:
+        """Return a clip, float32 [n_samples], through the codec: the ceiling of any model of its codes."""
+        return through_codec(clip, self.codec)
+
+    def _decode(self, batch: Sequence[Request]) -> Iterator[np.ndarray]:
+        told = [self.categories.index(request.category) for request in batch] if self.categories else None
+        lengths = [self.n_frames(request) for request in batch]
+        codes = decode(self.checkpoint.model, lengths, [request.seed for request in batch], self.decoding, told)
+        for item, length in zip(codes, lengths, strict=True):
+            yield self.codec.decode(item[None, :, :length])[0].cpu().numpy().astype(np.float32)
+
+
+class SoundStormRecipe:
+    """How SoundStorm is made: clips are encoded, the masked model learns their codes, a decoder draws new ones."""
+
+    def codec(self, settings: Mapping[str, Any]) -> Codec:
+        """Return the codec of a preset, on the device it names."""
+        weights = settings["codec_weights"], settings["device"], settings["codec_weights_sha256"]
+        return load_codec(settings["codec"], *weights)
+
+    def prepare(self, recordings: Recordings, settings: Mapping[str, Any], run: Path) -> pd.DataFrame:
+        """Return codes.csv: every clip, and every augmented copy of a training clip, through the codec.
+
+        Codes are kept in data/cache/codes. Raises InputError for an unknown change or folds that are not there.
+        """
+        names = ("fold", "train_folds", "validation_fold", "augment_copies", "augment", "augment_seed")
+        copies = plan_copies(recordings, **{name: settings[name] for name in names})
+        return encode_recordings(recordings, self.codec(settings), copies=copies)
+
+    def train(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> pd.DataFrame:
+        """Train on the run's codes and return training.csv; see `Trainer`."""
+        return self.trainer(settings, run, device).fit()
+
+    def trainer(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> Trainer:
+        """Return the trainer of a run; with several devices it has trained to the end."""
+        train, watched, codec_hash = self.code_sets(settings, run)
+        config = TrainingConfig(**{field.name: settings[field.name] for field in fields(TrainingConfig)})
+        shape = model_config(train, settings)
+        return trainer_on(settings["devices"], train, watched, shape, config, run, device, codec_hash)
+
+    def code_sets(self, settings: Mapping[str, Any], run: Path) -> tuple[CodeSet, CodeSet, str]:
+        """Return the codes to learn and those to watch, and the hash of the codec that made them."""
+        table = read_csv(Path(run) / "codes.csv")
+        codec_hash = stored_codec_hash(table["codes_file"].iloc[0])
+        categories = sorted(table["category"].unique())
+        folds = settings["fold"], settings["train_folds"], settings["validation_fold"]
+        train, watched = (load_code_set(side, categories, codec_hash) for side in training_sets(table, *folds))
+        return train, watched, codec_hash
+
+    def load(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> SoundStorm:
+        """Return a run's model, the best by its validation fold or else the last, or the file `checkpoint`."""
+        codec = self.codec(settings)
+        file = settings["checkpoint"] or chosen_checkpoint(run)
+        checkpoint = load_checkpoint(file, device, codec.content_hash)
+        decoding = decoding_config(settings, device)
+        return SoundStorm(checkpoint, codec, decoding, sha256_file(file), settings["sample_batch_size"])
+
+
+def model_config(train: CodeSet, settings: Mapping[str, Any]) -> ModelConfig:
+    """Return the shape of the model that fits some codes, from a preset's values."""
+    names = ("dim", "n_layers", "n_heads", "conv_kernel", "ff_mult", "dropout", "codebook_size")
+    n_classes = len(train.categories) if settings["class_conditional"] else 0
+    shape = {name: settings[name] for name in names}
+    return ModelConfig(n_levels=train.codes[0].shape[0], n_classes=n_classes, **shape)
+
+
+def decoding_config(settings: Mapping[str, Any], device: torch.device) -> DecodingConfig:
+    """Return how codes are drawn, from a preset's values.
+
+    sample_precision: "auto" (bfloat16 on CUDA, else float32), "float32" or "bfloat16"; guidance_end: 0 keeps
+    guidance_scale throughout. Raises InputError for values that cannot be.
+    """
+    precision = settings["sample_precision"]
+    precision = ("bfloat16" if device.type == "cuda" else "float32") if precision == "auto" else precision
+    if precision not in PRECISIONS:
+        raise InputError(f"sample_precision={precision!r}: expected auto, float32 or bfloat16")
+    given = {field.name: settings[field.name] for field in fields(DecodingConfig) if field.name in settings}
+    given |= {"steps_per_level": tuple(given["steps_per_level"]), "guidance_end": given["guidance_end"] or None}
+    return DecodingConfig(**given | {"precision": PRECISIONS[precision]})
