@@ -100,7 +100,7 @@ def test_without_validation_the_last_epoch_is_kept():
 
 
 def test_validation_clips_choose_the_epoch_and_do_not_train():
-    training, watched = replace(PLAN, n_epochs=5, precision="32-true"), sounds(4, first_seed=300)
+    training, watched = replace(PLAN, n_epochs=5), sounds(4, first_seed=300)
     one, blind = train(training, validation=watched), train(training)
     history = one.facts["history"]
     best = max(history, key=lambda row: (row["accuracy"], -row["cross_entropy"]))
@@ -114,6 +114,24 @@ def test_the_chosen_epoch_can_be_an_early_one(monkeypatch):
     monkeypatch.setattr(training, "_validate", lambda *_: found.pop(0))
     plan = replace(PLAN, n_epochs=4)
     assert train(plan, validation=sounds(1)).facts["epoch"] == 2
+
+
+@pytest.mark.parametrize("precision", training.PRECISIONS)
+def test_a_cpu_trains_in_float32_whatever_is_asked_for(monkeypatch, precision):
+    forward, seen = ListenerNetwork.forward, []
+
+    def watched(network, levels, n_frames=None):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return forward(network, levels, n_frames)
+
+    monkeypatch.setattr(ListenerNetwork, "forward", watched)
+    train(replace(SHORT, n_epochs=1, precision=precision))
+    assert seen and not any(seen)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16-mixed", True), ("32-true", False)])
+def test_a_gpu_may_train_in_bfloat16(precision, expected):
+    assert training.reduces_precision(precision, torch.device("cuda")) is expected
 
 
 # What is heard depends on the clip alone

@@ -151,8 +151,8 @@ class CodecTrainer:
     def _decode(self, real: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """Return decoded clips, the same with other noise (None if there is none), commitment and likelihood loss.
 
-        The networks run in bfloat16. The quantizer does not: its search is a difference of large numbers, and in
-        bfloat16 it misses the nearest code about once in ten times.
+        On a GPU the networks run in bfloat16. The quantizer does not: its search is a difference of large numbers, and
+        in bfloat16 it misses the nearest code about once in ten times.
         """
         with self._half():
             latents = self.codec.latents(real)
@@ -169,7 +169,7 @@ class CodecTrainer:
         return fake, twin, commitment, self.codec.likelihood_loss(decoded, real)
 
     def _half(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type != "cpu")
 
     def _noise(self, like: Tensor) -> Tensor:
         return torch.randn(like.shape).to(self.device)  # drawn on the CPU: a checkpoint holds that generator's state

@@ -54,7 +54,7 @@ class ListenerTraining:
     time_mask: float = 0.1  # longest, as a share of the window
     frequency_mask: float = 0.15  # widest, as a share of the bands
     window_seconds: float = 5.0  # s, seen of each clip at a step
-    precision: str = "auto"  # one of PRECISIONS; "auto" reduces it where the hardware multiplies bfloat16
+    precision: str = "auto"  # one of PRECISIONS; "auto" reduces it where a GPU multiplies bfloat16; never on a CPU
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -285,14 +285,22 @@ class _Fit:
             torch.cuda.set_rng_state(state["dropout_cuda"], self.network.band_mean.device)
 
 
+def reduces_precision(precision: str, device: torch.device) -> bool:
+    """Say whether a convolutional network trains in bfloat16 on a device. On a CPU it never does.
+
+    There oneDNN (of torch 2.13, on a CPU with AMX) turns a channels-last Conv2d of stride 2 whose output is one frame
+    wide into NaN.
+    """
+    return device.type != "cpu" and choose_precision(precision, device) == "bf16-mixed"
+
+
 def _step(network: ListenerNetwork, sampler: Sampler, rows: np.ndarray, optimizer, schedule) -> float:
     training, device = sampler.training, network.band_mean.device
     spectra, targets = sampler.batch(rows)
     with torch.no_grad():
         levels = sampler.mask(network.normalise(spectra.to(device)))
     network.train()
-    reduced = choose_precision(training.precision, device) == "bf16-mixed"
-    with torch.autocast(device.type, torch.bfloat16, enabled=reduced):
+    with torch.autocast(device.type, torch.bfloat16, enabled=reduces_precision(training.precision, device)):
         scores = network(levels)[1]
     loss = F.cross_entropy(scores.float(), targets.to(device), label_smoothing=training.label_smoothing)
     if not torch.isfinite(loss):
