@@ -1,11 +1,10 @@
 #!/bin/sh
-# Derives requirements.lock from pyproject.toml, keeping every pin that still fits, then environment.yml from it.
+# Derives requirements.lock from pyproject.toml, keeping every pin that still fits.
 # To update a package, delete its line from requirements.lock first.
 set -eu
 cd "$(dirname "$0")/.."
 
 command -v uv >/dev/null 2>&1 || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
-[ -x .venv/bin/python ] || { echo "make lock needs .venv: run make setup first" >&2; exit 1; }
 
 header='# Exact versions for Python 3.11 to 3.13 on Linux, macOS (Apple silicon) and Windows. Written by `make lock`.
 # The CUDA libraries are left out: the metadata of torch itself pins every one that computes (only the linker
@@ -22,4 +21,3 @@ trap 'rm -f "$pins"' EXIT
 uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --no-header --no-annotate --quiet \
     $(printf -- ' --no-emit-package %s' $cuda) --output-file "$pins" >/dev/null
 { printf '%s\n' "$header"; grep -v '^#' "$pins" | grep .; } > requirements.lock
-PYTHONPATH=src .venv/bin/python -m envsound.base.environment

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,12 @@ def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
     """Write a table without its index, atomically; floats keep enough digits to be read back exactly."""
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False)
+
+
+def write_tables(folder: str | Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write each table of a report as `folder`/<name>.csv, see `write_csv`."""
+    for name, table in tables.items():
+        write_csv(Path(folder) / f"{name}.csv", table)
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:

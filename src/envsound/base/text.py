@@ -1,4 +1,4 @@
-"""How results are written: numbers, shares, intervals and Markdown tables, in one way everywhere."""
+"""How results are written: numbers, shares, intervals, names and Markdown tables, in one way everywhere."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,16 @@ import pandas as pd
 
 NO_NUMBER = "–"
 NOT_RUN = "not run here"
+
+
+def printable(name: str) -> str:
+    """Return a file's name, from anywhere, with an escape for every character that does not print or is no UTF-8."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
+
+
+def code_span(name: str) -> str:
+    """Return a name as a Markdown code span, inside which nothing is markup; backticks become apostrophes."""
+    return f"`{printable(name).replace('`', chr(39))}`"
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
