@@ -1,102 +1,139 @@
-"""Sampling: who is asked for what, files and rows, and going on after an interruption."""
+"""Sampling with any system: who is asked for what, files and rows, going on after an interruption, nobody's loss."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from fakes.soundstorm import SMALL_CODEC, small_checkpoint, small_codec
 
 from envsound.base.errors import InputError
 from envsound.codec.fourier import FourierCodec, FourierConfig
 from envsound.codec.stored import StoredCodec
-from envsound.systems.soundstorm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
+from envsound.run.contract import TABLES
+from envsound.systems.base import load_recipe
+from envsound.systems.sampling import generate_clips, plan_requests
+from envsound.systems.soundstorm.checkpoints import load_checkpoint, save_checkpoint
 from envsound.systems.soundstorm.decoding import DecodingConfig
-from envsound.systems.soundstorm.sampling import generate, plan_requests
+from envsound.systems.soundstorm.system import SoundStorm, SoundStormRecipe, decoding_config
 
-CONFIG = DecodingConfig((2, 1))
-
-
-@pytest.fixture(scope="module")
-def codec():
-    torch.manual_seed(0)
-    shape = FourierConfig(
-        dim=16, hidden=16, n_encoder_blocks=1, n_decoder_blocks=1, latent_dim=4, n_levels=2, codebook_size=16
-    )
-    return StoredCodec(FourierCodec(shape), "small", "hash-of-small")
+CLASSES = ["dog", "rain"]
+LENGTHS = np.array([10, 20]) / 75  # s
 
 
 @pytest.fixture(scope="module")
-def checkpoint():
-    torch.manual_seed(0)
-    shape = ModelConfig(n_levels=2, codebook_size=16, dim=16, n_layers=1, n_heads=2, conv_kernel=5, n_classes=2)
-    return Checkpoint(MaskedConformer(shape).eval(), ["dog", "rain"], {"codec_hash": "hash-of-small"})
+def system():
+    return SoundStorm(small_checkpoint(), small_codec(), DecodingConfig((2, 1)), "sha of the checkpoint", 4)
 
 
-def requests(n=3, **options):
-    return plan_requests(n, 0, ["dog", "rain"], "", np.array([10, 20]), 0, **options)
+def requests(n=3):
+    return plan_requests(n, 0, CLASSES, "", LENGTHS, 0.0)
 
 
 def test_classes_come_in_turn_and_lengths_from_the_training_clips():
-    planned = plan_requests(7, 3, ["dog", "rain", "clock"], "", np.array([10, 20]), 0)
+    planned = plan_requests(7, 3, ["dog", "rain", "clock"], "", LENGTHS, 0.0)
     assert [r.category for r in planned] == ["dog", "rain", "clock", "dog", "rain", "clock", "dog"]
-    assert {r.n_frames for r in planned} <= {10, 20} and len({r.seed for r in planned}) == 7
-    assert planned == plan_requests(7, 3, ["dog", "rain", "clock"], "", np.array([10, 20]), 0)
+    assert {r.seconds for r in planned} <= set(LENGTHS) and len({r.seed for r in planned}) == 7
+    assert planned == plan_requests(7, 3, ["dog", "rain", "clock"], "", LENGTHS, 0.0)
 
 
 def test_one_class_and_one_length_can_be_asked_for():
-    planned = plan_requests(3, 0, ["dog", "rain"], "rain", np.array([10]), 33)
-    assert {(r.category, r.n_frames) for r in planned} == {("rain", 33)}
+    planned = plan_requests(3, 0, CLASSES, "rain", LENGTHS, 0.5)
+    assert {(r.category, r.seconds) for r in planned} == {("rain", 0.5)}
 
 
-def test_unknown_class_and_no_samples_are_refused():
-    with pytest.raises(InputError, match="dog, rain"):
-        plan_requests(3, 0, ["dog", "rain"], "cat", np.array([10]), 0)
-    with pytest.raises(InputError, match="unconditional"):
-        plan_requests(3, 0, [], "dog", np.array([10]), 0)
-    with pytest.raises(InputError, match="n_samples"):
-        plan_requests(0, 0, [], "", np.array([10]), 0)
+@pytest.mark.parametrize(
+    "n, classes, category, seconds, words",
+    [(3, CLASSES, "rein", 0.0, "'rain'"), (3, [], "dog", 0.0, "unconditional"), (0, [], "", 0.0, "n_samples"),
+     (1, [], "", -1.0, "sample_seconds")],
+)  # fmt: skip
+def test_what_cannot_be_asked_for_is_one_clear_error(n, classes, category, seconds, words):
+    with pytest.raises(InputError, match=words):
+        plan_requests(n, 0, classes, category, LENGTHS, seconds)
 
 
-def test_every_clip_is_a_wav_of_the_asked_length_and_a_row(tmp_path, checkpoint, codec):
+def test_every_clip_is_a_wav_of_the_asked_length_and_a_row(tmp_path, system):
     planned = requests()
-    rows = generate(checkpoint, codec, planned, CONFIG, tmp_path / "samples")
-    assert rows["filename"].tolist() == [r.filename for r in planned]
+    rows = generate_clips(system, planned, tmp_path / "samples")
+    assert rows["filename"].tolist() == [r.filename for r in planned] and set(TABLES["samples"].columns) <= set(rows)
     assert rows["category"].tolist() == ["dog", "rain", "dog"] and rows["seed"].is_unique
     for row in rows.itertuples():
         clip, rate = soundfile.read(tmp_path / "samples" / row.filename)
         assert rate == 24_000 and len(clip) == row.n_frames * 320 and row.seconds == row.n_frames / 75
 
 
-def test_a_clip_is_the_same_made_alone_and_in_a_batch(tmp_path, checkpoint, codec):
+def test_a_clip_is_the_same_made_alone_and_in_a_batch(system):
     planned = requests(4)
-    generate(checkpoint, codec, planned, CONFIG, tmp_path / "together", batch_size=4)
-    generate(checkpoint, codec, planned[2:3], CONFIG, tmp_path / "alone")
-    one, other = (soundfile.read(tmp_path / f / planned[2].filename)[0] for f in ("together", "alone"))
-    assert np.abs(one - other).max() <= 2 / 32768
+    together, alone = list(system.generate(planned)), next(system.generate(planned[2:3]))
+    np.testing.assert_allclose(together[2], alone, atol=1e-5)
 
 
-def test_goes_on_where_it_was_and_clears_what_is_not_its_own(tmp_path, checkpoint, codec):
+def test_goes_on_where_it_was(tmp_path, system):
     planned, folder = requests(3), tmp_path / "samples"
-    generate(checkpoint, codec, planned, CONFIG, folder)
+    generate_clips(system, planned, folder)
     kept, missing = folder / planned[0].filename, folder / planned[1].filename
     stamp, content = kept.stat().st_mtime_ns, missing.read_bytes()
     missing.unlink()
-    generate(checkpoint, codec, planned, CONFIG, folder)
+    generate_clips(system, planned, folder)
     assert kept.stat().st_mtime_ns == stamp and missing.read_bytes() == content
-    generate(checkpoint, codec, planned[:1], CONFIG, folder)
+
+
+def test_the_clips_of_another_request_are_kept_unless_they_may_be_replaced(tmp_path, system):
+    planned, folder = requests(3), tmp_path / "samples"
+    generate_clips(system, planned, folder)
+    other = replace(system, decoding=DecodingConfig((1, 1)))
+    for one, asked in ((system, planned[:1]), (other, planned)):
+        with pytest.raises(InputError, match="another request"):
+            generate_clips(one, asked, folder)
+    assert len(list(folder.glob("*.wav"))) == 3
+    generate_clips(system, planned[:1], folder, replace=True)
     assert {p.name for p in folder.glob("*.wav")} == {planned[0].filename}
 
 
-def test_a_codec_of_another_shape_is_refused(tmp_path, checkpoint):
-    other = StoredCodec(FourierCodec(FourierConfig(dim=16, hidden=16, latent_dim=4, codebook_size=16)), "other", "x")
+@pytest.mark.parametrize("may_replace", [False, True])
+def test_a_folder_with_other_files_is_left_alone(tmp_path, system, may_replace):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="no clips of a request"):
+        generate_clips(system, requests(), tmp_path, may_replace)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_system_says_what_it_is(system):
+    assert system.conditions == {"class", "audio"} and system.categories == CLASSES and system.sample_rate == 24_000
+    assert system.content_hash != replace(system, checkpoint_sha256="other").content_hash
+    clip = np.zeros(3200, dtype=np.float32)
+    assert system.reconstruct(clip).shape == clip.shape
+
+
+def test_a_codec_of_another_shape_is_refused():
+    shape = FourierConfig(dim=16, hidden=16, latent_dim=4, codebook_size=16)
     with pytest.raises(InputError, match="2 levels"):
-        generate(checkpoint, other, requests(), CONFIG, tmp_path)
+        SoundStorm(small_checkpoint(), StoredCodec(FourierCodec(shape), "other", "x"), DecodingConfig((2, 1)))
 
 
-def test_checkpoint_round_trip(tmp_path, checkpoint):
+def test_the_settings_of_decoding_come_from_a_preset():
+    given = {"steps_per_level": [3, 1], "guidance_end": 0.0, "temperature": 0.5, "lr": 1.0}
+    config = decoding_config(given | {"sample_precision": "auto"}, torch.device("cpu"))
+    assert config == DecodingConfig((3, 1), temperature=0.5) and config.precision == torch.float32
+    with pytest.raises(InputError, match="sample_precision"):
+        decoding_config(given | {"sample_precision": "float16"}, torch.device("cpu"))
+
+
+def test_recipes_are_found_by_name():
+    assert isinstance(load_recipe("soundstorm"), SoundStormRecipe)
+    assert hasattr(load_recipe("fakes.unigram:Recipe"), "prepare")
+    for name, words in (("soundstrom", "'soundstorm'"), ("no.such:Recipe", "cannot be imported")):
+        with pytest.raises(InputError, match=words):
+            load_recipe(name)
+
+
+
+def test_checkpoint_round_trip(tmp_path):
+    checkpoint = small_checkpoint()
     save_checkpoint(tmp_path / "m.safetensors", checkpoint)
-    loaded = load_checkpoint(tmp_path / "m.safetensors", torch.device("cpu"), "hash-of-small")
-    assert loaded.categories == ["dog", "rain"]
+    loaded = load_checkpoint(tmp_path / "m.safetensors", torch.device("cpu"), SMALL_CODEC)
+    assert loaded.categories == CLASSES
     codes = torch.randint(17, (1, 2, 5))
     assert torch.equal(loaded.model(codes), checkpoint.model(codes))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class SoundStorm:
     @property
     def content_hash(self) -> str:
         settings = {key: str(value) for key, value in asdict(self.decoding).items()}
-        return digest([str(settings), self.checkpoint_sha256, self.codec.content_hash, module_hash(__name__)])
+        return digest([str(settings), self.checkpoint_sha256, self.codec.content_hash, _code()])
 
     def n_frames(self, request: Request) -> int:
         """Return the number of frames that make up a request's length."""
@@ -164,3 +165,8 @@ def decoding_config(settings: Mapping[str, Any], device: torch.device) -> Decodi
     given = {field.name: settings[field.name] for field in fields(DecodingConfig) if field.name in settings}
     given |= {"steps_per_level": tuple(given["steps_per_level"]), "guidance_end": given["guidance_end"] or None}
     return DecodingConfig(**given | {"precision": PRECISIONS[precision]})
+
+
+@cache
+def _code() -> str:
+    return module_hash(__name__)
