@@ -8,7 +8,7 @@ install()  # so that `import encodec` works after `import envsound`; imports not
 
 
 def classify(path, top: int = 5):
-    """Return the `top` most probable of ten classes of sound in a recording; see `shipped_classifier.classify`."""
+    """Return the `top` most probable of ten classes of sound in a recording; see `evaluation.classify`."""
     from envsound.evaluation.classify import classify as classify_file  # torch is imported when it is needed
 
     return classify_file(path, top)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from argparse import ArgumentParser
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,18 @@ import envsound
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json, sha256_file, write_csv
 from envsound.data.synthetic.clips import generate_clip
-from envsound.evaluation.classify import CARD, FILE, classify, load_shipped, main, shipped_folder, windows
+from envsound.evaluation.classify import (
+    CARD,
+    EXAMPLE,
+    FILE,
+    NAME,
+    add_arguments,
+    classify,
+    load_shipped,
+    run,
+    shipped_folder,
+    windows,
+)
 from envsound.evaluation.classify_training import LARGEST, load_material, make, narrowed
 from envsound.evaluation.listeners.network import ListenerConfig
 from envsound.evaluation.listeners.training import ListenerTraining
@@ -21,7 +33,7 @@ from envsound.evaluation.listeners.training import ListenerTraining
 RATE = 44_100  # Hz
 NAMES = ["clock_tick", "crying_baby", "rain"]
 SHAPE = ListenerConfig(n_mels=32, widths=(8, 16, 16), embedding_dim=12, dropout=0.1)
-PLAN = ListenerTraining(n_epochs=40, batch_size=8, lr=1e-2, mixup=0.2)
+PLAN = ListenerTraining(n_epochs=20, batch_size=8, lr=1e-2, mixup=0.2)
 
 
 def esc50_like(folder, licence: str = "CC-BY", rate: int = RATE, seconds: float = 1.0):
@@ -110,20 +122,39 @@ def test_what_cannot_be_classified_is_named(shipped, tmp_path):
         classify(tmp_path / "no.wav", top=0, folder=shipped)
 
 
+def command(*words) -> int:
+    parser = ArgumentParser()
+    add_arguments(parser)
+    return run(parser.parse_args([str(word) for word in words]))
+
+
 def test_from_python_and_from_a_shell(shipped, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("envsound.evaluation.classify.shipped_folder", lambda: shipped)
     path = write(tmp_path / "rain.wav", generate_clip("rain", 3, RATE, 1.0), RATE)
     assert envsound.classify(path, 1) == classify(path, 1, shipped)
-    assert main([str(path), str(tmp_path / "no.wav"), "--top", "2"]) == 1
+    assert command(path, tmp_path / "no.wav", "--top", 2) == 1
     printed = capsys.readouterr()
     assert printed.out.startswith(f"{path}: rain ") and printed.out.count("%") == 2
     assert printed.err.startswith("error: ") and "no.wav" in printed.err
+    assert EXAMPLE.startswith(f"envsound {NAME} ") and command() == command(path, "--train", tmp_path) == 1
 
 
-def test_importing_the_package_stays_light():
-    code = "import sys, envsound; print(envsound.classify.__name__, 'torch' in sys.modules, 'numpy' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout == "classify False False\n", result.stderr
+def test_the_command_that_makes_it_tells_the_card_what_it_was_given(tmp_path, monkeypatch, capsys, root):
+    given = []
+    monkeypatch.setattr("envsound.evaluation.classify_training.make", lambda *parts: given.extend(parts))
+    assert command("--train", "ESC-50", "--epochs", 3, "--to", "out", "--device", "cpu") == 0
+    folder, to, recipe, _, fold, device, told = given
+    assert (folder, to, fold, device) == (tmp_path / "ESC-50", "out", 1, "cpu")
+    assert recipe.n_epochs == 3 and told == "envsound classify --train <folder of ESC-50> --epochs 3 --seed 0 " \
+        "--held-out-fold 1" and "out" in capsys.readouterr().out  # fmt: skip
+
+
+def test_importing_it_stays_light():
+    code = "import sys, envsound; print('numpy' in sys.modules); import envsound.evaluation.classify; "
+    result = subprocess.run(
+        [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, text=True
+    )
+    assert result.stdout == "False\nFalse\n", result.stderr
 
 
 # How it is made

@@ -1,28 +1,32 @@
 """The classifier that ships with the study: says which of the ten classes of ESC-10 a recording sounds like.
 
-`envsound.classify("dog.wav")` from Python, `python -m envsound.evaluation.classify dog.wav rain.mp3` from a shell. Its
-card, data/classifier/README.md, says what it learnt from and how often it is right.
+`envsound.classify("dog.wav")` from Python, `envsound classify dog.wav rain.mp3` from a shell. Its card,
+data/classifier/README.md, says what it learnt from and how often it is right.
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from envsound.base.errors import InputError
+from envsound.base.errors import InputError, exit_code
 from envsound.base.files import read_json, sha256_file
-from envsound.base.paths import find_root
+from envsound.base.paths import find_root, go_to_root
 from envsound.data.audio import read_clip
-from envsound.evaluation.listeners.network import BATCH_SIZE, Listener, load_listener
 
+if TYPE_CHECKING:
+    from envsound.evaluation.listeners.network import Listener
+
+NAME, HELP = "classify", "say which of ten classes of sound recordings hold"
+EXAMPLE = "envsound classify dog.wav rain.mp3 --top 3"
 FOLDER = Path("data") / "classifier"
 FILE, CARD = "classifier.safetensors", "card.json"
 WINDOW_SECONDS = 5.0  # s, as long as what it was trained on
-MAKE = "python -m envsound.evaluation.classify_training"
+MAKE = "envsound classify --train"
 
 
 class Heard(NamedTuple):
@@ -36,40 +40,36 @@ def classify(path: str | Path, top: int = 5, folder: str | Path | None = None) -
     """Return the `top` most probable classes of a recording, the most probable first.
 
     Any sample rate, length and number of channels, in a format that libsndfile reads. A recording longer than
-    WINDOW_SECONDS is heard in parts of equal length, whose probabilities are averaged; parts of digital silence do not
-    count beside others. folder: of the classifier; None is the one that ships.
+    WINDOW_SECONDS is heard in parts, whose probabilities are averaged. folder: None is that of the one that ships.
     Raises InputError when the recording or the classifier cannot be read, or `top` is below 1.
     """
     if top < 1:
         raise InputError(f"top={top}: expected 1 or more classes")
     listener = load_shipped(folder)
     parts = windows(read_clip(path, listener.sample_rate), round(WINDOW_SECONDS * listener.sample_rate))
-    batches = [parts[start : start + BATCH_SIZE] for start in range(0, len(parts), BATCH_SIZE)]
-    found = np.concatenate([listener.probabilities(batch, listener.sample_rate) for batch in batches])
-    mean = found.mean(0, dtype=np.float64)
+    mean = listener.probabilities(parts, listener.sample_rate).mean(0, dtype=np.float64)
     order = np.argsort(-mean, kind="stable")[:top]
     return [Heard(listener.categories[place], float(mean[place])) for place in order]
 
 
 def windows(clip: np.ndarray, longest: int) -> list[np.ndarray]:
-    """Cut a clip [n_samples] into as few parts of nearly equal length as are at most `longest` samples long.
-
-    Parts whose samples are all zero are left out, unless all are.
-    """
+    """Cut a clip [n_samples] into few parts of nearly equal length, `longest` at most; silent ones beside others go."""
     parts = np.array_split(clip, -(-len(clip) // longest))
     return [part for part in parts if part.any()] or parts
 
 
-def load_shipped(folder: str | Path | None = None) -> Listener:
+def load_shipped(folder: str | Path | None = None) -> "Listener":
     """Return the classifier in `folder`, or the one that ships, checked against its card's SHA-256; kept in memory.
 
     Raises InputError when it is missing, or its file is not the one that the card describes.
     """
-    return _load(Path(folder) if folder is not None else shipped_folder())
+    return _load(Path(folder or shipped_folder()))
 
 
 @cache
-def _load(folder: Path) -> Listener:
+def _load(folder: Path) -> "Listener":
+    from envsound.evaluation.listeners.network import load_listener  # needs torch
+
     path = folder / FILE
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected the classifier that `{MAKE}` makes")
@@ -80,22 +80,32 @@ def _load(folder: Path) -> Listener:
 
 
 def shipped_folder() -> Path:
-    """Return where the classifier lies in the repository that this package, or the working directory, belongs to.
-
-    Raises InputError outside any.
-    """
+    """Return where the classifier lies: in the repository of this package, else that of the working directory."""
     try:
         return find_root(Path(__file__).parent) / FOLDER
     except InputError:
         return find_root() / FOLDER
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: print one line for each file; return 1 when one of them cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m envsound.evaluation.classify", description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="+", metavar="FILE", help="recordings")
-    parser.add_argument("--top", type=int, default=5, help="classes to name")
-    options = parser.parse_args(arguments)
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what `envsound classify` takes: recordings, or the folder to make the classifier from."""
+    parser.add_argument("files", nargs="*", metavar="FILE", help="recordings")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes to name")
+    parser.add_argument("--train", metavar="FOLDER", help="make the classifier again, from ESC-50 at 44.1 kHz")
+    parser.add_argument("--to", default=str(FOLDER), metavar="FOLDER", help="where --train writes it")
+    parser.add_argument("--epochs", type=int, default=40, help="of --train")
+    parser.add_argument("--seed", type=int, default=0, help="of --train")
+    parser.add_argument("--held-out-fold", type=int, default=1, help="that --train learns nothing from")
+    parser.add_argument("--device", default="auto", help="of --train: auto, cpu, cuda or mps")
+
+
+def run(options: Namespace) -> int:
+    """Print one line for each file, or make the classifier; return 1 when something cannot be read, else 0."""
+    if bool(options.files) == bool(options.train):
+        print(f"error: {NAME}: expected recordings, or --train and a folder", file=sys.stderr)
+        return 1
+    if options.train:
+        return exit_code(lambda: _train(options), f"Shipped to {options.to}.")
     failed = 0
     for file in options.files:
         try:
@@ -107,5 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return failed
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _train(options: Namespace) -> None:
+    from envsound.evaluation.classify_training import RECIPE, make
+
+    data_dir = Path(options.train).absolute()
+    go_to_root()
+    fold, recipe = options.held_out_fold, replace(RECIPE, n_epochs=options.epochs, seed=options.seed)
+    told = f"{MAKE} <folder of ESC-50> --epochs {options.epochs} --seed {options.seed} --held-out-fold {fold}"
+    make(data_dir, options.to, recipe, None, fold, options.device, told)

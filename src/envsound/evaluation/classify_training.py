@@ -1,15 +1,12 @@
 """Makes the classifier that ships: trained on ESC-10 at full bandwidth, measured on a fold it never heard, with a card.
 
-`python -m envsound.evaluation.classify_training <folder of ESC-50>` writes data/classifier. Only recordings whose own
-licence is CC BY or CC0 are learnt from. Each is heard a second time through a narrower band, since not everything that
-people want to classify was recorded with the bandwidth of ESC-50.
+`envsound classify --train <folder of ESC-50>` writes data/classifier. Only recordings whose own licence is CC BY or CC0
+are learnt from, each a second time through a narrower band, since much that people classify lacks ESC-50's bandwidth.
 """
 
-import argparse
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +15,17 @@ import pandas as pd
 import soxr
 
 from envsound.base.device import choose_device, describe_device
-from envsound.base.errors import InputError, exit_code
+from envsound.base.errors import InputError
 from envsound.base.files import write_csv, write_json, write_text
-from envsound.base.paths import go_to_root
 from envsound.base.text import markdown_table
 from envsound.data.audio import SAMPLE_RATE
 from envsound.data.licences import read_licences, trainable
 from envsound.data.recordings import Recordings, load_recordings
-from envsound.evaluation.classify import CARD, FILE, FOLDER
+from envsound.evaluation.classify import CARD, FILE
 from envsound.evaluation.listeners.network import Listener, ListenerConfig
 from envsound.evaluation.listeners.training import ListenerTraining, train_listener
 from envsound.metrics.tests import wilson
 from envsound.run.provenance import commit, versions
-from envsound.studies.codec_report.held_out import ClipList
 
 FULL_RATE = 44_100  # Hz, lowest of a recording at full bandwidth
 NARROW_RATES = (8_000, 11_025, 16_000)  # Hz, whose halves are the bands that training clips are narrowed to
@@ -50,14 +45,13 @@ class Material:
     held_out_fold: int
 
 
-def load_material(data_dir: str | Path, held_out_fold: int, **options: Any) -> Material:
-    """Return the material from a folder in ESC-50's layout with its LICENSE; options: of `load_recordings`.
+def load_material(data_dir: str | Path, held_out_fold: int) -> Material:
+    """Return the material from a folder in ESC-50's layout with its LICENSE.
 
     Raises InputError when recordings lack bandwidth, a licence list is missing, or a side has no clip of some class.
     """
-    recordings = load_recordings("esc50", str(data_dir), esc10_only=True, **options)
-    lowest = recordings.report["sample_rate_hz"].min()
-    if lowest < FULL_RATE:
+    recordings = load_recordings("esc50", str(data_dir), esc10_only=True)
+    if (lowest := recordings.report["sample_rate_hz"].min()) < FULL_RATE:
         raise InputError(f"{data_dir}: has recordings of {lowest} Hz; expected full bandwidth, {FULL_RATE} Hz or more")
     learnt = trainable(recordings.table, read_licences(Path(data_dir) / "LICENSE"), held_out_fold)
     held_out = recordings.table[recordings.table["fold"] == held_out_fold].reset_index(drop=True)
@@ -72,8 +66,8 @@ def narrowed(clip: np.ndarray, sample_rate: int, narrow_rate: int) -> np.ndarray
     """Return a clip [n_samples] at `sample_rate` Hz without what a recording at `narrow_rate` Hz would not have."""
     if narrow_rate >= sample_rate:
         return clip
-    there = soxr.resample(clip, sample_rate, narrow_rate, quality="HQ")
-    back = soxr.resample(there, narrow_rate, sample_rate, quality="HQ")[: len(clip)]
+    narrow = soxr.resample(clip, sample_rate, narrow_rate, quality="HQ")
+    back = soxr.resample(narrow, narrow_rate, sample_rate, quality="HQ")[: len(clip)]
     return np.pad(back, (0, len(clip) - len(back))).astype(np.float32)
 
 
@@ -81,28 +75,24 @@ def train(material: Material, training: ListenerTraining, config: ListenerConfig
     """Train on every clip as it is and once narrowed, to a band drawn from the seed; the last epoch is kept."""
     rate, rows = material.recordings.sample_rate, material.learnt
     draws = np.random.default_rng(training.seed)
-    clips = list(ClipList(material.recordings, rows["clip_id"]))
+    clips = [material.recordings.load(clip_id) for clip_id in rows["clip_id"]]
     narrow = [narrowed(clip, rate, int(draws.choice(NARROW_RATES))) for clip in clips]
     return train_listener([*clips, *narrow], [*rows["category"]] * 2, rate, training, config=config, device=device)
 
 
 def measure(listener: Listener, material: Material) -> list[dict[str, float]]:
-    """Return how many held-out clips are named right, at their own bandwidth and narrowed: rows of SCORE_COLUMNS.
-
-    low, high: the 95% Wilson interval over clips.
-    """
-    clips = list(ClipList(material.recordings, material.held_out["clip_id"]))
-    truth, rows = material.held_out["category"].to_numpy(), []
+    """Return the held-out clips named right at each of MEASURED_RATES: SCORE_COLUMNS, with Wilson's 95% interval."""
+    clips = [material.recordings.load(clip_id) for clip_id in material.held_out["clip_id"]]
+    truth, hears, rows = material.held_out["category"].to_numpy(), listener.sample_rate, []
     for rate in MEASURED_RATES:
-        heard = listener.predict([narrowed(clip, listener.sample_rate, rate) for clip in clips], listener.sample_rate)
-        right = int((np.array(heard) == truth).sum())
-        interval = wilson(right, len(truth))
-        rows.append(dict(zip(SCORE_COLUMNS, (rate, len(truth), right, right / len(truth), *interval), strict=True)))
+        right = int((np.array(listener.predict([narrowed(clip, hears, rate) for clip in clips], hears)) == truth).sum())
+        row = (rate, len(truth), right, right / len(truth), *wilson(right, len(truth)))
+        rows.append(dict(zip(SCORE_COLUMNS, row, strict=True)))
     return rows
 
 
-def make_card(listener: Listener, material: Material, scores: list[dict], made: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the card as plain values; made: the command, seconds and device of the training."""
+def make_card(listener: Listener, material: Material, made: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure a classifier and return its card as plain values; made: command, minutes and device of the training."""
     return {
         "content_hash": listener.content_hash,
         "categories": listener.categories,
@@ -112,7 +102,7 @@ def make_card(listener: Listener, material: Material, scores: list[dict], made: 
         "training": dict(made) | {"recipe": listener.facts["training"], "n_clips": len(material.learnt)},
         "material": material.recordings.cut,
         "held_out_fold": material.held_out_fold,
-        "held_out": scores,
+        "held_out": measure(listener, material),
         "commit": commit(),
         "versions": versions(),
     }
@@ -141,9 +131,8 @@ def readme(card: Mapping[str, Any]) -> str:
     return f"""# The classifier that ships
 
 `{FILE}`: a convolutional network on log-mel spectra ({card["n_parameters"] / 1e6:.2f} million weights in 16 bit,
-`src/envsound/evaluation/listeners/network.py`)
-that names {len(card["categories"])} classes: {", ".join(card["categories"])}. It hears
-{card["sample_rate"]} Hz; `envsound.classify` brings any recording to that.
+`src/envsound/evaluation/listeners/network.py`) that names {len(card["categories"])} classes:
+{", ".join(card["categories"])}. It hears {card["sample_rate"]} Hz; `envsound.classify` brings any recording to that.
 
 - Content hash (SHA-256): `{card["content_hash"]}`
 - Trained on: {card["material"]}; outside fold {card["held_out_fold"]}, clip licence CC BY or CC0
@@ -172,47 +161,13 @@ The weights are released under CC BY 4.0. The recordings they were trained on ar
 
 
 def make(
-    data_dir: str | Path,
-    folder: str | Path = FOLDER,
-    training: ListenerTraining = RECIPE,
-    config: ListenerConfig | None = None,
-    held_out_fold: int = 1,
-    device: str = "auto",
-    command: str = "",
-) -> dict[str, Any]:
+    data_dir: str | Path, folder: str | Path, training: ListenerTraining = RECIPE,
+    config: ListenerConfig | None = None, held_out_fold: int = 1, device: str = "auto", command: str = "",
+) -> dict[str, Any]:  # fmt: skip
     """Train, measure and ship a classifier; return its card. command: what the card says it was made by."""
     material = load_material(data_dir, held_out_fold)
-    started = time.perf_counter()
+    made, started = {"command": command, "device": describe_device(choose_device(device))}, time.perf_counter()
     listener = train(material, training, config or ListenerConfig(), device)
-    minutes = (time.perf_counter() - started) / 60
-    made = {"command": command, "minutes": minutes, "device": describe_device(choose_device(device))}
-    card = make_card(listener, material, measure(listener, material), made)
+    card = make_card(listener, material, made | {"minutes": (time.perf_counter() - started) / 60})
     ship(listener, card, material.learnt, folder)
     return card
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: make the classifier from a folder of ESC-50."""
-    name = "python -m envsound.evaluation.classify_training"
-    parser = argparse.ArgumentParser(prog=name, description=__doc__.splitlines()[0])
-    parser.add_argument("data_dir", help="folder of ESC-50 at 44.1 kHz: meta, audio and LICENSE")
-    parser.add_argument("--to", default=str(FOLDER), help="folder to write")
-    parser.add_argument("--epochs", type=int, default=RECIPE.n_epochs)
-    parser.add_argument("--seed", type=int, default=RECIPE.seed)
-    parser.add_argument("--held-out-fold", type=int, default=1, help="never trained on")
-    parser.add_argument("--device", default="auto")
-    options = parser.parse_args(arguments)
-    data_dir = Path(options.data_dir).absolute()
-    go_to_root()
-    told = f"{name} <folder of ESC-50> --epochs {options.epochs} --seed {options.seed}"
-    told += f" --held-out-fold {options.held_out_fold}"
-
-    def run() -> None:
-        training = replace(RECIPE, n_epochs=options.epochs, seed=options.seed)
-        make(data_dir, options.to, training, None, options.held_out_fold, options.device, told)
-
-    return exit_code(run, f"Shipped to {options.to}.")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
