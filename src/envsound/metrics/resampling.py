@@ -83,3 +83,20 @@ def resampled_means(
         total += counts @ sums / (counts @ sizes)[:, None]
     means = total / right["fold"].nunique()
     return {name: means[:, place] for place, name in enumerate(columns)}
+
+
+def two_way_bootstrap(ratings: np.ndarray, rng: np.random.Generator, n_resamples: int) -> tuple[float, float, float]:
+    """Return the mean of ratings [n_raters, n_items], NaN where there is none, and its 95% percentile interval.
+
+    Rows and columns are both resampled, such as listeners and clips, or folds and seeds, so that the interval holds for
+    others of either (the pigeonhole bootstrap of Owen 2007, which is on the safe side). Raises InputError as
+    `resample_counts` does.
+    """
+    known = ~np.isnan(ratings)
+    raters, items = (resample_counts(n, n_resamples, rng) for n in ratings.shape)
+    sums, counts = (
+        ((raters @ part) * items).sum(axis=1) for part in (np.where(known, ratings, 0.0), known.astype(float))
+    )
+    means = sums[counts > 0] / counts[counts > 0]
+    low, high = np.percentile(means, INTERVAL) if len(means) else (np.nan, np.nan)
+    return float(ratings[known].mean()), float(low), float(high)
