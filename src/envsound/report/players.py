@@ -4,6 +4,8 @@ import html
 import os
 from pathlib import Path
 
+import pandas as pd
+
 
 def player(path: str | Path, label: str = "", relative_to: str | Path | None = None) -> str:
     """Return an HTML audio player for the file at `path`.
@@ -15,3 +17,11 @@ def player(path: str | Path, label: str = "", relative_to: str | Path | None = N
     caption = f"<figcaption>{html.escape(label)}</figcaption>" if label else ""
     audio = f'<audio controls preload="none" src="{html.escape(source, quote=True)}"></audio>'
     return f'<figure class="player">{caption}{audio}</figure>'
+
+
+def sample_players(samples: pd.DataFrame, folder: str | Path, per_category: int = 1) -> str:
+    """Return HTML players of the first clips of each class in samples.csv, linked from the notebooks folder."""
+    shown = samples.groupby("category", sort=True).head(per_category)
+    players = [player(Path(folder) / row.filename, row.category or row.filename, "notebooks")
+               for row in shown.itertuples()]  # fmt: skip
+    return f'<div class="players">{"".join(players)}</div>'

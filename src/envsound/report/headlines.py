@@ -1,0 +1,63 @@
+"""What a notebook says of its own tables: one sentence, and what the record of its step keeps."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from envsound.base.device import describe_device
+from envsound.systems.soundstorm.training import Trainer
+
+
+def training_headline(history: pd.DataFrame, codebook_size: int = 1024) -> str:
+    """Return Markdown: the losses at the end of training.csv beside those of guesses, and where the best one was."""
+    last = last_losses(history)
+    watched = history[(history["level"].astype(str) == "all") & (history["split"] == "validation")]
+    best = watched.loc[watched["loss"].idxmin()]
+    return (
+        f"After {history['epoch'].max()} epochs ({seconds_of(history) / 60:.1f} minutes) a masked code costs "
+        f"**{last['train']:.2f} nat** on training clips and **{last['validation']:.2f} nat** on watched ones; the "
+        f"frequencies of the codes alone cost {best['unigram']:.2f}, a uniform guess ln {codebook_size} = "
+        f"{math.log(codebook_size):.2f}. The watched loss was lowest, {best['loss']:.2f}, after epoch {best['epoch']}."
+    )
+
+
+def training_facts(trainer: Trainer, history: pd.DataFrame) -> dict[str, Any]:
+    """Return what the provenance record keeps of a training run."""
+    last, progress = last_losses(history), trainer.progress
+    return {
+        "n_parameters": trainer.model.n_parameters(),
+        "n_train_clips": len(trainer.train_set),
+        "n_train_copies": trainer.train_set.n_copies,
+        "n_validation_clips": len(trainer.validation_set),
+        "validation_fold": trainer.config.validation_fold,
+        "epochs": progress.epoch,
+        "used_epoch": progress.best_epoch or progress.epoch,
+        "steps": progress.step,
+        "precision": trainer.precision,
+        "codec_hash": trainer.codec_hash,
+        "last_train_loss": last["train"],
+        "last_validation_loss": last["validation"],
+        "unigram_loss": trainer.baseline["all"],
+        "training_seconds": seconds_of(history),
+        "clips_per_second": len(trainer.train_set) * progress.epoch / seconds_of(history),
+        "device_used": describe_device(trainer.fabric.device),
+    }
+
+
+def sampling_headline(samples: pd.DataFrame, seconds: float) -> str:
+    """Return Markdown: how much sound there is in the rows of samples.csv, and the wall time (s) it took."""
+    audio = samples["seconds"].sum()
+    return f"**{len(samples)} clips**, {audio:.0f} s of sound, took {seconds:.0f} s."
+
+
+def seconds_of(history: pd.DataFrame) -> float:
+    """Return how long the epochs of training.csv took (s)."""
+    return float(history.drop_duplicates("epoch")["seconds"].sum())
+
+
+def last_losses(history: pd.DataFrame) -> dict[str, float]:
+    """Return the loss over all levels after the last epoch of training.csv, nat a code: train and validation."""
+    overall = history[history["level"].astype(str) == "all"]
+    final = overall[overall["epoch"] == overall["epoch"].max()].set_index("split")["loss"]
+    return {split: float(final[split]) for split in ("train", "validation")}
