@@ -1,7 +1,7 @@
 """One store for what is computed once: each value is kept in a file that is named after all that it depends on."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -68,6 +68,24 @@ def kept(folder: str | Path, parts: list[Any], make: Callable[[], Value], form: 
         value = make()
         form.write(file, value)
     return value
+
+
+def kept_all(
+    folder: str | Path, parts: Sequence[list[Any]], make: Callable[[list[int]], Iterable[Value]], form: Format
+) -> list[Value]:
+    """Return the values that depend on each of `parts`, as `kept` does for one.
+
+    make: gets the places of those that are missing, each value once, and yields them in that order; each is kept as
+    soon as it is there.
+    """
+    files = [Path(folder) / f"{key(*one)}{form.suffix}" for one in parts]
+    place = {file: number for number, file in enumerate(files)}
+    values = {file: stored(file, form) for file in place}
+    missing = [file for file in place if values[file] is None]
+    for file, value in zip(missing, make([place[file] for file in missing]) if missing else (), strict=True):
+        form.write(file, value)
+        values[file] = value
+    return [values[file] for file in files]
 
 
 def _write_array(file: Path, array: np.ndarray) -> None:
