@@ -41,12 +41,7 @@ def test_devices_are_named_in_words(monkeypatch):
 def test_a_seed_fixes_every_generator():
     def draws(seed: int) -> tuple:
         generator = set_seed(seed)
-        return (
-            random.random(),
-            np.random.rand(),
-            torch.rand(1).item(),
-            torch.rand(1, generator=generator).item(),
-        )
+        return random.random(), np.random.rand(), torch.rand(1).item(), torch.rand(1, generator=generator).item()
 
     assert draws(5) == draws(5)
     assert all(a != b for a, b in zip(draws(5), draws(2**32 + 6), strict=True))

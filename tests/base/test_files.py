@@ -21,6 +21,7 @@ from envsound.base.files import (
     sha256_file,
     write_csv,
     write_json,
+    write_tables,
     write_text,
     write_wav,
 )
@@ -62,17 +63,10 @@ def test_json_comes_back_and_bad_json_is_named(tmp_path):
 
 
 def test_a_table_comes_back_as_it_went(tmp_path):
-    frame = pd.DataFrame(
-        {
-            "clip_id": ["007", "NA"],
-            "category": ["", ""],
-            "remark": ["", "None"],
-            "value": [0.1 + 0.2, np.nan],
-            "undefined": [np.nan, np.nan],
-            "count": [3, 4],
-        }
-    )
-    write_csv(tmp_path / "table.csv", frame)
+    text = {"clip_id": ["007", "NA"], "category": ["", ""], "remark": ["", "None"]}
+    numbers = {"value": [0.1 + 0.2, np.nan], "undefined": [np.nan, np.nan], "count": [3, 4]}
+    frame = pd.DataFrame(text | numbers)
+    write_tables(tmp_path, {"table": frame})
     found = read_csv(tmp_path / "table.csv")
     pd.testing.assert_frame_equal(found, frame, check_dtype=False)
     assert found["value"].iloc[0] == 0.1 + 0.2 and found["undefined"].dtype == float

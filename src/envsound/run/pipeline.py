@@ -13,9 +13,9 @@ import yaml
 
 from envsound.base.errors import InputError
 from envsound.run.identity import digest
-from envsound.run.presets import load_preset, nearest, parameters_for
+from envsound.run.presets import load_preset, nearest, notebook_parameters, run_dir
+from envsound.run.settings import parameters_for
 
-RUNS = Path("data/runs")
 OVERRIDES = ("data_dir", "codec_weights", "codec_weights_sha256", "device")  # about the machine, not about the study
 CODEC_FOLDER = Path("data/codec")
 CLASSIFIER_FOLDER = Path("data/classifier")
@@ -59,11 +59,6 @@ def read_request(config: dict[str, Any]) -> Request:
     return Request(preset, _integers(config, "fold", 1), _integers(config, "seed", 0), overrides)
 
 
-def run_dir(preset: str, fold: int | str, seed: int | str) -> str:
-    """Return the folder of one run, such as data/runs/demo/fold1_seed0."""
-    return (RUNS / preset / f"fold{fold}_seed{seed}").as_posix()
-
-
 def values_of(preset: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """Return a preset's parameters with the overrides in place."""
     return load_preset(preset) | overrides
@@ -72,11 +67,14 @@ def values_of(preset: str, overrides: dict[str, Any]) -> dict[str, Any]:
 def papermill_parameters(
     notebook: str | Path, preset: str, fold: int | str, seed: int | str, overrides: dict[str, Any]
 ) -> str:
-    """Return what a notebook is given, as one line for `papermill -y`.
+    """Return what a notebook is given, as one line for `papermill -y`; it changes when the step has to run again.
 
-    Written as YAML in flow style, not as JSON: papermill reads YAML, which takes JSON's `1e-05` for text.
+    `settings` names every value that the notebook uses, so that a preset which is edited while a run is under way
+    counts for the next one only. Written as YAML in flow style, not as JSON: papermill reads YAML, which takes JSON's
+    `1e-05` for text. Only here may a notebook that has `replace` replace what an earlier request left in the folder.
     """
     wiring = {"run_dir": run_dir(preset, fold, seed), "preset": preset, "fold": int(fold), "seed": int(seed)}
+    wiring |= {"replace": True} if "replace" in notebook_parameters(notebook) else {}
     given = parameters_for(notebook, values_of(preset, overrides), **wiring)
     return yaml.safe_dump(given, default_flow_style=True, sort_keys=False, width=2**31).strip()
 

@@ -14,6 +14,7 @@ from envsound.base.errors import InputError
 FOLDER = Path("notebooks/presets")
 BASE = "paper"
 WIRING = ("run_dir", "preset", "fold", "seed")  # given by the pipeline, never by a preset
+RUNS = Path("data/runs")
 
 
 def load_preset(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
@@ -30,6 +31,11 @@ def load_preset(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
                 raise InputError(f"{path}: unknown key {key!r}; expected {nearest(key, values)}")
             values[key] = checked(value, values[key], f"{path}: {key}")
     return values
+
+
+def run_dir(preset: str, fold: int | str, seed: int | str) -> str:
+    """Return the folder of one run, such as data/runs/demo/fold1_seed0."""
+    return (RUNS / preset / f"fold{fold}_seed{seed}").as_posix()
 
 
 def preset_names(folder: str | Path = FOLDER) -> list[str]:
@@ -86,12 +92,6 @@ def notebook_parameters(notebook: str | Path) -> dict[str, Any]:
         except ValueError:
             raise InputError(f"{notebook}: the default of {target.id} is not a plain value") from None
     return found
-
-
-def parameters_for(notebook: str | Path, values: dict[str, Any], /, **wiring: Any) -> dict[str, Any]:
-    """Return what to give a notebook: those of a preset's `values` and of the `wiring` that it declares."""
-    given = values | wiring
-    return {name: given[name] for name in notebook_parameters(notebook) if name in given}
 
 
 def _lineage(name: str, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
