@@ -6,8 +6,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envsound.data.audio import BadClip, read, read_clip
 from envsound.base.errors import InputError
+from envsound.data.audio import BadClip, read, read_clip
 
 
 def tone(frequency_hz: float, sample_rate: int, seconds: float) -> np.ndarray:

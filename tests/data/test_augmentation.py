@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envsound.base.errors import InputError
 from envsound.data.augmentation import (
     CHANCE,
     CHANGES,
@@ -24,7 +25,6 @@ from envsound.data.augmentation import (
     stretch,
     within_full_scale,
 )
-from envsound.base.errors import InputError
 
 RATE = 24_000
 MATES = ["b", "c", "d"]

@@ -10,18 +10,17 @@ import soundfile
 import torch
 from fakes.codecs import SampleCodec
 
-from envsound.data import copies as copies_module
-from envsound.evaluation.compare import compare
-from envsound.data.augmentation import CHANGES
-from envsound.data.folds import split_folds, training_sets
-from envsound.systems.soundstorm.batches import load_code_set
-from envsound.codec.codes import cache_key, encode_recordings, load_codes
-from envsound.data.folds import recorded
-from envsound.data.copies import findings_copies, hear_copies, plan_copies
+from envsound.base import cache
 from envsound.base.errors import InputError
-from envsound.report.figures_audio import examples_of_run
 from envsound.base.files import read_csv, write_csv
+from envsound.codec.codes import code_parts, encode_recordings, load_codes
+from envsound.data import copies as copies_module
+from envsound.data.augmentation import CHANGES
+from envsound.data.copies import plan_copies, write_copies
+from envsound.data.folds import recorded, split_folds, training_sets
 from envsound.data.recordings import load_recordings
+from envsound.evaluation import compare
+from envsound.systems.soundstorm.batches import load_code_set
 
 RATE = 24_000
 CLIPS = [
@@ -102,6 +101,10 @@ def test_copies_depend_neither_on_order_nor_on_other_clips(recordings):
     )
 
 
+def cache_key(*given) -> str:
+    return cache.key(*code_parts(*given))
+
+
 def test_the_key_changes_with_everything_a_copy_depends_on(recordings, monkeypatch):
     def keys(clips=recordings, **request_):
         made = plan_copies(clips, fold=1, **({"augment_copies": 2, "augment": ["mix", "gain"]} | request_))
@@ -180,40 +183,26 @@ def test_real_sides_hold_no_copies(encoded, monkeypatch):
     assert [len(clips) for clips in measured] == [8, 8, 4] and all((clips["copy"] == 0).all() for clips in measured)
 
 
-def test_examples_are_recordings(encoded, monkeypatch):
-    seen = []
-    monkeypatch.setattr("envsound.report.figures_audio.from_recordings", lambda clips, _: seen.append(clips) or [])
-    monkeypatch.setattr("envsound.report.figures_audio.from_samples", lambda *_: [])
-    write_csv("run/pairs.csv", pd.DataFrame({"real": [], "generated": []}))
-    write_csv("run/metrics.csv", pd.DataFrame({"sample_rate_hz": [RATE]}))
-    with pytest.raises((IndexError, KeyError)):
-        examples_of_run("run", 1)
-    assert (seen[0]["copy"] == 0).all() and len(seen[0]) == 12
-
-
 def test_a_table_without_the_column_holds_recordings(encoded):
     old = encoded.drop(columns="copy")
     assert recorded(old).equals(old) and len(recorded(encoded)) == 12
 
 
-def test_what_was_made_is_computed_and_heard(recordings):
+def test_a_copy_beside_its_recording_is_written_for_each_class(recordings):
     copies = plan_copies(recordings, fold=1, augment_copies=3, augment=["gain", "shift"])
-    text = findings_copies(copies)
-    assert "24 augmented copies of 8 training clips" in text and "folds 2, 3;" in text
-    share = np.mean(["shift" in changes for changes in copies.table["changes"]])
-    assert f"shift {share:.0%}" in text and "pitch" not in text
     assert copies.facts()["n_copies"] == 24 and copies.facts()["augmented_folds"] == [2, 3]
-    page = hear_copies(copies, "run/augmented").data
-    assert page.count("<audio") == 4 and 'src="../run/augmented/dog2a+1.wav"' in page and "rain2a" in page
-    heard, rate = soundfile.read("run/augmented/dog2a+1.wav")
-    assert rate == RATE and np.allclose(heard, copies.load("dog2a+1"), atol=1e-4)
+    rows = write_copies(copies, "augmented", n_clips=2)
+    assert rows["recording"].tolist() == ["dog2a.wav", "rain2a.wav"] and rows["copy"][0] == "dog2a+1.wav"
+    assert rows["changes"][0] == copies.table["changes"].iloc[0]
+    for name, clip_id in (("dog2a+1.wav", "dog2a+1"), ("rain2a.wav", "rain2a")):
+        heard, rate = soundfile.read(Path("augmented", name))
+        assert rate == RATE and np.allclose(heard, copies.load(clip_id), atol=1e-4)
 
 
-def test_without_copies_nothing_is_made_and_it_is_said(recordings):
+def test_without_copies_nothing_is_made(recordings):
     copies = plan_copies(recordings, fold=9)
     assert copies.table.empty and copies.facts()["n_copies"] == 0
-    assert "No augmented copies were made" in findings_copies(copies)
-    assert "nothing to hear" in hear_copies(copies, "out").data and not Path("out").exists()
+    assert write_copies(copies, "out").empty and not Path("out").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The csv of a folder: columns, whole numbers, filters, and rows led to files."""
+"""The csv of a folder: columns, whole numbers, filters, rows led to files, files led to recordings."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from envsound.data.listing import (
     choose,
     find_audio,
     read_listing,
+    recording_of,
 )
 
 ESC50 = """filename,fold,target,category,esc10,src_file,take
@@ -130,3 +131,19 @@ def test_a_name_that_leads_outside_is_never_opened(tmp_path, name, monkeypatch):
 
 def test_an_empty_name_is_said_to_be_empty(tmp_path):
     assert find_audio("", [tmp_path]) == (None, "row has no file name")
+
+
+@pytest.mark.parametrize(
+    ("filename", "recording"),
+    [
+        ("1-100032-A-0.wav", "100032"), ("folder/5-100032-B-41.ogg", "100032"), ("4-100032-C", "100032"),
+        ("100032-3-0-12", "100032"), ("100032-3-0-12.wav", "100032"),
+    ],
+)  # fmt: skip
+def test_clips_of_one_recording_have_its_number(filename, recording):
+    assert recording_of(filename) == recording
+
+
+@pytest.mark.parametrize("filename", ["5-s0x4-B-41.wav", "a_dog.wav", "dog-1.wav", "1-100032-a-0.wav", ""])
+def test_other_names_tell_of_no_recording(filename):
+    assert recording_of(filename) == ""

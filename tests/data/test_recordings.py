@@ -179,7 +179,7 @@ def test_synthetic_clips_are_called_synthetic(tmp_path):
 def test_esc50_without_a_folder_is_downloaded(tmp_path, monkeypatch):
     folder = esc50(tmp_path / "esc50", [("a.wav", 1, 0, "dog", True)])
     soundfile.write(folder / "audio" / "a.wav", noise(0.2), RATE)
-    monkeypatch.setattr("envsound.data.recordings.esc50_folder", lambda raw_dir: Path(raw_dir) / "esc50")
+    monkeypatch.setattr("envsound.data.recordings.soundata_folder", lambda name, raw_dir: Path(raw_dir) / name)
     assert load_recordings("esc50", raw_dir=str(tmp_path)).table["clip_id"].tolist() == ["a"]
 
 

@@ -8,7 +8,7 @@ import pytest
 import soundata
 
 from envsound.base.errors import InputError
-from envsound.data.sources import TABLE_FOLDERS, esc50_folder, soundata_folder, synthetic_folder
+from envsound.data.recordings import OFFICIAL_CSV, soundata_folder, synthetic_folder
 
 CLEAN = ({"clips": {}}, {"clips": {}})
 
@@ -49,14 +49,14 @@ def stand_in(monkeypatch):
 
 def test_a_valid_copy_is_not_downloaded_again(tmp_path, stand_in):
     fake = stand_in(CLEAN)
-    assert esc50_folder(tmp_path) == tmp_path / "esc50"
+    assert soundata_folder("esc50", tmp_path) == tmp_path / "esc50"
     assert fake.n_downloads == 0 and (fake.name, fake.data_home) == ("esc50", str(tmp_path / "esc50"))
 
 
 @pytest.mark.parametrize("first", [FileNotFoundError(), ({"clips": {"1-1-A-0": ["a"]}}, {"clips": {}})])
 def test_a_first_use_downloads_and_validates(tmp_path, stand_in, first):
     fake = stand_in(first, CLEAN)
-    assert esc50_folder(tmp_path) == tmp_path / "esc50"
+    assert soundata_folder("esc50", tmp_path) == tmp_path / "esc50"
     assert fake.n_downloads == 1 and fake.answers == []
 
 
@@ -64,7 +64,7 @@ def test_a_first_use_downloads_and_validates(tmp_path, stand_in, first):
 def test_no_network_is_one_clear_error(tmp_path, stand_in, failure):
     stand_in(FileNotFoundError(), failure=failure)
     with pytest.raises(InputError, match=rf"dataset='esc50': download into .* failed \({failure}\); .*set data_dir"):
-        esc50_folder(tmp_path)
+        soundata_folder("esc50", tmp_path)
 
 
 @pytest.mark.parametrize("content, kept", [(b"good", True), (b"half", False)])
@@ -73,7 +73,7 @@ def test_only_a_damaged_archive_is_removed_after_a_failure(tmp_path, stand_in, c
     (tmp_path / "esc50" / "master.zip").write_bytes(content)
     stand_in(FileNotFoundError(), failure=OSError("connection lost"))
     with pytest.raises(InputError):
-        esc50_folder(tmp_path)
+        soundata_folder("esc50", tmp_path)
     assert (tmp_path / "esc50" / "master.zip").exists() == kept
 
 
@@ -81,14 +81,14 @@ def test_files_that_fail_their_checksum_are_counted_and_named(tmp_path, stand_in
     (tmp_path / "esc50" / "audio").mkdir(parents=True)
     fake = stand_in(({"clips": {"2-2-B-1": ["b"]}}, {"clips": {"1-1-A-0": ["a"]}}))
     with pytest.raises(InputError, match=r"2 files in .* fail their checksum \(first: 1-1-A-0\)"):
-        esc50_folder(tmp_path)
+        soundata_folder("esc50", tmp_path)
     assert fake.n_downloads == 0
 
 
 def test_a_download_that_brings_no_index_is_an_error(tmp_path, stand_in):
     stand_in(FileNotFoundError(), FileNotFoundError())
     with pytest.raises(InputError, match="no index"):
-        esc50_folder(tmp_path)
+        soundata_folder("esc50", tmp_path)
 
 
 def test_urbansound8k_is_fetched_alike_and_its_own_layout_is_named(tmp_path, stand_in):
@@ -100,7 +100,7 @@ def test_urbansound8k_is_fetched_alike_and_its_own_layout_is_named(tmp_path, sta
         soundata_folder("urbansound8k", tmp_path)
 
 
-@pytest.mark.parametrize("name", TABLE_FOLDERS)
+@pytest.mark.parametrize("name", OFFICIAL_CSV)
 def test_soundata_still_offers_what_is_used_here(tmp_path, name):
     dataset = soundata.initialize(name, data_home=str(tmp_path))
     assert all(remote.checksum and remote.filename for remote in dataset.remotes.values())

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from envsound.data.synthetic import clips
 from envsound.base.errors import InputError
+from envsound.data.synthetic import clips
 from envsound.data.synthetic.clips import CATEGORIES, generate_clip, write_dataset
 
 ESC10_TARGETS = {

@@ -1,4 +1,4 @@
-"""Augmented copies of the training clips: which clips get them, what their codes depend on, how they sound."""
+"""Augmented copies of the training clips: which clips get them, what their codes depend on, some to be heard."""
 
 import json
 from collections.abc import Sequence
@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Markdown
 
-from envsound.data.augmentation import CHANGES, LIBRARIES, Recipe, plan, render
-from envsound.data.folds import training_sets
-from envsound.run.identity import module_hash
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_file, write_wav
-from envsound.report.players import player
+from envsound.data.augmentation import CHANGES, LIBRARIES, Recipe, plan, render
+from envsound.data.folds import training_sets
 from envsound.data.recordings import Recordings
+from envsound.run.identity import module_hash
 
 
 @dataclass(frozen=True)
@@ -62,9 +60,9 @@ def plan_copies(
 ) -> Copies:
     """Plan `augment_copies` copies of each training clip; each is made when it is loaded.
 
-    Training clips, and therefore the clips that are mixed in, are those of `envsound.data.folds.training_sets`: neither
+    Training clips, and therefore the clips that are mixed in, are those of `data.folds.training_sets`: neither
     the held-out `fold` nor the validation fold is touched. Clips are mixed with others of their own category.
-    augment: names of changes, of which each copy gets some (see `envsound.data.augmentation`); augment_seed: of all draws.
+    augment: names of changes, of which each copy gets some (see `data.augmentation`); augment_seed: of all draws.
     Raises InputError for an unknown change, none at all, a negative number, or folds that are not there.
     """
     unknown = sorted(set(augment) - set(CHANGES))
@@ -87,43 +85,20 @@ def plan_copies(
     return Copies(recordings, table, dict(zip(table["clip_id"], recipes, strict=True)))
 
 
-def findings_copies(copies: Copies) -> str:
-    """Return a Markdown sentence on how many copies of how many clips there are, and how often each change."""
-    if copies.table.empty:
-        return "No augmented copies were made: the model learns from the clips as they were recorded."
-    made = [set(recipe.changes) for recipe in copies.recipes.values()]
-    shares = {change: np.mean([change in changes for changes in made]) for change in CHANGES}
-    listed = ", ".join(f"{change} {share:.0%}" for change, share in shares.items() if share)
-    folds = sorted(copies.table["fold"].unique())
-    n_sources = copies.table["path"].nunique()
-    return (
-        f"**{len(copies.table)} augmented copies of {n_sources} training clips were made** "
-        f"(fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}; no other clip is in them). Changes: {listed}."
-    )
+def write_copies(copies: Copies, folder: str | Path, n_clips: int = 2) -> pd.DataFrame:
+    """Write `n_clips` recordings of different classes and a copy of each to `folder`, as 16-bit wav.
 
-
-def hear_copies(copies: Copies, folder: str | Path, n_clips: int = 2, relative_to: str | Path = "notebooks") -> Any:
-    """Write `n_clips` recordings of different classes and a copy of each to `folder`; return players for a notebook.
-
-    The files are 16-bit wav, linked from a page in `relative_to`. Without copies a sentence is returned.
+    Returns the columns category, recording and copy (names of the files) and changes; no row without copies.
     """
-    if copies.table.empty:
-        return Markdown("There is nothing to hear: `augment_copies` is 0.")
     turn = copies.table.groupby("category").cumcount()  # one of every class, then another of each, ...
-    lines = []
+    rows = []
     for row in copies.table.loc[turn.sort_values(kind="stable").index[:n_clips]].itertuples():
-        source = copies.recipes[row.clip_id].clip_id
-        sounds = {
-            f"{row.category}, {source}: as recorded": (source, copies.load(source)),
-            f"copy: {row.changes}": (row.clip_id, copies.load(row.clip_id)),
-        }
-        cells = []
-        for label, (name, clip) in sounds.items():
-            path = Path(folder) / f"{name.replace('/', '_')}.wav"
-            write_wav(path, clip, copies.recordings.sample_rate)
-            cells.append(f"<td>{player(path, label, relative_to)}</td>")
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return HTML(f"<table>{''.join(lines)}</table>")
+        sounds = {"recording": copies.recipes[row.clip_id].clip_id, "copy": row.clip_id}
+        names = {kind: f"{clip_id.replace('/', '_')}.wav" for kind, clip_id in sounds.items()}
+        for kind, clip_id in sounds.items():
+            write_wav(Path(folder) / names[kind], copies.load(clip_id), copies.recordings.sample_rate)
+        rows.append({"category": row.category, **names, "changes": row.changes})
+    return pd.DataFrame(rows, columns=["category", "recording", "copy", "changes"])
 
 
 def _others(clip_ids: list[str], row: Any) -> list[str]:

@@ -1,18 +1,23 @@
-"""The csv beside a folder of audio: read, checked, filtered, and each row led to its file."""
+"""The csv beside a folder of audio: read, checked, filtered, each row led to its file, each file to its recording."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from envsound.data.audio import SUFFIXES
 from envsound.base.errors import InputError
 from envsound.base.files import inside
+from envsound.data.audio import SUFFIXES
 
 FOLDER_COLUMNS = ("filename", "category", "fold")
 ESC50_COLUMNS = (*FOLDER_COLUMNS, "target", "esc10")
 URBANSOUND_NAMES = {"slice_file_name": "filename", "class": "category", "classID": "target"}  # UrbanSound8K's own
+CUT_FROM = (  # recordings have numbers: names of the same form, such as 1-s0x4-A-0 of synthetic clips, tell of none
+    re.compile(r"\d+-(\d+)-[A-Z]+(?:-\d+)?"),  # ESC-50 (Piczak 2015): fold-recording-take-class, or without the class
+    re.compile(r"(\d+)-\d+-\d+-\d+"),  # UrbanSound8K (Salamon et al. 2014): recording-class-occurrence-slice
+)
 TRUTH = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
@@ -148,3 +153,14 @@ def find_audio(filename: str, folders: Sequence[Path]) -> tuple[Path | None, str
     except ValueError:  # InputError from `inside`, or a name that no file can have
         return None, "file name leads outside the folder" if filename else "row has no file name"
     return None, "no such file"
+
+
+def recording_of(filename: str | Path) -> str:
+    """Return the number of the recording that a clip was cut from, by ESC-50's and UrbanSound8K's names; else "".
+
+    filename: with or without its folder and suffix. Clips of one recording resemble each other: they are right or wrong
+    together, and one heard in training tells of the other.
+    """
+    stem = re.sub(r"\.[A-Za-z]\w*$", "", Path(filename).name)
+    found = next((match for pattern in CUT_FROM if (match := pattern.fullmatch(stem))), None)
+    return found[1] if found else ""

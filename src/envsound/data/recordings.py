@@ -1,5 +1,8 @@
-"""Recordings as clips: a data set chosen, every file checked, and nothing dropped without being named."""
+"""Recordings as clips: a data set found or downloaded, every file checked, nothing dropped without being named."""
 
+import http.client
+import tarfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,24 +11,16 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from envsound.data.audio import SAMPLE_RATE, BadClip, Reading, read, read_clip
 from envsound.base.errors import InputError
+from envsound.data.audio import SAMPLE_RATE, BadClip, Reading, read, read_clip
 from envsound.data.listing import ESC50_COLUMNS, FOLDER_COLUMNS, audio_folders, choose, find_audio, read_listing
-from envsound.data.sources import esc50_folder, soundata_folder, synthetic_folder
 
 DATASETS = ("esc50", "urbansound8k", "folder", "synthetic")
-ESC50_CSV, URBANSOUND_CSV = "meta/esc50.csv", "metadata/UrbanSound8K.csv"
+OFFICIAL_CSV = {"esc50": "meta/esc50.csv", "urbansound8k": "metadata/UrbanSound8K.csv"}
+ADVICE = "check the network, or set data_dir to a folder holding {}/ and audio/"
+SYNTHETIC_RATE = 32_000  # Hz
 TABLE_COLUMNS = ["clip_id", "filename", "path", "fold", "category", "target", "esc10", "n_samples", "seconds"]
-REPORT_COLUMNS = [
-    "filename",
-    "fold",
-    "category",
-    "status",
-    "reason",
-    "sample_rate_hz",
-    "n_channels",
-    "seconds",
-]
+REPORT_COLUMNS = ["filename", "fold", "category", "status", "reason", "sample_rate_hz", "n_channels", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,7 @@ def load_recordings(
         raise InputError(f"dataset={dataset!r}: expected one of {', '.join(DATASETS)}")
     if not clip_seconds > 0 or sample_rate <= 0:
         raise InputError(f"clip_seconds={clip_seconds}, sample_rate={sample_rate}: expected both above zero")
-    csv_name = csv_name or (URBANSOUND_CSV if dataset == "urbansound8k" else ESC50_CSV)
+    csv_name = csv_name or OFFICIAL_CSV.get(dataset, OFFICIAL_CSV["esc50"])
     folder, csv_path = _place(dataset, data_dir, csv_name, synthetic_clips_per_class, synthetic_seed, raw_dir)
     required = ESC50_COLUMNS if dataset in ("esc50", "synthetic") else FOLDER_COLUMNS
     required = (*required, "esc10") if esc10_only and "esc10" not in required else required
@@ -124,13 +119,10 @@ def _place(
     """Return the folder of a data set and its csv, making or downloading it where the user names none."""
     if dataset == "synthetic":
         folder = synthetic_folder(raw_dir, clips_per_class, seed)
-        return folder, folder / ESC50_CSV
-    if dataset == "esc50" and not data_dir:
-        folder = esc50_folder(raw_dir)
-        return folder, folder / ESC50_CSV
-    if dataset == "urbansound8k" and not data_dir:
+        return folder, folder / OFFICIAL_CSV["esc50"]
+    if dataset in OFFICIAL_CSV and not data_dir:
         folder = soundata_folder(dataset, raw_dir)
-        return folder, folder / URBANSOUND_CSV
+        return folder, folder / OFFICIAL_CSV[dataset]
     if not data_dir or not Path(data_dir).is_dir():
         raise InputError(f"data_dir={str(data_dir)!r}: no such folder; expected audio and {csv_name} in it")
     return Path(data_dir), Path(data_dir) / csv_name
@@ -210,3 +202,67 @@ def _ranges(numbers: list[int]) -> str:
     if numbers[-1] - numbers[0] == len(numbers) - 1:
         return f"{numbers[0]}-{numbers[-1]}"
     return ", ".join(map(str, numbers))
+
+
+def soundata_folder(name: str, raw_dir: str | Path) -> Path:
+    """Return `raw_dir/name` holding the data set esc50 or urbansound8k, downloaded and validated through soundata.
+
+    A copy that is there already is validated again, by its checksums, and not downloaded again.
+    Raises InputError when the download fails, or when files do not match soundata's checksums.
+    """
+    import soundata  # imports slowly and sets up logging: only those who download should pay for it
+
+    folder, advice = Path(raw_dir) / name, ADVICE.format(Path(OFFICIAL_CSV[name]).parent)
+    dataset = soundata.initialize(name, data_home=str(folder))
+    problems = _problems(dataset)
+    if problems is None or (problems and not (folder / "audio").exists()):
+        _download(dataset, folder, name, advice)
+        problems = _problems(dataset)
+    if problems is None:
+        raise InputError(f"dataset={name!r}: soundata has no index to validate {folder} with; {advice}")
+    if problems:
+        raise InputError(
+            f"dataset={name!r}: {len(problems)} files in {folder} are missing or fail their checksum "
+            f"(first: {problems[0]}); delete that folder and try again, or {advice}"
+        )
+    return folder
+
+
+def _download(dataset, folder: Path, name: str, advice: str) -> None:
+    try:
+        dataset.download()
+    except (OSError, http.client.HTTPException, zipfile.BadZipFile, tarfile.TarError) as error:
+        _drop_damaged_archive(dataset, folder)
+        raise InputError(f"dataset={name!r}: download into {folder} failed ({error}); {advice}") from error
+
+
+def _problems(dataset) -> list[str] | None:
+    """Return the names of missing or altered clips; None while soundata's index is not there."""
+    try:
+        missing, invalid = dataset.validate(verbose=False)
+    except FileNotFoundError:
+        return None
+    return sorted({name for found in (missing, invalid) for part in found.values() for name in part})
+
+
+def _drop_damaged_archive(dataset, folder: Path) -> None:
+    """Delete an archive with a wrong checksum, which soundata would refuse but never fetch again."""
+    from soundata.validate import md5
+
+    for remote in dataset.remotes.values():
+        archive = folder / remote.filename
+        if archive.is_file() and md5(archive) != remote.checksum:
+            archive.unlink()
+
+
+def synthetic_folder(raw_dir: str | Path, clips_per_class: int, seed: int) -> Path:
+    """Return a folder in ESC-50's layout with synthetic clips, made when it is not there yet.
+
+    They are made at SYNTHETIC_RATE and brought down to the codec's rate like a recording: sound made at 24 kHz has
+    energy up to 12 kHz, where the filter of a resampled recording leaves none and the bundled codec has heard none.
+    Raises InputError when `clips_per_class` or `seed` is out of range.
+    """
+    from envsound.data.synthetic.clips import write_dataset
+
+    folder = Path(raw_dir) / f"synthetic_{clips_per_class}_seed{seed}"
+    return write_dataset(folder, clips_per_class, seed, SYNTHETIC_RATE)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from envsound.data.synthetic import sounds as sounds
 from envsound.base.errors import InputError
 from envsound.base.files import read_json, write_csv, write_json, write_wav
+from envsound.data.synthetic import sounds as sounds
 from envsound.data.synthetic.blocks import Rng, amplitude, rms, shaped_noise, soft_limit, unit
 
 GENERATOR_VERSION = 1  # raised whenever the same seed would give other clips
