@@ -15,12 +15,12 @@ from fakes.runs import make_run, tone, write_results
 
 from envsound.base.errors import InputError
 from envsound.base.files import write_csv
-from envsound.base.text import number
+from envsound.base.text import number, slug
 from envsound.book.build import build
 from envsound.book.drawings import FIXED, MASKED, NEW, decoding_states, decoding_svg, write_drawings
 from envsound.book.notebooks import NotebookStager, is_imports
 from envsound.book.published import markdown_table
-from envsound.report.assets import Assets, slug
+from envsound.report.assets import Assets
 from envsound.report.facts import Facts, book_facts, card_table, facts, published_facts, run_origin
 from envsound.systems.soundstorm.masking import n_masked_after
 

@@ -15,7 +15,7 @@ from envsound.book.build import build
 from envsound.book.evaluation import FIGURES, NOT_RUN, EvaluationChapter, failures, sizes
 from envsound.book.nearest import NearestPairsPage
 from envsound.evaluation.tables import telling_apart
-from envsound.metrics.paired_tests import N_SWAPS
+from envsound.metrics.tests import N_SWAPS
 from envsound.report.assets import Assets
 from envsound.report.listener_findings import findings_distances, findings_training, findings_truth
 from envsound.report.runs import Run

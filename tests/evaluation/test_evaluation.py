@@ -24,7 +24,7 @@ from envsound.evaluation.compare import (
 from envsound.evaluation.sides import Source, common_rate, from_folder
 from envsound.evaluation.tables import TABLES
 from envsound.metrics.acoustic import ACOUSTIC, acoustic, log_spectral_distance
-from envsound.metrics.summary import TABLE_COLUMNS, findings_figures, findings_metrics, readable, summary_table
+from envsound.metrics.published import TABLE_COLUMNS, findings_figures, findings_metrics, readable, summary_table
 from envsound.report.figures_audio import examples_of_run
 
 ROOT = Path(__file__).parents[2]

@@ -25,9 +25,8 @@ from envsound.evaluation.tables import (
 )
 from envsound.metrics.effects import SUMMARY, seed_table
 from envsound.metrics.extended import PER_CLIP
-from envsound.metrics.paired_tests import N_SWAPS, PAIRED
-from envsound.run.record import read_settings
-from envsound.run.seeds import other_seeds, read_runs
+from envsound.metrics.tests import N_SWAPS, PAIRED
+from envsound.run.record import other_seeds, read_runs, read_settings
 
 ROOT = Path(__file__).parents[2]
 RATE, SECONDS = 24_000, 0.19

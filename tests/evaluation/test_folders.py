@@ -9,7 +9,7 @@ import soundfile
 
 from envsound.base.errors import InputError
 from envsound.base.files import write_wav
-from envsound.base.names import code_span, printable
+from envsound.base.text import code_span, printable
 from envsound.evaluation.compare import folders, measure_side
 from envsound.evaluation.folders import Measuring, effect_report, measure_sides, metric_rows, side_facts, skipped_notes
 from envsound.evaluation.sides import Source, from_folder

@@ -1,5 +1,6 @@
 """How results are written: numbers, shares, intervals, names and Markdown tables, in one way everywhere."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,17 @@ def printable(name: str) -> str:
 def code_span(name: str) -> str:
     """Return a name as a Markdown code span, inside which nothing is markup; backticks become apostrophes."""
     return f"`{printable(name).replace('`', chr(39))}`"
+
+
+def slug(text: str) -> str:
+    """Return a text with everything but letters, digits, dot, dash and underscore replaced; safe as a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"
+
+
+def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:
+    """Return a table for display: its decimal numbers as `cell` writes them."""
+    decimal = [name for name in table if pd.api.types.is_float_dtype(table[name])]
+    return table.assign(**{name: [cell(value, digits) for value in table[name]] for name in decimal})
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:

@@ -14,8 +14,7 @@ from envsound.evaluation.seeds import QUANTITIES, findings_seeds, shown
 from envsound.evaluation.tables import telling_apart
 from envsound.metrics.effects import COLUMNS
 from envsound.metrics.extended import PER_CLIP
-from envsound.metrics.paired_tests import N_SWAPS, PAIRED
-from envsound.metrics.tests import ALPHA
+from envsound.metrics.tests import ALPHA, N_SWAPS, PAIRED
 from envsound.report.assets import Assets
 from envsound.report.figures_evaluation import SYSTEM_LOOKS
 from envsound.report.listener_findings import (

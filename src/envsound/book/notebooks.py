@@ -1,6 +1,4 @@
-"""Stages executed notebooks as pages of the book: sounds and pictures linked, local links that lead nowhere
-unlinked.
-"""
+"""Executed notebooks as pages of the book: sounds and pictures linked, local links that lead nowhere unlinked."""
 
 import re
 from html import unescape
@@ -12,7 +10,8 @@ import nbformat
 
 from envsound.base.errors import InputError
 from envsound.base.files import write_text
-from envsound.report.assets import Assets, slug
+from envsound.base.text import slug
+from envsound.report.assets import Assets
 
 MEDIA = re.compile(r"""(<(?:audio|img|source)\b[^>]*?\bsrc=)(["'])(.*?)\2""", re.IGNORECASE | re.DOTALL)
 AUDIO_TAG = re.compile(r"<audio\b[^>]*?\bsrc=([\"'])(.*?)\1[^>]*>(?:.*?</audio>)?", re.IGNORECASE | re.DOTALL)
@@ -46,9 +45,7 @@ class NotebookStager:
         return staged
 
     def rewrite(self, notebook: nbformat.NotebookNode, page: Path) -> nbformat.NotebookNode:
-        """Return the notebook as the page `page`: media linked, dead links as plain text, imports folded
-        away.
-        """
+        """Return the notebook as the page `page`: media linked, dead links as plain text, imports folded away."""
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = self.markdown(cell.source, page)
@@ -87,14 +84,12 @@ class NotebookStager:
                 return match[0]
             if picture:
                 found = self._find(target)
-                return f"*{words or target}*" if found is None else self._picture(found, words, page)
+                link = found and self.assets.link(found, self.label, page)
+                return f"![{words}]({link})" if link else f"*{words or target}*"
             name = Path(urlsplit(target).path).name
             return f"[{words}]({slug(name)})" if name in self.siblings else words
 
         return self.html(MARKDOWN_LINK.sub(linked, text), page)
-
-    def _picture(self, path: Path, words: str, page: Path) -> str:
-        return f"![{words}]({self.assets.link(path, self.label, page)})"
 
     def _find(self, link: str) -> Path | None:
         name = unquote(urlsplit(unescape(link)).path)
@@ -118,10 +113,13 @@ def is_elsewhere(link: str) -> bool:
 def is_imports(source: str) -> bool:
     """Say whether a code cell only imports, or goes to the repository root."""
     lines = [line.strip() for line in source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    within = re.compile(r"^(import |from |go_to_root\(\)|envsound\.paths\.go_to_root\(\)|\)$|[\w, ]+,?$)")
-    return bool(lines) and any(line.startswith(("import ", "from ")) for line in lines) and all(
-        within.match(line) for line in lines
-    )  # fmt: skip
+    within = re.compile(r"^(import |from |go_to_root\(\)|\)$|[\w, ]+,?$)")
+    return any(line.startswith(("import ", "from ")) for line in lines) and all(map(within.match, lines))
+
+
+def title_of(path: Path) -> str:
+    """Return a notebook's title, the first line of its first cell."""
+    return read_notebook(path).cells[0].source.lstrip("# ").splitlines()[0]
 
 
 def entitle(notebook: nbformat.NotebookNode, fallback: str, caption: str = "", suffix: str = "") -> None:

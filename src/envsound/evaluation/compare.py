@@ -14,9 +14,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv
-from envsound.base.names import code_span, printable
-from envsound.base.table_files import write_tables
+from envsound.base.files import read_csv, write_tables
+from envsound.base.text import code_span, printable
 from envsound.codec import Codec, load_codec
 from envsound.codec.codes import load_codes
 from envsound.data.folds import recorded
@@ -33,9 +32,8 @@ from envsound.evaluation.sides import (
 )
 from envsound.evaluation.tables import EvaluationReport
 from envsound.metrics.acoustic import ACOUSTIC, acoustic, chosen, log_spectral_distance, spectral_convergence
-from envsound.metrics.cache import CACHE
-from envsound.metrics.published import PUBLISHED
-from envsound.metrics.summary import summary_table
+from envsound.metrics.extended import CACHE
+from envsound.metrics.published import PUBLISHED, summary_table
 from envsound.report.assets import slug
 from envsound.run.identity import digest
 

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.base.names import code_span, printable
+from envsound.base.text import code_span, printable
 from envsound.evaluation.sides import Source
 from envsound.evaluation.tables import CLIP_COLUMNS, EvaluationReport, tables_of
-from envsound.metrics.cache import CACHE, Request, measure_files
-from envsound.metrics.extended import LOWEST_RATE, PER_CLIP, measure
+from envsound.metrics.extended import CACHE, LOWEST_RATE, PER_CLIP, Request, measure, measure_files
 from envsound.metrics.measures import SILENT
 
 PARAMETERS = {"generated": "generated_dir", "real": "real_dir"}

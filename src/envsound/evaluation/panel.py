@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from envsound.base.table_files import write_tables
+from envsound.base.files import write_tables
 from envsound.evaluation.listeners.cache import CACHE as LISTENERS
 from envsound.evaluation.listeners.cache import cached_listener, cached_trainer
 from envsound.evaluation.listeners.network import Listener
@@ -46,7 +46,7 @@ from envsound.evaluation.truth import (
     train_on_mixes,
     usual_mixes,
 )
-from envsound.run.seeds import read_runs
+from envsound.run.record import read_runs
 
 REPORTS, MAY_SELECT = "reports", "may select"
 ROLES = {"cnn": REPORTS, "mfcc_svm": MAY_SELECT}

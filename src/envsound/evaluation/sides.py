@@ -12,7 +12,7 @@ import torch
 
 from envsound.base.errors import InputError
 from envsound.base.files import inside, read_csv
-from envsound.base.names import printable
+from envsound.base.text import printable
 from envsound.codec import Codec
 from envsound.codec.codes import load_codes
 from envsound.data.audio import read_clip

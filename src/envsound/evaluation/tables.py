@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.base.files import inside, read_csv
-from envsound.base.table_files import write_tables
+from envsound.base.files import inside, read_csv, write_tables
 from envsound.codec import load_codec
 from envsound.codec.base import Codec
 from envsound.data.folds import recorded, training_sets
@@ -17,13 +16,10 @@ from envsound.evaluation.controls import SYSTEMS, Material, draw_like, make_cont
 from envsound.evaluation.diversity import COLUMNS as DIVERSITY_COLUMNS
 from envsound.evaluation.diversity import MEAN, diversity_table
 from envsound.evaluation.sides import common_rate, from_file, text_column
-from envsound.metrics.cache import CACHE, Request, measure_files
 from envsound.metrics.effects import class_table, effect_table, seed_table
-from envsound.metrics.extended import PER_CLIP
-from envsound.metrics.paired_tests import N_SWAPS, PAIRED
-from envsound.metrics.tests import ALPHA
-from envsound.run.record import RunSettings
-from envsound.run.seeds import read_runs
+from envsound.metrics.extended import CACHE, PER_CLIP, Request, measure_files
+from envsound.metrics.tests import ALPHA, N_SWAPS, PAIRED
+from envsound.run.record import RunSettings, read_runs
 
 TABLES = ("evaluation", "evaluation_by_class", "evaluation_seeds", "diversity", "evaluation_clips")
 PAIRS_WORDS = "Pairs are the real clips themselves and what became of them: their test finds smaller changes. "

@@ -4,11 +4,14 @@ magnitude spectrum of the whole clip, two from a pair of such spectra, and the d
 float64. What silence leaves undefined is NaN.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from envsound.base.errors import InputError
+from envsound.base.text import markdown_table
 
 MAGNITUDE_FLOOR = 1e-10  # far below a 16-bit clip's own noise; keeps ln finite at bins that cancel exactly
 ROLLOFF_SHARE = 0.85
@@ -159,12 +162,20 @@ def chosen(names: list[str] | tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in METRICS if name in names or not names)
 
 
-def describe(names: list[str] | tuple[str, ...] = ()) -> str:
-    """Return a Markdown table of metrics: label, unit, formula, what to beware of."""
-    rows = [(METRICS[name], name) for name in chosen(names)]
-    lines = ["| metric | column | unit | formula | beware |", "|---|---|---|---|---|"]
-    lines += [f"| {m.label} | `{name}` | {m.unit or '1'} | {m.formula} | {m.note} |" for m, name in rows]
-    return "\n".join(lines)
+def describe(metrics: Mapping[str, Metric] = METRICS) -> str:
+    """Return a Markdown table of metrics: label, column, unit, formula, what to know of it.
+
+    Neighbours that differ in their band alone share a row.
+    """
+    rows = []
+    for (formula, note), group in groupby(metrics.items(), key=lambda item: (item[1].formula, item[1].note)):
+        names, members = zip(*group, strict=True)
+        ends = (0,) if len(names) == 1 else (0, -1)
+        labels, columns = ([part[end] for end in ends] for part in ([m.label for m in members], names))
+        shown = " … ".join(f"`{name}`" for name in columns)
+        rows.append([" … ".join(labels), shown, members[0].unit or "1", formula, note])
+    table = markdown_table(["metric", "column", "unit", "formula", "to know"], rows)
+    return "\n".join(table).replace(" --: ", " :-- ")  # words, not numbers
 
 
 def _snr_db(x: np.ndarray) -> float:

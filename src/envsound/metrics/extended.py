@@ -1,15 +1,25 @@
-"""Acoustic metrics beside the published ones, per clip: level, octave bands, and how a clip evolves in time.
+"""Acoustic metrics beside the published ones: level, octave bands, and how a clip evolves in time; files at once.
 
 All are taken over the whole clip, its silence included: a codec turns digital silence into near silence, so that to
 cut silence away would treat the two sides of a comparison differently. What silence leaves undefined is NaN.
 """
 
-from itertools import groupby
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
 
+from envsound.base import cache
 from envsound.base.errors import InputError
-from envsound.base.text import markdown_table
+from envsound.base.files import sha256_file
+from envsound.data.audio import RESAMPLER, BadClip, read_clip
 from envsound.metrics.acoustic import ACOUSTIC, METRICS, Metric, acoustic, checked_clip
 from envsound.metrics.measures import (
     BANDS,
@@ -27,7 +37,10 @@ from envsound.metrics.measures import (
     onset_rate,
     repetition,
 )
+from envsound.run.identity import module_hash
 
+CACHE = cache.FOLDER / "metrics"
+CHUNK = 4  # files handed to a process at a time
 OCTAVES_HZ = (63, 125, 250, 500, 1000, 2000, 4000, 8000)  # nominal centres; the exact ones halve down from 1000
 ABOVE = "share_above_5000_hz"
 LOWEST_RATE = 2000  # Hz; four samples in a period of the highest pitch that is looked for
@@ -132,6 +145,52 @@ def extended(clip: np.ndarray, sample_rate: int) -> dict[str, float]:
     }
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is done to every file: the rate in Hz it is brought to, and the length in s it is cut to (0: whole)."""
+
+    sample_rate: int
+    max_seconds: float = 0
+
+
+def measure_files(
+    paths: Sequence[str | Path], request: Request, cache_dir: str | Path = CACHE, n_jobs: int = 1
+) -> pd.DataFrame:
+    """Return every metric of PER_CLIP for audio files: columns path, the metrics, and problem, one row for each path.
+
+    A file that cannot be read or measured has NaN metrics and its `problem`, "path: reason"; else that is "". Values
+    are kept in `cache_dir`, one file for each (see `cache.kept_all`); equal files are measured once. `n_jobs` processes
+    measure what is missing; each holds one clip at a time, whatever the number of files.
+    Raises InputError when n_jobs is below 1.
+    """
+    if n_jobs < 1:
+        raise InputError(f"n_jobs={n_jobs}: expected at least one process")
+    hashes = {path: _hash(path) for path in paths}
+    there = [path for path, found in hashes.items() if found]
+    done_to_all = [int(request.sample_rate), float(request.max_seconds), RESAMPLER]
+    done_to_all += [cache.libraries("numpy", "scipy", "librosa"), module_hash("envsound.metrics.extended")]
+    parts = [[hashes[path], *done_to_all] for path in there]
+
+    def make(places: list[int]) -> Iterator[dict[str, Any]]:
+        with tqdm(total=len(places), desc="measuring clips", unit="clip") as bar:
+            for row in _each([there[place] for place in places], request, n_jobs):
+                bar.update()
+                yield row
+
+    found = dict(zip(there, cache.kept_all(cache_dir, parts, make, _MEASURED), strict=True))
+    return pd.DataFrame([_row(path, found.get(path)) for path in paths], columns=["path", *PER_CLIP, "problem"])
+
+
+def measure_file(path: str | Path, request: Request) -> dict[str, Any]:
+    """Return the metrics of one file and the `reason` for having none, without the path: equal files share both."""
+    try:
+        values = measure(read_clip(path, request.sample_rate, request.max_seconds or None), request.sample_rate)
+    except InputError as error:
+        reason = error.reason if isinstance(error, BadClip) else str(error)
+        return {name: None for name in PER_CLIP} | {"reason": reason}
+    return {name: None if np.isnan(value) else value for name, value in values.items()} | {"reason": ""}
+
+
 def octave_shares(x: np.ndarray, sample_rate: int) -> np.ndarray:
     """Return the share of the energy of x [n_samples] in each octave of OCTAVES_HZ, float [n_octaves].
 
@@ -204,22 +263,46 @@ def envelope_repetition(slow: np.ndarray) -> float:
     return float(repetition(wave[None], first, min(last, wave.size // 2))[0])
 
 
-def describe_extended() -> str:
-    """Return a Markdown table of EXTENDED: metric, column, unit, formula, and what it is and where it comes from.
-
-    Metrics that differ in their band alone share a row.
-    """
-    rows = []
-    for (formula, note), group in groupby(EXTENDED.items(), key=lambda item: (item[1].formula, item[1].note)):
-        names, metrics = zip(*group, strict=True)
-        ends = (0,) if len(names) == 1 else (0, -1)
-        label = " … ".join(metrics[end].label for end in ends)
-        rows.append([label, " … ".join(f"`{names[end]}`" for end in ends), metrics[0].unit or "1", formula, note])
-    return "\n".join(markdown_table(["metric", "column", "unit", "formula", "what it is"], rows))
-
-
 def _wave(slow: np.ndarray) -> np.ndarray | None:
     """Return an envelope without its ends and its mean; None when it is constant."""
     slow = slow[ENVELOPE_EDGE:-ENVELOPE_EDGE]
     wave = slow - slow.mean()
     return wave if np.linalg.norm(wave) >= LEAST_MODULATED * np.linalg.norm(slow) else None
+
+
+def _hash(path: str | Path) -> str:
+    """Return the hash of a file's content; "" when it cannot be opened."""
+    try:
+        return sha256_file(path)
+    except OSError:
+        return ""
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Read the metrics of a file. Raises ValueError when they are not those of PER_CLIP: they are measured again."""
+    found = cache.JSON.read(file)
+    if not isinstance(found, dict) or set(found) != {*PER_CLIP, "reason"}:
+        raise ValueError(f"{file}: does not hold the metrics of a clip")
+    return found
+
+
+_MEASURED = cache.Format(".json", _read, cache.JSON.write)
+
+
+def _each(paths: list[str | Path], request: Request, n_jobs: int) -> Iterator[dict[str, Any]]:
+    """Measure files one after another, or by several processes.
+
+    New processes are started afresh: a copy of this one would inherit torch's threads, and may wait for them forever.
+    """
+    work, n_jobs = partial(measure_file, request=request), min(n_jobs, len(paths))
+    if n_jobs <= 1:
+        yield from map(work, paths)
+        return
+    with ProcessPoolExecutor(n_jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(work, paths, chunksize=CHUNK)
+
+
+def _row(path: str | Path, found: dict[str, Any] | None) -> dict[str, Any]:
+    found = found or {"reason": "no such file, or it may not be opened"}
+    values = {name: np.nan if found.get(name) is None else found[name] for name in PER_CLIP}
+    return {"path": str(path), **values, "problem": f"{path}: {found['reason']}" if found["reason"] else ""}

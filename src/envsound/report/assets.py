@@ -4,22 +4,15 @@ relatively.
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from envsound.base.text import slug
 from envsound.report.players import player
 
 AUDIO = {".wav", ".ogg", ".flac", ".mp3"}
 PICTURES = {".png", ".jpg", ".jpeg", ".svg", ".gif"}
-
-
-def slug(text: str) -> str:
-    """Return `text` with everything but letters, digits, dot, dash and underscore replaced; safe as a file
-    name.
-    """
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"
 
 
 class Assets:

@@ -17,8 +17,7 @@ import pandas as pd
 from envsound.base.errors import InputError
 from envsound.codec.encodec_24khz import EnCodec24kHz
 from envsound.metrics.acoustic import METRICS
-from envsound.metrics.published import PUBLISHED, read_published
-from envsound.metrics.summary import difference_percent
+from envsound.metrics.published import PUBLISHED, difference_percent, read_published
 from envsound.systems.soundstorm.decoding import DecodingConfig
 from envsound.systems.soundstorm.masking import n_masked_after
 

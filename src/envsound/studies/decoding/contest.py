@@ -22,9 +22,8 @@ from envsound.evaluation.listeners.mfcc import MfccListener, train_recogniser
 from envsound.evaluation.sides import decode_clip, from_file, from_recordings
 from envsound.evaluation.tables import measure_clips, recordings
 from envsound.evaluation.truth import accuracy_table, hear_classes
-from envsound.metrics.cache import CACHE
 from envsound.metrics.effects import Sample, cliffs_delta, resampled_effects
-from envsound.metrics.extended import PER_CLIP
+from envsound.metrics.extended import CACHE, PER_CLIP
 from envsound.metrics.resampling import INTERVAL, Resamples
 from envsound.systems.soundstorm.checkpoints import Checkpoint
 from envsound.systems.soundstorm.decoding import ONE_CODE_A_STEP, DecodingConfig

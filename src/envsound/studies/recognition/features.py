@@ -8,8 +8,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
+from envsound.base.cache import libraries
 from envsound.base.files import atomic_path, sha256_bytes
-from envsound.metrics.cache import LIBRARIES
 from envsound.studies.recognition.rounds import Clips
 
 CACHE = Path("data/cache/features")
@@ -27,7 +27,7 @@ def cached_features(clips: Clips, compute: Compute, depends_on: str, cache_dir: 
     found, name = [], depends_on.partition(" ")[0]
     rows = zip(clips.files, clips.codes_files, strict=True)
     for file, codes_file in tqdm(rows, total=len(clips), desc=f"{name} features", unit="clip", leave=False):
-        parts = json.dumps([Path(codes_file).stem, depends_on, LIBRARIES])
+        parts = json.dumps([Path(codes_file).stem, depends_on, libraries("numpy", "scipy", "librosa")])
         kept = Path(cache_dir) / f"{sha256_bytes(parts.encode())}.npy"
         features = _load(kept)
         if features is None:
