@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from envsound.base.errors import InputError
 from envsound.base.cache import libraries
+from envsound.base.errors import InputError
 from envsound.base.files import atomic_path, sha256_bytes
 from envsound.studies.recognition.rounds import Clips
 
