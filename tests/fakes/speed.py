@@ -5,23 +5,25 @@ from pathlib import Path
 import pandas as pd
 
 from envsound.base.files import write_csv, write_json
-from envsound.studies.speed.goals import check_goals
 from envsound.studies.speed.sides import SAMPLE_BATCH, SAMPLE_LONG, SAMPLE_ONE, TRAIN
 
 MACHINE = "Test processor, 2 cores"
 
 
-def bench_result(train_ratio: float = 2.5) -> dict:
-    """Return a bench.json: sampling meets its goals, training does unless its ratio is above 3."""
+def bench_result() -> dict:
+    """Return a bench.json, with one goal that is missed, one that is met and one that was not run."""
     rows = []
-    for task, ratio in ((TRAIN, train_ratio), (SAMPLE_ONE, 6.0), (SAMPLE_BATCH, 7.0), (SAMPLE_LONG, None)):
+    for task, ratio in ((TRAIN, 2.5), (SAMPLE_ONE, 6.0), (SAMPLE_BATCH, 7.0), (SAMPLE_LONG, None)):
         row = {"task": task, "precision": "float32", "best": False, "ours_s": 2.0, "ours_mib": 400.0, "ratio": ratio}
         row |= {"peer_s": ratio and 2.0 * ratio, "peer_mib": ratio and 1500.0, "limit_s": 1.5, "share_of_limit": 0.75}
         rows += [row, row | {"best": True, "precision": "best: float32", "ours_precision": "float32"}]
-    goals = check_goals(rows, "cpu")
+    goals = [
+        {"goal": f"{task} against the peer", "task": task, "machine": "two CPU cores", "target": "at least 3 times",
+         "value": value, "unit": "times", "met": met}
+        for task, value, met in ((TRAIN, 2.5, "no"), (SAMPLE_ONE, 6.0, "yes"), (SAMPLE_BATCH, None, "not run here"))
+    ]  # fmt: skip
     groups = [{"group": "matrix products", "share": 0.8, "calls": 90}, {"group": "loss", "share": 0.2, "calls": 8}]
-    profile = {"precision": "float32", "gpu_busy": None, "groups": groups}
-    goals = [goal | ({"profile": profile} if goal["met"] == "no" else {}) for goal in goals]
+    goals[0]["profile"] = {"precision": "float32", "gpu_busy": None, "groups": groups}
     result = {"machine": MACHINE, "device": "CPU x86_64, 2 threads", "threads": 2, "platform": "Linux", "torch": "2.13"}
     result |= {"python": "3.12.1", "commit": "abc123", "n_runs": 3, "passes": {"ours": 19, "peer": 19}}
     result |= {"sides": {"ours": "envsound", "peer": "other 0.6.1"}, "n_parameters": {"ours": 22e6, "peer": 24e6}}
@@ -63,7 +65,7 @@ def make_evaluation_speed(folder: Path) -> Path:
     result = {"machine": MACHINE, "platform": "Linux", "python": "3.12.1", "commit": "abc123", "n_jobs": 2}
     result |= {"task": {"n_clips": 400, "seconds": 5.0, "n_classes": 50, "n_resamples": 1000}, "n_metrics": 30}
     result |= {"cold": times, "warm": times | {"measure_s": 1.0, "seconds": 6.0}}
-    result["memory"] = [{"n_clips": 100, "peak_mib": 90.0}, {"n_clips": 400, "peak_mib": 100.0}]
+    result["memory"] = [{"n_clips": 100, "peak_mib": 190.0}, {"n_clips": 400, "peak_mib": 200.0}]
     result |= {"target_s": 60.0, "target_cores": 2, "met": True}
     write_json(folder / "evaluation_speed.json", result)
     write_json(folder / "provenance.json", {"run": str(folder), "steps": {}})

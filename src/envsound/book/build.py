@@ -20,12 +20,14 @@ from envsound.book.nearest import NearestPairsPage
 from envsound.book.notebooks import NotebookStager, read_notebook
 from envsound.book.published import PublishedPage, nothing_published, pick_own, study_table
 from envsound.report.assets import Assets
+from envsound.report.fragments import Staging
 from envsound.report.runs import Run, SoundPage
+from envsound.run.publish import kind_of
 from envsound.studies.audit.page import AUDIT_REPORT, stage_audit
 from envsound.studies.codec_report.page import CODEC_REPORT, CODEC_REPORTS, CodecClipsPage, stage_figures
 from envsound.studies.listening.listening_page import stage_listening
 from envsound.studies.recognition.page import RECOGNITION_REPORTS, stage_recognition
-from envsound.studies.speed.page import speed_reports, stage_speed
+from envsound.studies.speed import page as speed_page
 from envsound.studies.transfer.book_gap import GAP_REPORT, stage_gap
 from envsound.studies.transfer.page import TRANSFER_REPORT, stage_transfer
 
@@ -58,7 +60,7 @@ def stage(run_dirs: Sequence[str | Path], book_dir: str | Path = "book") -> Path
     _stage_published(runs, assets, pages)
     write_text(pages / "sounds.md", SoundPage(assets, pages / "sounds.md").write(runs))
     stage_figures(PUBLISHED / CODEC_REPORT, assets, book_dir)
-    stage_speed(PUBLISHED, assets, book_dir)
+    speed_page.stage(Staging(PUBLISHED, book_dir, assets, runs))
     stage_gap(PUBLISHED / GAP_REPORT, assets, book_dir)
     stage_transfer(PUBLISHED / TRANSFER_REPORT, assets, book_dir)
     stage_audit(PUBLISHED / AUDIT_REPORT, assets, book_dir)
@@ -116,7 +118,8 @@ def _stage_notebooks(runs: list[Run], assets: Assets, pages: Path) -> None:
 
 def _stage_published(runs: list[Run], assets: Assets, pages: Path) -> None:
     reports = (*CODEC_REPORTS, GAP_REPORT, TRANSFER_REPORT, AUDIT_REPORT, RECOGNITION_REPORTS)
-    others = {*(PUBLISHED / name for name in reports), *speed_reports(PUBLISHED)}
+    speed_folders = (folder for folder in PUBLISHED.glob("*/") if kind_of(folder, speed_page.REPORTS))
+    others = {*(PUBLISHED / name for name in reports), *speed_folders}
     folders = sorted(path for path in PUBLISHED.glob("*") if path.is_dir() and path not in others)
     for folder in folders:
         page = pages / f"published_{folder.name}.md"

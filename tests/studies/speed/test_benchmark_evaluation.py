@@ -1,23 +1,14 @@
-"""The benchmark of the evaluation: what it makes, what it writes and when its target counts; never how fast it is."""
+"""The benchmark of the evaluation: what it makes and what it writes; never how fast it is."""
 
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_json
-from envsound.run.publish import kind_of, publish_report
-from envsound.studies.speed.evaluation import (
-    RATES,
-    Task,
-    benchmark,
-    clip_table,
-    evaluate_once,
-    main,
-    make_clips,
-    verdict,
-)
-from envsound.studies.speed.page import REPORTS
+from envsound.studies.speed import evaluation
+from envsound.studies.speed.evaluation import RATES, Task, coloured_noise, evaluate_once, make_clips
 
 TINY = Task(n_clips=4, seconds=0.5, n_classes=2, n_resamples=3)
 MADE_UP = {"measure_s": 20.0, "tables_s": 5.0, "seconds": 25.0, "cpu_s": 40.0, "sample_rate_hz": 24_000}
@@ -33,11 +24,13 @@ def test_one_seed_makes_one_set_of_clips_and_no_two_are_alike(tmp_path):
     first, again, other = (files(tmp_path / name) for name in "abc")
     assert first == again and len(first) == 2 * TINY.n_clips == len(set(first.values()))
     assert not set(first.values()) & set(other.values())
+    noises = [coloured_noise(np.random.default_rng(seed), 4000) for seed in range(4)]
+    assert [np.sqrt(np.mean(noise**2)) for noise in noises] == pytest.approx([1] * 4)
 
 
 def test_an_evaluation_measures_every_clip_at_the_lower_rate(tmp_path):
     make_clips(tmp_path, TINY)
-    table = clip_table(tmp_path, TINY)
+    table = evaluation.clip_table(tmp_path, TINY)
     assert table["path"].is_unique and table["category"].nunique() == 2
     found = evaluate_once(str(tmp_path), str(tmp_path / "cache"), 1, asdict(TINY))
     assert found["sample_rate_hz"] == min(RATES.values())
@@ -54,8 +47,8 @@ def test_it_times_an_empty_and_a_full_cache_and_memory_with_a_quarter_of_the_cli
         asked.append(given)
         return MADE_UP | {"peak_mib": 10.0 * given["task"]["n_clips"]}
 
-    result = benchmark(tmp_path, 2, TINY, on_line=lines.append, apart=apart)
-    assert [given["n_jobs"] for given in asked] == [2, 2, 1, 1]
+    result = evaluation.time_evaluation(tmp_path, 2, TINY, on_line=lines.append, apart=apart)
+    assert [given["n_jobs"] for given in asked] == [2, 2, 1, 1] and len(lines) == 5
     cold, warm, *fresh = (given["cache_dir"] for given in asked)
     assert cold == warm and len({cold, *fresh}) == 3
     assert [row["n_clips"] for row in result["memory"]] == [1, 4]
@@ -63,20 +56,5 @@ def test_it_times_an_empty_and_a_full_cache_and_memory_with_a_quarter_of_the_cli
     assert result == read_json(tmp_path / "evaluation_speed.json")
     record = read_json(tmp_path / "provenance.json")["steps"]["evaluation_speed"]
     assert record["parameters"]["n_clips"] == 4 and record["commit"] == result["commit"]
-    assert any(line.startswith("cold") and "20.0 s measuring" in line for line in lines)
-    kind = kind_of(tmp_path, REPORTS)
-    folder = publish_report(tmp_path, tmp_path / "published", kind)
-    assert kind.folder == "evaluation_speed" and (folder / "evaluation_speed.json").is_file()
-
-
-def test_the_target_counts_for_its_own_task_and_processes_alone():
-    result = {"n_jobs": 2, "cold": MADE_UP}
-    assert verdict(result, Task())["met"] is True
-    assert verdict(result | {"cold": MADE_UP | {"seconds": 61.0}}, Task())["met"] is False
-    assert verdict(result | {"n_jobs": 16}, Task())["met"] is None and verdict(result, TINY)["met"] is None
-
-
-def test_what_cannot_be_measured_is_refused(tmp_path, capsys):
     with pytest.raises(InputError, match="n_clips=3"):
-        benchmark(tmp_path, 1, Task(n_clips=3))
-    assert main(["--jobs", "-1", "--out", str(tmp_path)]) == 1 and "n_jobs=-1" in capsys.readouterr().err
+        evaluation.time_evaluation(tmp_path, 1, Task(n_clips=3))

@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, StrMethodFormatter
 
 from envsound.report.style import DOTTED, DOUBLE_COLUMN, GREY, empty_figure, new_figure, style
+from envsound.studies.speed.page import VARIED
 
 ROOM = 1.25  # beside the outermost points, as a factor
-VARIED = {"clip_seconds": "clip length (s)", "batch": "clips in a batch", "n_layers": "layers"}
 MEASURES = {"seconds": "time (s)", "peak_mib": "peak memory (MiB)"}
 LOOKS = {"sampling": ("#D98200", "-", "o"), "training step": ("#0072B2", (0, (5, 1.5)), "s")}
 
