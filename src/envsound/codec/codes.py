@@ -1,7 +1,7 @@
-"""Codes of every clip, computed once per clip and codec, in a cache named after all they depend on."""
+"""Codes of clips: computed once per clip and codec, kept under a name made of all they depend on, and counted."""
 
 import json
-import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,10 +11,12 @@ import torch
 from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
+from envsound.base import cache
 from envsound.base.device import choose_device
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_bytes, sha256_file
 from envsound.base.tensors import read_header, read_tensors, write_tensors
+from envsound.base.text import markdown_table
 from envsound.codec.base import Codec, check_codes
 from envsound.data.audio import RESAMPLER
 from envsound.data.recordings import Recordings
@@ -33,22 +35,21 @@ class Clips(Protocol):
         """Return one clip, float32 [n_samples]."""
 
 
-def cache_key(path: str | Path, sample_rate: int, clip_seconds: float, codec_hash: str, depends_on: str = "") -> str:
-    """Return 64 hexadecimal digits that change with anything a clip's codes depend on.
+def code_parts(path: str | Path, sample_rate: int, clip_seconds: float, codec_hash: str, changes: str = "") -> list:
+    """Return all that a clip's codes depend on; `cache.key` of it names their file.
 
-    These are the audio file's bytes, the rate (Hz) and length (s) it is brought to, how it is brought there
-    (mixing, resampler and version), the codec's content hash, and `depends_on`, which says how the clip was altered
-    ("" for a recording as it is).
+    That is the audio file's bytes, the rate (Hz) and length (s) it is brought to, how it is brought there (mixing,
+    resampler and version), the codec's content hash, and `changes`, which says how the clip was altered ("" for a
+    recording as it is).
     """
     parts = [sha256_file(path), int(sample_rate), float(clip_seconds), RESAMPLER, codec_hash]
-    parts += [depends_on] * bool(depends_on)
-    return sha256_bytes(json.dumps(parts).encode())
+    return parts + [changes] * bool(changes)
 
 
 def encode_recordings(
     recordings: Recordings,
     codec: Codec,
-    cache_dir: str | Path = "data/cache/codes",
+    cache_dir: str | Path = cache.FOLDER / "codes",
     device: str | torch.device | None = None,
     batch_size: int = 8,
     copies: Clips | None = None,
@@ -56,9 +57,9 @@ def encode_recordings(
     """Return codes.csv as a table, one row for each clip in the order of `recordings.table`, then one for each copy.
 
     Columns: clip_id, filename, path, fold, category, target, copy (0, or the number of an augmented copy), n_frames,
-    seconds, codes_file (relative to the working directory where it lies below it). Only clips that the cache lacks are
-    encoded; each is stored as soon as its batch is done. Clips of a batch have one length, so that none needs padding.
-    A cache file that is truncated or altered is encoded again, with a warning.
+    seconds, codes_file (relative to the working directory where it lies below it). Only clips that the cache lacks, or
+    whose file is truncated or altered, are encoded; each is stored as soon as its batch is done. Clips of a batch have
+    one length, so that none needs padding.
     device: where clips are moved before the codec sees them; None leaves that to the codec.
     Raises InputError when codec and recordings differ in rate, or what the codec returns is not codes.
     """
@@ -68,63 +69,54 @@ def encode_recordings(
         )
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: expected at least 1")
-    clips = recordings if copies is None else copies
+    device = choose_device(device) if isinstance(device, str) else device
     table = recordings.table.assign(copy=0, depends_on="")
     table = table if copies is None else pd.concat([table, copies.table], ignore_index=True)
-    table["codes_file"] = _cache_files(table, cache_dir, codec, recordings.clip_seconds)
-    missing = table[[not _is_sound(Path(file), codec.content_hash) for file in table["codes_file"]]]
-    device = choose_device(device) if isinstance(device, str) else device
-    with tqdm(total=len(table), initial=len(table) - len(missing), desc="encoding clips", unit="clip") as bar:
-        for n_samples, group in missing.groupby("n_samples"):
-            for start in range(0, len(group), batch_size):
-                batch = group.iloc[start : start + batch_size]
-                _encode_batch(clips, codec, batch, int(n_samples), device)
-                bar.update(len(batch))
-    table["n_frames"] = [codec.n_frames(n_samples) for n_samples in table["n_samples"]]
-    return table[COLUMNS].reset_index(drop=True)
-
-
-def _cache_files(table: pd.DataFrame, cache_dir: str | Path, codec: Codec, clip_seconds: float) -> list[str]:
-    """Return the cache file of each row, relative to the working directory where it lies below it."""
+    fixed = (codec.sample_rate, recordings.clip_seconds, codec.content_hash)
+    parts = [code_parts(path, *fixed, how) for path, how in zip(table["path"], table["depends_on"], strict=True)]
+    keys = [cache.key(*one) for one in parts]
+    lengths = dict(zip(keys, table["n_samples"].tolist(), strict=True))
+    form = cache.Format(
+        ".safetensors",
+        lambda file: load_codes(file, codec.content_hash),
+        lambda file, codes: save_codes(file, codes, codec.content_hash, lengths[file.stem]),
+    )
+    order = np.argsort(table["n_samples"].to_numpy(), kind="stable")  # clips of one length follow one another
+    clips = recordings if copies is None else copies
+    make = lambda places: _encoded(clips, codec, table.iloc[order[places]], batch_size, device)  # noqa: E731
+    cache.kept_all(cache_dir, [parts[place] for place in order], make, form)
     folder, here = Path(cache_dir).absolute(), Path.cwd()
     folder = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    fixed = (codec.sample_rate, clip_seconds, codec.content_hash)
-    rows = zip(table["path"], table["depends_on"], strict=True)
-    return [(folder / f"{cache_key(path, *fixed, how)}.safetensors").as_posix() for path, how in rows]
+    files = [(folder / f"{one}.safetensors").as_posix() for one in keys]
+    n_frames = [codec.n_frames(n_samples) for n_samples in table["n_samples"]]
+    return table.assign(codes_file=files, n_frames=n_frames)[COLUMNS].reset_index(drop=True)
 
 
-def _is_sound(path: Path, codec_hash: str) -> bool:
-    """Say whether a cache file can be used; warn when one is there but cannot."""
-    if not path.exists():
-        return False
-    try:
-        load_codes(path, codec_hash)
-    except InputError as error:
-        warnings.warn(f"{error}; the clip is encoded again", stacklevel=3)
-        return False
-    return True
-
-
-def _encode_batch(clips: Clips, codec: Codec, batch: pd.DataFrame, n_samples: int, device: torch.device | None) -> None:
-    """Encode clips of one length and store each one's codes."""
-    samples = torch.from_numpy(np.stack([clips.load(clip_id) for clip_id in batch["clip_id"]]))
-    samples = samples if device is None else samples.to(device)
-    lengths = torch.full((len(batch),), n_samples)
-    codes = codec.encode(samples, lengths).cpu()  # [batch, n_levels, n_frames]
-    expected = (len(batch), codec.n_levels, codec.n_frames(n_samples))
-    if codes.shape != expected:
-        raise InputError(f"codec {codec.name}: returned codes of shape {tuple(codes.shape)}; expected {expected}")
-    check_codes(codes, codec.n_levels, codec.codebook_size)
-    for row, file in enumerate(batch["codes_file"]):
-        save_codes(file, codes[row].numpy(), codec.content_hash, n_samples)
+def _encoded(
+    clips: Clips, codec: Codec, table: pd.DataFrame, batch_size: int, device: torch.device | None
+) -> Iterator[np.ndarray]:
+    """Yield the codes, int [n_levels, n_frames], of clips that come ordered by their length."""
+    with tqdm(total=len(table), desc="encoding clips", unit="clip") as bar:
+        for n_samples, group in table.groupby("n_samples"):
+            for start in range(0, len(group), batch_size):
+                batch = [clips.load(clip_id) for clip_id in group["clip_id"].iloc[start : start + batch_size]]
+                samples = torch.from_numpy(np.stack(batch))
+                samples = samples if device is None else samples.to(device)
+                codes = codec.encode(samples, torch.full((len(batch),), n_samples)).cpu()  # [batch, n_levels, n_frames]
+                expected = (len(batch), codec.n_levels, codec.n_frames(n_samples))
+                if codes.shape != expected:
+                    shape = tuple(codes.shape)
+                    raise InputError(f"codec {codec.name}: returned codes of shape {shape}; expected {expected}")
+                check_codes(codes, codec.n_levels, codec.codebook_size)
+                yield from codes.numpy()
+                bar.update(len(batch))
 
 
 def save_codes(path: str | Path, codes: np.ndarray, codec_hash: str, n_samples: int) -> None:
     """Store one clip's codes, int [n_levels, n_frames], as int16, atomically; the file's stem is its key."""
     small = np.ascontiguousarray(codes, dtype=np.int16)
     facts = {"key": Path(path).stem, "codec_hash": codec_hash, "n_samples": n_samples}
-    facts["sha256"] = _checksum(small, facts)
-    write_tensors(path, {TENSOR: torch.from_numpy(small)}, TENSOR, facts)
+    write_tensors(path, {TENSOR: torch.from_numpy(small)}, TENSOR, facts | {"sha256": _checksum(small, facts)})
 
 
 def load_codes(path: str | Path, codec_hash: str | None = None) -> np.ndarray:
@@ -164,3 +156,69 @@ def _checksum(codes: np.ndarray, facts: dict[str, Any]) -> str:
     """Return the SHA-256 over the codes' bytes, type and shape, and the facts stored with them."""
     label = json.dumps([str(codes.dtype), codes.shape, *(facts.get(name) for name in FACTS)])
     return sha256_bytes(label.encode() + codes.tobytes())
+
+
+def bitrate(codec: Codec) -> float:
+    """Return a codec's rate in bit/s: n_levels codes of log2(codebook_size) bits in each frame."""
+    return codec.frame_rate * codec.n_levels * float(np.log2(codec.codebook_size))
+
+
+def codec_facts(codec: Codec) -> str:
+    """Return what there is to know about a codec as a table in Markdown."""
+    weights = codec.model.state_dict() if hasattr(codec, "model") else {}
+    n_values = sum(value.numel() for value in weights.values())
+    facts = {
+        "stored values (weights and codebooks)": f"{n_values:,}" if n_values else "unknown",
+        "sample rate (Hz)": f"{codec.sample_rate:,}",
+        "frame rate (frames/s)": f"{codec.frame_rate:g}",
+        "levels": str(codec.n_levels),
+        "codes per level": str(codec.codebook_size),
+        "bitrate (kbit/s)": f"{bitrate(codec) / 1000:.2f}",
+        "content hash": codec.content_hash,
+    }
+    return "\n".join(markdown_table(["codec", codec.name], [list(fact) for fact in facts.items()]))
+
+
+def facts_of(recordings: Recordings, codec: Codec) -> dict[str, Any]:
+    """Return what the run's provenance should say of its recordings and its codec."""
+    return {
+        "data_cut": recordings.cut,
+        "n_clips": len(recordings.table),
+        "bad_clips": recordings.bad_clips["filename"].tolist(),
+        "resampler": RESAMPLER,
+        "codec": codec.name,
+        "codec_hash": codec.content_hash,
+        "codec_bits_per_second": bitrate(codec),
+    }
+
+
+def code_counts(codes_table: pd.DataFrame, codebook_size: int) -> np.ndarray:
+    """Count how often each code occurs in all clips: int [n_levels, codebook_size].
+
+    codes_table: as `encode_recordings` returns it.
+    Raises InputError for an empty table or clips that differ in their number of levels.
+    """
+    clips = [load_codes(file) for file in codes_table["codes_file"]]
+    if len({len(codes) for codes in clips}) != 1:
+        raise InputError(f"codes table of {len(clips)} clips: expected at least one, all with as many levels")
+    return count_codes(np.concatenate(clips, axis=1), codebook_size)
+
+
+def count_codes(codes: np.ndarray, codebook_size: int) -> np.ndarray:
+    """Count how often each code occurs in codes, int [..., n_levels, n_frames]: int [n_levels, codebook_size]."""
+    levels = np.moveaxis(codes, -2, 0)
+    return np.stack([np.bincount(level.ravel(), minlength=codebook_size) for level in levels])
+
+
+def code_usage(counts: np.ndarray) -> pd.DataFrame:
+    """Return one row for each level: level, codes_used, used_share (0 to 1), entropy_bits, perplexity.
+
+    counts: as `count_codes` returns them. entropy_bits is the entropy of the level's code frequencies, from 0 to
+    log2(codebook_size), when all codes are equally frequent; perplexity is 2 to its power, as many equally frequent
+    codes as would carry the same information.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
+    used, entropy_bits = (counts > 0).sum(axis=1), np.abs((shares * logs).sum(axis=1))
+    table = {"level": range(len(counts)), "codes_used": used, "used_share": used / counts.shape[1]}
+    return pd.DataFrame(table | {"entropy_bits": entropy_bits, "perplexity": 2**entropy_bits})

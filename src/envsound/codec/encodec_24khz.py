@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 from pickle import UnpicklingError
 
+import pooch
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +20,6 @@ from envsound.base.errors import InputError
 from envsound.base.files import sha256_bytes, sha256_file
 from envsound.base.torchaudio_import import import_encodec
 from envsound.codec.base import check_codes, encode_by_length
-from envsound.codec.download import download
 
 URL = "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th"
 RELEASED_SHA256 = "d7cc33bcf1aad7f2dad9836f36431530744abeace3ca033005e3290ed4fa47bf"
@@ -91,21 +91,33 @@ class EnCodec24kHz:
         return self.model.quantizer.decode(codes.long().to(self.device).transpose(0, 1))
 
 
+def cached_weights() -> Path:
+    """Return where Meta's released weights lie in the torch hub cache, whether they are there or not."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / URL.rsplit("/", 1)[-1]
+
+
+def weights_here(weights: str | Path = "") -> Path | None:
+    """Return the file of the released weights where this machine has it (None otherwise); downloads nothing.
+
+    weights: a file; "" looks into the torch hub cache. Only a file with the release's SHA-256 counts.
+    """
+    path = Path(weights) if weights else cached_weights()
+    return path if path.is_file() and sha256_file(path) == RELEASED_SHA256 else None
+
+
 def released_weights() -> Path:
     """Return the file with Meta's released weights: in the torch hub cache, or downloaded into it now.
 
     Raises InputError saying what to put where when it is not there and cannot be downloaded.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / URL.rsplit("/", 1)[-1]
-    if path.exists() and sha256_file(path) == RELEASED_SHA256:
-        return path
+    path = cached_weights()
     try:
-        return download(URL, path, RELEASED_SHA256)
-    except (InputError, OSError) as error:
+        return Path(pooch.retrieve(URL, f"sha256:{RELEASED_SHA256}", path.name, path.parent, progressbar=True))
+    except (OSError, ValueError) as error:  # what requests raises is an OSError; another SHA-256 is a ValueError
+        what = "sent another file" if isinstance(error, ValueError) else f"cannot be reached ({type(error).__name__})"
         raise InputError(
-            f"encodec_24khz: no released weights here ({error}); fetch {URL} on a machine that can reach it, "
-            f"and put the file at {path} or name it in codec_weights"
-        ) from error
+            f"encodec_24khz: {URL} {what}; put the released weights at {path} or name their file in codec_weights"
+        ) from None
 
 
 def empty_model() -> nn.Module:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envsound.codec.autoencoder import Autoencoder
+from envsound.codec.base import Autoencoder
 
 LOG_FLOOR = 5e-4  # log(x + 5e-4) keeps silent crops from dominating
 MAX_LOG_MAGNITUDE = 6.0

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from envsound.base.torchaudio_import import import_encodec
-from envsound.codec.autoencoder import Autoencoder
+from envsound.codec.base import Autoencoder
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from torch import Tensor
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_file
 from envsound.base.tensors import read_tensors, write_tensors
-from envsound.codec.autoencoder import Autoencoder
-from envsound.codec.base import check_codes, encode_by_length
+from envsound.codec.base import Autoencoder, check_codes, encode_by_length
 from envsound.codec.fourier import FourierCodec, FourierConfig
 from envsound.codec.seanet import SeanetCodec, SeanetConfig
 

@@ -1,50 +1,47 @@
 """What a codec is measured beside: itself with fewer levels, other codecs, Opus, white noise, and the originals."""
 
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import soundfile
+import soxr
 import torch
 
 from envsound.base.errors import InputError
-from envsound.base.files import sha256_file
-from envsound.codec import load_codec
+from envsound.base.files import write_csv, write_wav
 from envsound.codec.base import Codec
-from envsound.codec.encodec_24khz import RELEASED_SHA256, URL
-from envsound.codec.opus import opus_available, through_opus
-from envsound.codec.usage import bitrate
+from envsound.codec.codes import bitrate
+from envsound.data.recordings import Recordings
 
 LEVELS = (8, 4, 2, 1)
 OPUS_KBPS = (6, 12)  # kbit/s; Opus goes no lower than 6
 OPUS = "Opus, {} kbit/s"
+OPUS_RATE = 48_000  # Hz, what opusdec is asked for
 ORIGINAL, NOISE = "original", "white noise"
 BATCH = 8  # clips that go through a codec together
-ENCODEC = "encodec_24khz"
+EXAMPLE_COLUMNS = ["clip", "category", "original", "codec", "opus", "codec_name", "codec_kbps", "opus_kbps"]
 
 Clips = Sequence[np.ndarray]
-Maker = Callable[[str | torch.device], Codec]
 
 
 @dataclass(frozen=True)
 class System:
-    """One thing that is measured; codec is "" and n_levels 0 for what is no neural codec, kbps NaN without a rate."""
+    """One thing that is measured: `change` maps clips, float32 [batch, n_samples], to what comes out, of that shape.
+
+    codec is "" and n_levels 0 for what is no neural codec, kbps NaN without a rate.
+    """
 
     name: str
+    change: Callable[[np.ndarray], np.ndarray]
     codec: str = ""
     n_levels: int = 0
     kbps: float = float("nan")
-
-
-@dataclass(frozen=True)
-class Family:
-    """Systems that share work.
-
-    `run` maps clips float32 [batch, n_samples] to the same from each system in turn.
-    """
-
-    systems: tuple[System, ...]
-    run: Callable[[np.ndarray], Iterator[np.ndarray]]
 
 
 def through_codec(clip: np.ndarray, codec: Codec, n_levels: int | None = None) -> np.ndarray:
@@ -59,6 +56,37 @@ def through_levels(clips: np.ndarray, codec: Codec, levels: Sequence[int]) -> It
         yield codec.decode(codes[:, :n_levels])[:, : clips.shape[1]].float().cpu().numpy()
 
 
+def opus_available() -> bool:
+    """Say whether opusenc and opusdec are on the path (Debian's opus-tools)."""
+    return all(shutil.which(tool) for tool in ("opusenc", "opusdec"))
+
+
+def through_opus(clip: np.ndarray, sample_rate: int, kbps: int) -> np.ndarray:
+    """Return a clip, float32 [n_samples], encoded by Opus at about `kbps` kbit/s and decoded again, same length.
+
+    Raises InputError when the tools are missing or fail.
+    """
+    if not opus_available():
+        raise InputError("opusenc, opusdec: not found; install opus-tools to compare with Opus")
+    with tempfile.TemporaryDirectory() as folder:
+        source, packed, decoded = (Path(folder) / name for name in ("in.wav", "packed.opus", "out.wav"))
+        soundfile.write(source, clip, sample_rate, subtype="PCM_16")
+        encode = ["opusenc", "--quiet", "--bitrate", str(kbps), "--vbr", str(source), str(packed)]
+        decode = ["opusdec", "--quiet", "--rate", str(OPUS_RATE), str(packed), str(decoded)]
+        for command in (encode, decode):
+            result = subprocess.run(command, capture_output=True, text=True)
+            if result.returncode:
+                raise InputError(f"{command[0]}: failed on a clip of {len(clip)} samples ({result.stderr.strip()})")
+        heard, rate = soundfile.read(decoded, dtype="float32", always_2d=True)
+    heard = soxr.resample(heard.mean(1), rate, sample_rate)
+    return np.pad(heard, (0, max(0, len(clip) - len(heard))))[: len(clip)].astype(np.float32)
+
+
+def opus_kbps(codec: Codec) -> int:
+    """Return the rate, kbit/s, at which Opus comes nearest to a codec's own; Opus goes no lower than 6."""
+    return max(min(OPUS_KBPS), round(bitrate(codec) / 1000))
+
+
 def noise_like(clip: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return white noise with a clip's length and rms: what any codec must beat."""
     noise = np.random.default_rng([seed, len(clip)]).standard_normal(len(clip))
@@ -70,34 +98,30 @@ def level_name(codec: str, n_levels: int) -> str:
     return f"{codec}, {n_levels} level{'s' if n_levels > 1 else ''}"
 
 
-def codec_family(codec: Codec, name: str) -> Family:
-    """Return a codec at all its levels and at 8, 4, 2 and 1 of them (those it has)."""
-    levels = sorted({codec.n_levels, *(n for n in LEVELS if n <= codec.n_levels)}, reverse=True)
-    per_level = bitrate(codec) / codec.n_levels / 1000
-    members = tuple(System(level_name(name, n), name, n, per_level * n) for n in levels)
-    return Family(members, lambda clips: through_levels(clips, codec, levels))
-
-
-def each(system: System, change: Callable[[np.ndarray], np.ndarray]) -> Family:
-    """Return the family of one system that changes clips, float32 [n_samples], one by one."""
-    return Family((system,), lambda clips: iter([np.stack([change(clip) for clip in clips])]))
-
-
-def families(codecs: Mapping[str, Codec]) -> list[Family]:
+def systems(codecs: Mapping[str, Codec]) -> list[System]:
     """Return everything that is measured: originals, codecs by name, Opus where it is installed, white noise.
 
-    The first codec is the one measured. Raises InputError when another has a different sample rate.
+    A codec is measured with all its levels and with 8, 4, 2 and 1 of them. The first codec is the one of interest.
+    Raises InputError when another has a different sample rate.
     """
     first, rate = next((name, codec.sample_rate) for name, codec in codecs.items())
+    found = [System(ORIGINAL, lambda clips: clips)]
     for name, codec in codecs.items():
         if codec.sample_rate != rate:
             raise InputError(f"codec {name}: {codec.sample_rate} Hz; expected {rate} Hz like {first}")
-    found = [Family((System(ORIGINAL),), lambda clips: iter([clips]))]
-    found += [codec_family(codec, name) for name, codec in codecs.items()]
+        per_level = bitrate(codec) / codec.n_levels / 1000
+        for n in sorted({codec.n_levels, *(n for n in LEVELS if n <= codec.n_levels)}, reverse=True):
+            some = lambda clips, codec=codec, n=n: next(through_levels(clips, codec, [n]))  # noqa: E731
+            found.append(System(level_name(name, n), some, name, n, per_level * n))
     for kbps in OPUS_KBPS if opus_available() else ():
-        system = System(OPUS.format(kbps), kbps=kbps)
-        found.append(each(system, lambda clip, kbps=kbps: through_opus(clip, rate, kbps)))
-    return [*found, each(System(NOISE), noise_like)]
+        opus = one_by_one(lambda clip, kbps=kbps: through_opus(clip, rate, kbps))
+        found.append(System(OPUS.format(kbps), opus, kbps=kbps))
+    return [*found, System(NOISE, one_by_one(noise_like))]
+
+
+def one_by_one(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what changes clips [batch, n_samples] from what changes one, float32 [n_samples]."""
+    return lambda clips: np.stack([change(clip) for clip in clips])
 
 
 def equal_batches(clips: Clips, size: int = BATCH) -> Iterator[tuple[list[int], np.ndarray]]:
@@ -105,56 +129,41 @@ def equal_batches(clips: Clips, size: int = BATCH) -> Iterator[tuple[list[int], 
 
     `clips` is asked for one clip after the other, so that a lazy sequence never holds them all.
     """
-    places: list[int] = []
     batch: list[np.ndarray] = []
-    for place in range(len(clips)):
-        clip = clips[place]
+    for place, clip in enumerate(clips):
         if batch and (len(batch) == size or len(clip) != len(batch[0])):
-            yield places, np.stack(batch)
-            places, batch = [], []
-        places.append(place)
+            yield list(range(place - len(batch), place)), np.stack(batch)
+            batch = []
         batch.append(clip)
     if batch:
-        yield places, np.stack(batch)
+        yield list(range(len(clips) - len(batch), len(clips))), np.stack(batch)
 
 
-def encodec_weights_here(weights: str | Path = "") -> Path | None:
-    """Return the file of EnCodec's released weights where this machine has it (None otherwise); downloads nothing.
+def write_examples(
+    codec: Codec, name: str, recordings: Recordings, held_out: pd.DataFrame, folder: str | Path, n_examples: int
+) -> pd.DataFrame:
+    """Write held-out clips as original, through the codec, and through Opus; return and write `examples.csv`.
 
-    weights: a file; "" looks into the torch hub cache. Only a file with the release's SHA-256 counts.
+    The first clip of every class, then the second, and so on: nothing is picked by ear. Columns: clip, category,
+    original, codec, opus (names of 16-bit wav files in `folder`; opus "" where Opus is not installed), codec_name
+    (`name`), codec_kbps, opus_kbps. Older examples in `folder` are removed. Raises InputError for n_examples below 0.
     """
-    path = Path(weights) if weights else Path(torch.hub.get_dir()) / "checkpoints" / URL.rsplit("/", 1)[-1]
-    return path if path.is_file() and sha256_file(path) == RELEASED_SHA256 else None
-
-
-def codec_names(codecs: Sequence[str]) -> list[str]:
-    """Return what codecs are called in tables: the name asked for, or a file's own without its suffix.
-
-    A file called codec.safetensors, as notebook 00 writes it, has its folder's name; where two names agree, files have
-    their folder's in front. Raises InputError when two still agree.
-    """
-    paths = [Path(codec) for codec in codecs]
-    short = [path.parent.name if path.name == "codec.safetensors" else path.stem for path in paths]
-    is_file = [path.suffix == ".safetensors" for path in paths]
-    names = [
-        f"{path.parent.name}/{name}" if file and short.count(name) > 1 else name
-        for path, name, file in zip(paths, short, is_file, strict=True)
-    ]
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise InputError(f"codecs {list(codecs)}: two are called {repeated[0]!r}; expected different ones")
-    return names
-
-
-def codec_makers(codec: str, others: Sequence[str] = (), encodec_weights: str = "") -> dict[str, Maker]:
-    """Return what loads each codec onto a device, by name: `codec` first, the files `others`, EnCodec if it is here.
-
-    codec: as `load_codec` takes it. encodec_weights: see `encodec_weights_here`; absent, EnCodec is left out.
-    """
-    released = encodec_weights_here(encodec_weights)
-    wanted = [codec, *others] + ([ENCODEC] if released and ENCODEC not in (codec, *others) else [])
-    weights = {ENCODEC: str(released or encodec_weights)}
-    return {
-        name: lambda device, one=one: load_codec(one, weights.get(one, ""), device)
-        for name, one in zip(codec_names(wanted), wanted, strict=True)
-    }
+    if n_examples < 0:
+        raise InputError(f"n_examples={n_examples}: expected 0 or more")
+    folder, kbps, rows = Path(folder), opus_kbps(codec), []
+    for old in folder.glob("*.wav"):
+        old.unlink()
+    turn = held_out.groupby("category").cumcount().sort_values(kind="stable")
+    for row in held_out.loc[turn.index[:n_examples]].itertuples():
+        clip = recordings.load(row.clip_id)
+        sounds = {"original": clip, "codec": through_codec(clip, codec)}
+        if opus_available():
+            sounds["opus"] = through_opus(clip, codec.sample_rate, kbps)
+        names = {kind: f"{row.clip_id.replace('/', '_')}_{kind}.wav" for kind in sounds}
+        for kind, sound in sounds.items():
+            write_wav(folder / names[kind], sound, codec.sample_rate)
+        rates = {"codec_name": name, "codec_kbps": bitrate(codec) / 1000, "opus_kbps": kbps}
+        rows.append({"clip": row.clip_id, "category": row.category, "opus": "", **names, **rates})
+    examples = pd.DataFrame(rows, columns=EXAMPLE_COLUMNS)
+    write_csv(folder / "examples.csv", examples)
+    return examples

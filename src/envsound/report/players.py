@@ -2,6 +2,7 @@
 
 import html
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -25,3 +26,28 @@ def sample_players(samples: pd.DataFrame, folder: str | Path, per_category: int 
     players = [player(Path(folder) / row.filename, row.category or row.filename, "notebooks")
                for row in shown.itertuples()]  # fmt: skip
     return f'<div class="players">{"".join(players)}</div>'
+
+
+def example_table(examples: pd.DataFrame, play: Callable[[str, str], str]) -> list[str]:
+    """Return lines of an HTML table of examples.csv, a clip a row: as recorded, through a codec, through Opus.
+
+    play: returns what is shown for the name of a file and its label.
+    """
+    first = examples.iloc[0]
+    rates = f"{first['codec_name']}, {first['codec_kbps']:g} kbit/s", f"Opus, {first['opus_kbps']:g} kbit/s"
+    looks = {"original": ("real", "Original"), "codec": ("codec", rates[0]), "opus": ("ink", rates[1])}
+    heads = [f'<th style="color: var(--es-{colour})">{html.escape(words)}</th>' for colour, words in looks.values()]
+    lines = [f'<table class="sounds"><thead><tr>{"".join(heads)}</tr></thead><tbody>']
+    for row in examples.to_dict("records"):
+        label = f"{row['category'].replace('_', ' ')} · {row['clip']}"
+        absent = '<em class="absent">Opus was not installed</em>'
+        cells = [play(row[kind], label) if row[kind] else absent for kind in looks]
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return [*lines, "</tbody></table>"]
+
+
+def example_players(examples: pd.DataFrame, folder: str | Path, relative_to: str | Path = "notebooks") -> str:
+    """Return the HTML of `example_table` for a notebook in `relative_to`, with players of the sounds in `folder`."""
+    if examples.empty:
+        return "<p>No examples were asked for.</p>"
+    return "".join(example_table(examples, lambda name, label: player(Path(folder) / name, label, relative_to)))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from envsound.codec.autoencoder import Autoencoder
+from envsound.codec.base import Autoencoder
 from envsound.codec.fourier import FourierCodec
 
 N_BANDS = 16

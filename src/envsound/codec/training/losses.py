@@ -1,12 +1,13 @@
-"""Multi-scale spectral losses for training a codec, and the log-mel distance that reports it."""
+"""What a codec is trained by: spectral losses, discriminators with theirs, and the balancer that weighs them all."""
 
 from functools import cache
 
 import librosa
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
 LOG_FLOOR = 1e-4  # -80 dB; relative losses explode on silent crops without a floor
 SCALES = ((256, 20), (512, 40), (1024, 80), (2048, 128))  # window in samples, mel bands
@@ -95,3 +96,93 @@ def log_mel_distance(real: Tensor, other: Tensor, sample_rate: int) -> float:
     filters = mel_filters(sample_rate, 1024, 80).to(real.device)
     levels = [20 * torch.log10((filters @ magnitude(clips, 1024)).clamp(min=1e-4)) for clips in (real, other)]
     return float(F.l1_loss(levels[0], levels[1]))
+
+
+class SpectrumDiscriminator(nn.Module):
+    """Judges patches of one complex spectrogram; EnCodec's layout with fewer channels."""
+
+    def __init__(self, n_fft: int, channels: int):
+        super().__init__()
+        self.n_fft = n_fft
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        widths = [2, channels, channels, channels, channels]
+        strides = [(1, 2), (1, 2), (1, 2), (1, 2)]
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(a, b, kernel_size=(3, 7), stride=stride, padding=(1, 3)))
+            for a, b, stride in zip(widths, widths[1:], strides, strict=False)
+        )
+        self.judge = weight_norm(nn.Conv2d(channels, 1, kernel_size=3, padding=1))
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """[batch, n_samples] -> scores [batch, 1, time, frequency] and the feature maps of every layer."""
+        spectrum = torch.stft(
+            clips, self.n_fft, self.n_fft // 4, window=self.window, normalized=True, return_complex=True
+        )
+        x = torch.view_as_real(spectrum).permute(0, 3, 2, 1)  # [batch, real and imaginary, time, frequency]
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.2)
+            features.append(x)
+        return self.judge(x), features
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """One SpectrumDiscriminator per window length (samples): EnCodec's discriminators (sec. 3.4), but small."""
+
+    def __init__(self, n_ffts: tuple[int, ...] = (2048, 1024, 512), channels: int = 16):
+        super().__init__()
+        self.scales = nn.ModuleList(SpectrumDiscriminator(n_fft, channels) for n_fft in n_ffts)
+
+    def forward(self, clips: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
+        return [scale(clips) for scale in self.scales]
+
+
+def discriminator_loss(real: list, fake: list) -> Tensor:
+    """Hinge loss of the discriminator (EnCodec sec. 3.4), the mean over scales."""
+    losses = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for (r, _), (f, _) in zip(real, fake, strict=True)]
+    return torch.stack(losses).mean()
+
+
+def adversarial_loss(fake: list) -> Tensor:
+    """Hinge loss of the generator (EnCodec eq. 1), the mean over scales."""
+    return torch.stack([F.relu(1 - scores).mean() for scores, _ in fake]).mean()
+
+
+def feature_loss(real: list, fake: list) -> Tensor:
+    """Relative feature matching (EnCodec eq. 2): L1 between feature maps over the mean of the real one."""
+    losses = [
+        F.l1_loss(f, r.detach()) / r.detach().abs().mean().clamp(min=1e-3)
+        for (_, real_maps), (_, fake_maps) in zip(real, fake, strict=True)
+        for r, f in zip(real_maps, fake_maps, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+class Balancer:
+    """Combines gradients of several losses with respect to the decoder's output (EnCodec, eq. 5).
+
+    Each is divided by a moving average of its norm and multiplied by its weight. We deviate from EnCodec in the total
+    norm: not 1, but that of the `reference` loss, so that the weight of the commitment loss, which does not pass
+    through the output, keeps its meaning when other losses join. The averages of the encodec package's balancer live in
+    a closure; these can be saved, so that training goes on after an interruption as if nothing had happened.
+    """
+
+    def __init__(self, weights: dict[str, float], reference: str, decay: float = 0.99):
+        self.weights, self.reference, self.decay = weights, reference, decay
+        self.norms: dict[str, list[float]] = {}  # loss -> [decayed sum, decayed count]
+
+    def combine(self, gradients: dict[str, Tensor]) -> Tensor:
+        """Return the combined gradient: gradients of one shape [batch, n_samples], one for each loss in play."""
+        for name, gradient in gradients.items():
+            total, count = self.norms.get(name, [0.0, 0.0])
+            norm = float(gradient.flatten(1).norm(dim=1).mean())
+            self.norms[name] = [total * self.decay + norm, count * self.decay + 1.0]
+        scale = self.norm(self.reference) / self.weights[self.reference]
+        return torch.stack(
+            [g * (self.weights[n] * scale / max(self.norm(n), 1e-12)) for n, g in gradients.items()]
+        ).sum(0)
+
+    def norm(self, name: str) -> float:
+        """Return the moving average of the norm of a loss's gradient."""
+        total, count = self.norms[name]
+        return total / count

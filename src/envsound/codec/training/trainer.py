@@ -1,6 +1,7 @@
-"""Training a codec: losses, schedule, checkpoints, and what to watch while it learns."""
+"""Training a codec: crops, schedule, checkpoints, and the vital signs that are watched while it learns."""
 
 import copy
+import json
 import math
 import pickle
 import time
@@ -16,22 +17,24 @@ from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
 from envsound.base.files import atomic_path, write_csv
-from envsound.codec.autoencoder import Autoencoder
-from envsound.codec.training.balancer import Balancer
-from envsound.codec.training.crops import CropSampler
-from envsound.codec.training.discriminator import (
+from envsound.codec.base import Autoencoder
+from envsound.codec.codes import code_usage, count_codes
+from envsound.codec.distances import comb_share
+from envsound.codec.quantizer import effective_rank, level_gains
+from envsound.codec.training.losses import (
+    Balancer,
     MultiScaleDiscriminator,
     adversarial_loss,
     discriminator_loss,
+    energy_losses,
     feature_loss,
+    log_mel_distance,
 )
-from envsound.codec.training.losses import energy_losses
-from envsound.codec.training.vital_signs import vital_signs
 
 
 @dataclass(frozen=True)
 class CodecTraining:
-    """How a codec is trained. Shares are of `n_steps`; the four weights share out the gradient (see `balancer`)."""
+    """How a codec is trained. Shares are of `n_steps`; the four weights share out the gradient (see `Balancer`)."""
 
     n_steps: int = 3400
     batch_size: int = 12
@@ -269,3 +272,86 @@ class CodecTrainer:
         self.balancer.norms = state["balancer"]
         torch.set_rng_state(state["torch_rng"].cpu())
         self.crops.restore(state["crop_rng"])
+
+
+class CropSampler:
+    """Draws crops of `crop_samples` samples from clips (float32 [n_samples] each, of any length).
+
+    A class is drawn uniformly, then one of its clips, then a start with a chance that grows with the crop's level
+    (rms + 0.01 of the clip's loudest); the gain is uniform in -12..+6 dB, bounded so that no peak passes 1.
+    """
+
+    def __init__(self, clips: list[np.ndarray], categories: list[str], crop_samples: int, seed: int):
+        if not clips or len(clips) != len(categories):
+            raise InputError(f"clips: {len(clips)} for {len(categories)} categories; expected as many, at least one")
+        self.crop_samples = crop_samples
+        self.clips = [np.pad(clip, (0, max(0, crop_samples - len(clip)))) for clip in clips]
+        self.rows = [np.flatnonzero(np.array(categories) == name) for name in sorted(set(categories))]
+        self.hop = max(1, crop_samples // 10)
+        self.chances = [self._start_chances(clip) for clip in self.clips]
+        self.rng = np.random.default_rng(seed)
+
+    def _start_chances(self, clip: np.ndarray) -> np.ndarray:
+        energy = np.concatenate([[0.0], np.cumsum(clip.astype(np.float64) ** 2)])
+        starts = np.arange(0, len(clip) - self.crop_samples + 1, self.hop)
+        level = np.sqrt(np.maximum(energy[starts + self.crop_samples] - energy[starts], 0) / self.crop_samples)
+        chance = level + 0.01 * level.max() + 1e-9
+        return chance / chance.sum()
+
+    def batch(self, size: int) -> Tensor:
+        """Return `size` crops, float32 [size, crop_samples] in [-1, 1]."""
+        return torch.from_numpy(np.stack([self._crop() for _ in range(size)]))
+
+    def _crop(self) -> np.ndarray:
+        row = self.rng.choice(self.rows[self.rng.integers(len(self.rows))])
+        start = self.rng.choice(len(self.chances[row]), p=self.chances[row]) * self.hop
+        crop = self.clips[row][start : start + self.crop_samples]
+        gain = 10 ** (self.rng.uniform(-12, 6) / 20)
+        peak = np.abs(crop).max()
+        return (crop * min(gain, 1 / max(peak, 1e-6))).astype(np.float32)
+
+    def state(self) -> str:
+        """Return the state of the random generator as text."""
+        return json.dumps(self.rng.bit_generator.state)
+
+    def restore(self, state: str) -> None:
+        """Continue from a state that `state` returned."""
+        self.rng.bit_generator.state = json.loads(state)
+
+
+@torch.no_grad()
+def vital_signs(codec: Autoencoder, clips: Tensor, quantizing: bool) -> dict[str, float]:
+    """Measure held-out clips [n, n_samples], all as long as the first.
+
+    Returns log_mel_distance (dB), level_difference (dB, decoded minus original, median over clips), comb_share of
+    the originals and of the decoded clips (means over those that are not silent), latent_rank and, once the
+    quantizer is on, gain_db, used_codes and perplexity of every level. Many used codes do not exclude a collapse: a
+    latent of rank 2 keeps them all in use. Rank and gain do.
+    """
+    codec.eval()
+    latents = codec.latents(clips)
+    values: dict[str, float] = {"latent_rank": effective_rank(latents)}
+    quantized = latents
+    if quantizing:
+        codes = codec.quantizer.encode(latents)
+        quantized = codec.quantizer.decode(codes)
+        gains = level_gains(latents, codec.quantizer)
+        usage = code_usage(count_codes(codes.cpu().numpy(), codec.quantizer.codebook_size))
+        for level, gain in enumerate(gains.tolist()):
+            values[f"gain_db_{level}"] = gain
+            values[f"used_codes_{level}"] = int(usage["codes_used"][level])
+            values[f"perplexity_{level}"] = float(usage["perplexity"][level])
+    decoded = codec.synthesise(quantized)
+    real = torch.nn.functional.pad(clips, (0, decoded.shape[1] - clips.shape[1]))
+    rate = codec.config.sample_rate
+    values["log_mel_distance"] = log_mel_distance(real, decoded, rate)
+    ratio = decoded.square().mean(1).clamp(min=1e-12) / real.square().mean(1).clamp(min=1e-12)
+    values["level_difference"] = float(10 * torch.log10(ratio).median())
+    values["comb_share_original"] = _mean_comb_share(real, rate, rate / codec.config.hop)
+    values["comb_share"] = _mean_comb_share(decoded, rate, rate / codec.config.hop)
+    return values
+
+
+def _mean_comb_share(clips: Tensor, sample_rate: int, frame_rate: float) -> float:
+    shares = pd.Series([comb_share(clip, sample_rate, frame_rate) for clip in clips.cpu().numpy()])
+    return float(shares.mean())  # without the NaN of silent clips

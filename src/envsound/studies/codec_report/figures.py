@@ -1,4 +1,7 @@
-"""Figures of a codec's report: against levels, by class, by frequency band, and the use of its codebooks."""
+"""Figures of a codec: how it learns; and of its report, against levels, by class, by band, and its codebooks."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,15 +19,57 @@ from envsound.report.style import (
     empty_figure,
     level_colours,
     new_figure,
+    save_figure,
     style,
 )
-from envsound.studies.codec_report.ceiling import ALL
-from envsound.studies.codec_report.goals import LOWEST_USE
-from envsound.studies.codec_report.tables import listeners_in
+from envsound.studies.codec_report.report import CodecReport
+from envsound.studies.codec_report.tables import ALL, listeners_in
 
 # The codec measured has the colour it has everywhere; other codecs follow in Okabe and Ito's order.
 CODEC_LOOKS = ((LOOKS["codec"].colour, "o"), ("#CC79A7", "s"), ("#0072B2", "D"), ("#D98200", "^"), ("#56B4E9", "v"))
 REFERENCE_LINES = ((0, (6, 1.5)), (0, (3, 1.2)), DOTTED)
+HEAT_MAP = {"annot": True, "annot_kws": {"size": 6.5}, "linewidths": 0.5, "linecolor": "white"}
+USE_AIMED_AT = 0.70  # share of each level's codes
+PANELS = ("loss of the last batch", "held-out log-mel (dB)", "energy at n x frame rate")
+PANELS += ("effective rank of the latent", "gain of each level (dB)", "perplexity of each level")
+
+
+def save_figures(report: CodecReport, folder: str | Path) -> dict[str, list[Path]]:
+    """Draw every figure of a report into `folder`/figures; return their files by name."""
+    figures = {
+        "levels": levels_figure(report.systems),
+        "classes": class_dots(report.by_class, report.systems),
+        "bands": band_heatmaps(report.ceiling),
+        "class_bands": class_bands(report.ceiling),
+        "codebooks": codebook_figure(report.codebook),
+    }
+    return {name: save_figure(figure, Path(folder) / "figures", name) for name, figure in figures.items()}
+
+
+def learning_curves(history: pd.DataFrame, marks: Sequence[int] = ()) -> Figure:
+    """Draw losses, held-out distance and comb, latent rank, and gain and perplexity of every level over the steps.
+
+    `history` has the columns of training.csv; marks: the steps at which quantizer and discriminators are switched on.
+    """
+    with style():
+        fig = new_figure(DOUBLE_COLUMN, 4.4)
+        panels = dict(zip(PANELS, fig.subplots(2, 3, sharex=True).flat, strict=True))
+        losses, distance, comb, rank, gain, perplexity = panels.values()
+        _lines(losses, history, ["spectral", "waveform", "adversarial", "feature"])
+        _lines(distance, history, ["log_mel_distance"])
+        _lines(comb, history, ["comb_share", "comb_share_original"], ["decoded", "original"])
+        _lines(rank, history, ["latent_rank"])
+        for axis, start in ((gain, "gain_db_"), (perplexity, "perplexity_")):
+            names = [name for name in history if name.startswith(start)]
+            axis.set_prop_cycle(color=level_colours(max(len(names), 1)))
+            _lines(axis, history, names, [name.removeprefix(start) for name in names])
+        for label, axis in panels.items():
+            axis.set(title=label, ylim=(min(0, axis.get_ylim()[0]), None))
+            for step, line in zip(marks, (":", "--"), strict=False):
+                axis.axvline(step, color="0.6", lw=0.8, ls=line)
+        for axis in (rank, gain, perplexity):
+            axis.set(xlabel="step")
+        return fig
 
 
 def levels_figure(systems: pd.DataFrame) -> Figure:
@@ -61,11 +106,8 @@ def band_heatmaps(ceiling: pd.DataFrame, category: str = ALL) -> Figure:
     with style():
         fig = new_figure(DOUBLE_COLUMN, 2.5)
         levels, distances = fig.subplots(1, 2, sharey=True)
-        changed, apart = (_grid(rows, column) for column in ("level_difference_db", "distance_db"))
-        bound = max(1.0, float(np.nanmax(np.abs(changed.to_numpy()), initial=0)))
-        look = {"annot": True, "annot_kws": {"size": 6.5}, "linewidths": 0.5, "linecolor": "white"}
-        seaborn.heatmap(changed, ax=levels, cmap="RdBu_r", vmin=-bound, vmax=bound, fmt="+.1f", **look)
-        seaborn.heatmap(apart, ax=distances, cmap="viridis_r", vmin=0, fmt=".1f", **look)
+        _changes(levels, _grid(rows, "level_difference_db"))
+        seaborn.heatmap(_grid(rows, "distance_db"), ax=distances, cmap="viridis_r", vmin=0, fmt=".1f", **HEAT_MAP)
         levels.set(title="Level, decoded against original (dB)", ylabel="frequency band (Hz)")
         distances.set(title="Distance of spectrograms (dB)", ylabel="")
         for ax in (levels, distances):
@@ -82,17 +124,22 @@ def class_bands(ceiling: pd.DataFrame) -> Figure:
     """
     rows = ceiling[(ceiling["n_levels"] == ceiling["n_levels"].max()) & (ceiling["band"] != ALL)]
     table = rows.pivot(index="category", columns="band", values="level_difference_db")
-    table = table.reindex(index=_classes(rows), columns=list(rows["band"].unique()))
-    bound = max(1.0, float(np.nanmax(np.abs(table.to_numpy()), initial=0)))
+    classes = [ALL, *sorted(set(rows["category"]) - {ALL})]
+    table = table.reindex(index=classes, columns=list(rows["band"].unique()))
     with style():
         fig = new_figure(DOUBLE_COLUMN, 0.9 + 0.21 * len(table))
         ax = fig.subplots()
-        look = {"annot": True, "annot_kws": {"size": 6.5}, "linewidths": 0.5, "linecolor": "white"}
-        seaborn.heatmap(table, ax=ax, cmap="RdBu_r", vmin=-bound, vmax=bound, fmt="+.1f", **look)
+        _changes(ax, table)
         ax.set(xlabel="frequency band (Hz)", ylabel="", title="Level, decoded against original (dB), all levels")
         ax.set_yticklabels([name.replace("_", " ") for name in table.index], rotation=0)
         ax.tick_params(length=0)
         return fig
+
+
+def _changes(ax: Axes, table: pd.DataFrame) -> None:
+    """Draw changes of level, dB; white is none."""
+    bound = max(1.0, float(np.nanmax(np.abs(table.to_numpy()), initial=0)))
+    seaborn.heatmap(table, ax=ax, cmap="RdBu_r", vmin=-bound, vmax=bound, fmt="+.1f", **HEAT_MAP)
 
 
 def class_dots(by_class: pd.DataFrame, systems: pd.DataFrame) -> Figure:
@@ -122,7 +169,7 @@ def class_dots(by_class: pd.DataFrame, systems: pd.DataFrame) -> Figure:
 def codebook_figure(codebook: pd.DataFrame) -> Figure:
     """Draw how much of each level's codebook is used, a panel for each codec: codes in use, and their perplexity.
 
-    `codebook` has the columns of codebook.csv; both are shares of the codebook. The line is the goal of 70%.
+    `codebook` has the columns of codebook.csv; both are shares of the codebook. The line is what was aimed at, 70%.
     """
     codecs = list(codebook["codec"].unique())
     with style():
@@ -135,7 +182,7 @@ def codebook_figure(codebook: pd.DataFrame) -> Figure:
             ax.bar(rows["level"], 100 * rows["used_share"], color=colours, width=0.72, alpha=0.45, label="in use")
             share = 100 * rows["perplexity"] / rows["codebook_size"]
             ax.plot(rows["level"], share, ls="", marker="D", ms=4, color="#222222", label="perplexity")
-            ax.axhline(100 * LOWEST_USE, color=GREY, lw=0.8, ls=DOTTED, label="goal for codes in use")
+            ax.axhline(100 * USE_AIMED_AT, color=GREY, lw=0.8, ls=DOTTED, label="aim for codes in use")
             size, frames = rows["codebook_size"].iloc[0], rows["n_frames"].iloc[0]
             ax.set(xlabel="level (0 is coarse)", xticks=list(rows["level"]), ylim=(0, 100))
             ax.set_title(f"{name}: {size} codes, {frames:,} frames")
@@ -199,5 +246,9 @@ def _grid(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.reindex(list(rows["band"].unique())[::-1])
 
 
-def _classes(rows: pd.DataFrame) -> list[str]:
-    return [ALL, *sorted(set(rows["category"]) - {ALL})]
+def _lines(axis: Axes, history: pd.DataFrame, names: list[str], labels: list[str] | None = None) -> None:
+    for name, label in zip(names, labels or names, strict=True):
+        if name in history:
+            axis.plot(history["step"], history[name], label=label)
+    if len(names) > 1 and axis.lines:
+        axis.legend(ncols=2 if len(names) > 4 else 1)

@@ -1,34 +1,31 @@
-"""The book's chapter on the ceiling: its numbers and figures from a published codec report, its sounds from a run."""
+"""The book's chapter on the ceiling: its numbers and figures from a published codec report, its sounds from runs."""
 
 import html
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from envsound.base.files import inside, read_csv, read_json, write_text
+from envsound.base.files import inside, read_csv, read_json
 from envsound.base.text import markdown_table, number, wide
-from envsound.report.assets import Assets
-from envsound.report.facts import NOT_MEASURED, Facts, facts, run_origin
+from envsound.report.facts import NOT_MEASURED, Facts, run_origin
+from envsound.report.facts import facts as as_facts
+from envsound.report.fragments import Staging
+from envsound.report.players import example_table
 from envsound.run.publish import ReportKind
-from envsound.studies.codec_report.ceiling import ALL
-from envsound.studies.codec_report.examples import example_headings
-from envsound.studies.codec_report.tables import listeners_in, systems_table
+from envsound.studies.codec_report.tables import ALL, DISTANCES, fixed, listeners_in, share, systems_table, table
 
-CODEC_REPORT = "codec"  # the folder in data/published, and in data/runs, that holds codec reports
-CODEC_REPORTS = (CODEC_REPORT, "codec_variants")  # in data/published: the codec that ships, and one tried before it
+PAGE = "studies/codec_report.md"
+REPORT, VARIANTS = "codec", "codec_variants"  # in data/published: the codec that ships, and one tried before it
 REPORTS = (
     ReportKind(
-        ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv", "goals.csv"),
+        ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv"),
         "a finished codec report",
         ("clips.csv",),
     ),
 )
-DISTANCES = ("log_mel_distance", "stft_distance", "si_sdr_db")
-COLOURS = {"original": "real", "codec": "codec", "opus": "ink"}  # of the columns, as the stylesheet names them
+ABSENT = f"*{NOT_MEASURED}*"
 FIGURES = {
     "levels": "Log-mel distance and recognised clips against the number of levels; bars are 95% intervals.",
     "classes": "Log-mel distance of every class, codecs with all their levels.",
@@ -36,118 +33,101 @@ FIGURES = {
     "class_bands": "Level against the original of every class and frequency band, with all levels.",
     "codebooks": "Share of every level's codebook in use; the line is the goal.",
 }
-HOW = "`papermill notebooks/codec/08_measure_codec.ipynb out.ipynb -k python3 --cwd .`"
-NO_CLIPS = (
-    "No examples are on the machine that built this book. `make study PRESET=esc10 DATA=<folder>` writes twelve "
-    f"held-out clips of its recordings, and so does {HOW} with `-p dataset esc50 -p data_dir <folder>`."
-)
+CODEBOOK = {
+    "codec": ("codec", str), "level": ("level", str), "codes in use": ("codes_used", number),
+    "share": ("used_share", share), "perplexity": ("perplexity", lambda value: fixed(value, 0)),
+}  # fmt: skip
+SPEED = {
+    "codec": ("codec", str), "device": ("device_name", str),
+    **{f"{way} (s)": (f"{way}_seconds", lambda value: number(value, 2)) for way in ("encode", "decode")},
+    "seconds of sound a second": ("real_time_factor", lambda value: fixed(value, 0)),
+}  # fmt: skip
+GOALS = {"goal": ("goal", str), "target": ("target", str), "measured": ("measured", str), "met": ("met", str)}
 
 
-def codec_report_facts(folder: str | Path) -> Facts:
-    """Return what the chapter says of a published codec report; empty where `folder` holds none.
+def facts(published: Path) -> Mapping[str, Any]:
+    """Return the substitutions: ceiling and variants (see `report_facts`), codec_systems (a table of the card)."""
+    card = Path(published).parent / "codec" / "card.json"
+    rows = read_json(card).get("held_out", {}).get("systems", []) if card.is_file() else []
+    found = {"ceiling": report_facts(published / REPORT), "variants": report_facts(published / VARIANTS)}
+    return found | {"codec_systems": "\n".join(systems_table(pd.DataFrame(rows))) if rows else ABSENT}
+
+
+def report_facts(folder: Path) -> Facts:
+    """Return what is said of a published codec report; empty where `folder` holds none.
 
     run: `run_origin`, with held_out_fold and n_held_out; systems, classes, bands_table, codebook, speed, goals:
     Markdown tables; own: the row of the codec measured, with all its levels, from systems.csv; system: name -> row;
     bands: "b8000_12000" -> "n1", "n2", ... and "all" -> level_difference_db (with its sign), distance_db, n,
     n_left_out; worst: the class whose log-mel distance is largest; high_band: its edges in words.
     """
-    folder = Path(folder)
-    if not (folder / "systems.csv").is_file() or not (folder / "ceiling.csv").is_file():
+    tables = {path.stem: read_csv(path) for path in folder.glob("*.csv")}
+    if not {"systems", "ceiling"} <= set(tables):
         return Facts()
-    systems, ceiling = read_csv(folder / "systems.csv"), read_csv(folder / "ceiling.csv")
-    found = Facts({"run": _origin(folder), "systems": "\n".join(wide(systems_table(systems).splitlines()))})
+    systems, ceiling = tables["systems"], tables["ceiling"]
+    found = Facts({"run": as_facts(_origin(folder)), "systems": _wide(systems_table(systems))})
     found["system"] = Facts({_key(row["system"]): _row(row) for row in systems.to_dict("records")})
-    own = systems[(systems["codec"] == systems.loc[systems["codec"] != "", "codec"].iloc[0])]
+    own = systems[systems["codec"] == systems.loc[systems["codec"] != "", "codec"].iloc[0]]
     own = own.loc[own["n_levels"].idxmax()]
     found["own"] = found["system"][_key(own["system"])]
-    found["bands"], found["bands_table"] = _bands(ceiling), _bands_table(ceiling)
+    everyone = ceiling[ceiling["category"] == ALL]
+    found["bands"], found["bands_table"] = _bands(everyone), _bands_table(everyone[everyone["band"] != ALL])
     found["high_band"] = ceiling.loc[ceiling["band"] != ALL, "band"].iloc[-1].replace("-", " to ")
-    for name, make in (("codebook", _codebook_table), ("speed", _speed_table), ("goals", _goals_table)):
-        found[name] = make(read_csv(folder / f"{name}.csv")) if (folder / f"{name}.csv").is_file() else _absent()
-    if (folder / "by_class.csv").is_file():
-        classes = read_csv(folder / "by_class.csv").query("system == @own.system")
+    for name, columns in (("codebook", CODEBOOK), ("speed", SPEED)):
+        found[name] = _wide(table(tables[name], columns)) if name in tables else ABSENT
+    if "goals" in tables:  # of reports made while the codec had them
+        goals = tables["goals"]
+        found["goals"] = _wide(table(goals.assign(measured=goals.apply(_with_unit, axis=1)), GOALS))
+    if "by_class" in tables:
+        classes = tables["by_class"].query("system == @own.system")
         found["classes"] = _class_table(classes)
         found["worst"] = _row(classes.loc[classes["log_mel_distance"].idxmax()].to_dict())
     return found
 
 
-def stage_figures(folder: str | Path, assets: Assets, book_dir: str | Path) -> None:
-    """Write a fragment for each figure, `executed/ceiling/<name>.txt`, which the chapter includes.
+def stage(book: Staging) -> None:
+    """Write a fragment for each figure, ceiling/<name>.txt, and the page codec_clips.md of clips to be heard.
 
-    A figure that `folder`, a published report, does not hold is a line that says so.
+    A figure that the published report does not hold is a line that says so. Sounds are copied from codec reports and
+    from the book's runs on this machine; none is part of the repository.
     """
-    book_dir = Path(book_dir)
     for name, words in FIGURES.items():
-        link = assets.link(Path(folder) / "figures" / f"{name}.png", "codec-report", book_dir / "ceiling.md")
-        shown = [f"```{{figure}} {link}", f":alt: {words}", ":width: 100%", "", words, "```"] if link else [_absent()]
-        write_text(book_dir / "executed" / "ceiling" / f"{name}.txt", "\n".join(shown) + "\n")
+        path = book.published / REPORT / "figures" / f"{name}.png"
+        book.write(f"ceiling/{name}.txt", book.figure(path, words, PAGE, "codec-report") or [ABSENT])
+    folders = sorted((book.published.parent / "runs" / REPORT).glob("*/examples"))
+    folders += [run.folder / "codec_clips" for run in book.runs]
+    sections = [line for folder in folders if (folder / "examples.csv").is_file() for line in _section(book, folder)]
+    book.write("codec_clips.md", ["# The codec, clip by clip", "", INTRODUCTION, "", *(sections or [NO_CLIPS, ""])])
 
 
-class CodecClipsPage:
-    """Writes executed/codec_clips.md: held-out clips as original, through the codec and through Opus.
+def _section(book: Staging, folder: Path) -> list[str]:
+    """Return the part of one report or run, whose sounds are in `folder`; nothing when it has none."""
+    examples, made, run = read_csv(folder / "examples.csv"), folder.parent.name, folder.parent.parent.name
+    if examples.empty:
+        return []
 
-    The sounds are copied from codec reports and from the book's runs on this machine; none is part of the repository.
-    """
+    def play(name: str, label: str) -> str:
+        page, group = book.book_dir / "executed" / "codec_clips.md", f"codec-{run}-{made}"
+        found = book.assets.player(inside(folder, name), group, page, label)
+        return found or f'<em class="absent">{html.escape(name)}: not on this machine</em>'
 
-    def __init__(self, assets: Assets, page: Path) -> None:
-        self.assets, self.page = assets, page
-
-    def write(self, reports: str | Path, runs: Sequence[str | Path] = ()) -> str:
-        """Return the page's Markdown; `reports` is the folder of codec reports, data/runs/codec, `runs` the book's."""
-        found = [path.parent for path in sorted(Path(reports).glob("*/examples/examples.csv"))]
-        found += [Path(run) / "codec_clips" for run in runs if (Path(run) / "codec_clips" / "examples.csv").is_file()]
-        lines = ["# The codec, clip by clip", "", INTRODUCTION, ""]
-        sections = [section for folder in found if (section := self.section(folder))]
-        for section in sections:
-            lines += section
-        return "\n".join(lines if sections else [*lines, NO_CLIPS, ""]) + "\n"
-
-    def section(self, folder: Path) -> list[str]:
-        """Return the part of one report or run, whose sounds are in `folder`; nothing when it has none."""
-        examples = read_csv(folder / "examples.csv")
-        if examples.empty:
-            return []
-        headings, rows = example_headings(examples), []
-        for row in examples.to_dict("records"):
-            label = f"{row['category'].replace('_', ' ')} · {row['clip']}"
-            cells = [self.cell(folder, str(row[kind] or ""), label) for kind in headings]
-            rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-        head = "".join(_heading(COLOURS[kind], words) for kind, words in headings.items())
-        table = [f'<table class="sounds"><thead><tr>{head}</tr></thead><tbody>', *rows, "</tbody></table>", ""]
-        made, run = folder.parent.name, folder.parent.parent.name
-        title = f"The report {made}" if folder.name == "examples" else f"The run {run}, {made.replace('_', ', ')}"
-        return [f"## {title}", "", self.note(folder.parent), "", *table]
-
-    def cell(self, folder: Path, name: str, label: str) -> str:
-        """Return a player, or words where there is no sound. Raises InputError for a name that leaves the folder."""
-        if not name:
-            return '<em class="absent">Opus was not installed</em>'
-        group = f"codec-{folder.parent.parent.name}-{folder.parent.name}"
-        player = self.assets.player(inside(folder, name), group, self.page, label)
-        return player or f'<em class="absent">{html.escape(name)}: not on this machine</em>'
-
-    def note(self, folder: Path) -> str:
-        """Return what the clips are: recordings or synthetic stand-ins, and of which cut."""
-        origin = _origin(folder)
-        kind = "**Synthetic** stand-ins, not recordings" if origin["dataset"] == "synthetic" else "Held-out recordings"
-        cut = f"fold {origin.get('held_out_fold', origin.get('fold'))} of {origin['data_cut']}"
-        return f"{kind}: {cut}. The first of each class, then the second; none was picked by ear."
+    title = f"The report {made}" if folder.name == "examples" else f"The run {run}, {made.replace('_', ', ')}"
+    origin = _origin(folder.parent)
+    kind = "**Synthetic** stand-ins, not recordings" if origin["dataset"] == "synthetic" else "Held-out recordings"
+    cut = f"fold {origin.get('held_out_fold', origin.get('fold'))} of {origin['data_cut']}"
+    note = f"{kind}: {cut}. The first of each class, then the second; none was picked by ear."
+    return [f"## {title}", "", note, "", *example_table(examples, play), ""]
 
 
-def _heading(colour: str, words: str) -> str:
-    return f'<th style="color: var(--es-{colour})">{html.escape(words)}</th>'
-
-
-def _origin(folder: Path) -> Facts:
+def _origin(folder: Path) -> dict[str, Any]:
     """Return `run_origin` of a report, with the fold and the number of clips it measured."""
     if not (folder / "provenance.json").is_file():
-        return Facts()
+        return {}
     found: dict[str, Any] = run_origin(folder)
     for step in read_json(folder / "provenance.json")["steps"].values():
-        for part, key in (("parameters", "held_out_fold"), ("facts", "n_held_out"), ("facts", "n_heard_by_listeners")):
-            if key in step.get(part, {}):
-                found[key] = step[part][key]
-    return facts(found)
+        known = step.get("parameters", {}) | step.get("facts", {})
+        found |= {key: known[key] for key in ("held_out_fold", "n_held_out", "n_heard_by_listeners") if key in known}
+    return found
 
 
 def _row(row: dict[str, Any]) -> Facts:
@@ -157,8 +137,12 @@ def _row(row: dict[str, Any]) -> Facts:
 
 def _shown(name: str, value: Any) -> str:
     if name.startswith(("recognised_", "comb_share")) and not pd.isna(value):
-        return f"{value:.0%}"
-    return _fixed(value) if name in DISTANCES else facts(value)
+        return share(value)
+    return fixed(value) if name in DISTANCES else as_facts(value)
+
+
+def _with_unit(goal: pd.Series) -> str:
+    return f"{fixed(goal['value'])} {goal['unit']}".strip()
 
 
 def _key(name: str) -> str:
@@ -166,89 +150,40 @@ def _key(name: str) -> str:
     return "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
-def _bands(ceiling: pd.DataFrame) -> Facts:
-    rows = ceiling[ceiling["category"] == ALL]
+def _wide(lines: list[str]) -> str:
+    return "\n".join(wide(lines))
+
+
+def _bands(rows: pd.DataFrame) -> Facts:
     found, most = Facts(), rows["n_levels"].max()
     for row in rows.to_dict("records"):
-        cells = Facts({name: facts(row[name]) for name in ("distance_db", "n", "n_left_out")})
-        cells["level_difference_db"] = _signed(row["level_difference_db"])
+        cells = Facts({name: as_facts(row[name]) for name in ("distance_db", "n", "n_left_out")})
+        cells["level_difference_db"] = fixed(row["level_difference_db"], 1, "+")
         band = found.setdefault("b" + row["band"].replace("-", "_"), Facts())
-        band[f"n{row['n_levels']}"] = cells
-        if row["n_levels"] == most:
-            band[ALL] = cells
+        band |= {f"n{row['n_levels']}": cells} | ({ALL: cells} if row["n_levels"] == most else {})
     return found
 
 
-def _bands_table(ceiling: pd.DataFrame) -> str:
-    rows = ceiling[(ceiling["category"] == ALL) & (ceiling["band"] != ALL)]
+def _bands_table(rows: pd.DataFrame) -> str:
     levels = sorted(rows["n_levels"].unique())
     header = ["band (Hz)", *[f"{n} level{'s' if n > 1 else ''}" for n in levels], "n", "left out"]
     body = []
     for band, group in rows.groupby("band", sort=False):
         cells = group.set_index("n_levels")
-        changes = [_signed(cells.loc[n, "level_difference_db"]) for n in levels]
-        counts = [f"{cells[name].iloc[0]:.0f}" for name in ("n", "n_left_out")]
-        body.append([band.replace("-", " to "), *changes, *counts])
-    return "\n".join(wide(markdown_table(header, body)))
+        changes = [fixed(cells.loc[n, "level_difference_db"], 1, "+") for n in levels]
+        body.append([band.replace("-", " to "), *changes, *[fixed(cells[n].iloc[0], 0) for n in ("n", "n_left_out")]])
+    return _wide(markdown_table(header, body))
 
 
 def _class_table(rows: pd.DataFrame) -> str:
-    listeners = listeners_in(rows)
-    header = ["class", "n", "log-mel (dB)", "STFT (nepers)", "SI-SDR (dB)"]
-    header += [*[f"recognised ({name})" for name in listeners], "KS"]
-    body = [
-        [
-            row["category"].replace("_", " "), number(int(row["n_clips"])),
-            *[_fixed(row[name]) for name in DISTANCES],
-            *[f"{row[f'recognised_{name}']:.0%}" for name in listeners], _fixed(row["ks_max"]),
-        ]
-        for row in rows.to_dict("records")
-    ]  # fmt: skip
-    return "\n".join(wide(markdown_table(header, body)))
-
-
-def _codebook_table(rows: pd.DataFrame) -> str:
-    return _table(rows, {
-        "codec": ("codec", str), "level": ("level", str), "codes in use": ("codes_used", number),
-        "share": ("used_share", "{:.0%}".format), "perplexity": ("perplexity", "{:.0f}".format),
-    })  # fmt: skip
-
-
-def _speed_table(rows: pd.DataFrame) -> str:
-    two_digits = partial(number, digits=2)
-    return _table(rows, {
-        "codec": ("codec", str), "device": ("device_name", str),
-        "encode (s)": ("encode_seconds", two_digits), "decode (s)": ("decode_seconds", two_digits),
-        "seconds of sound a second": ("real_time_factor", "{:.0f}".format),
-    })  # fmt: skip
-
-
-def _table(rows: pd.DataFrame, columns: dict[str, tuple[str, Callable[[Any], str]]]) -> str:
-    """Return a table in Markdown; `columns` maps a heading to a column of `rows` and what writes its values."""
-    body = [[write(row[name]) for name, write in columns.values()] for row in rows.to_dict("records")]
-    return "\n".join(wide(markdown_table(list(columns), body)))
-
-
-def _goals_table(rows: pd.DataFrame) -> str:
-    body = [
-        [row["goal"], row["target"], f"{_fixed(row['value'])} {row['unit']}".strip(), row["met"]]
-        for row in rows.to_dict("records")
-    ]
-    return "\n".join(wide(markdown_table(["goal", "target", "measured", "met"], body)))
-
-
-def _absent() -> str:
-    return f"*{NOT_MEASURED}*"
-
-
-def _fixed(value: float) -> str:
-    return f"{value:.2f}" if np.isfinite(value) else "–"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}" if np.isfinite(value) else "–"
+    columns = {"class": ("category", lambda name: name.replace("_", " ")), "n": ("n_clips", lambda n: number(int(n)))}
+    columns |= {words: (name, fixed) for name, words in DISTANCES.items()}
+    columns |= {f"recognised ({name})": (f"recognised_{name}", share) for name in listeners_in(rows)}
+    return _wide(table(rows, columns | {"KS": ("ks_max", fixed)}))
 
 
 INTRODUCTION = """Held-out clips as recorded, through the codec with all its levels, and through Opus at the rate
 nearest to the codec's own. Whatever you miss in the middle column, no model of these codes can bring back. Recordings
 are never part of this repository: they are linked from the machine that built the book."""
+NO_CLIPS = """No examples are on the machine that built this book. `make study PRESET=esc10 DATA=<folder>` writes twelve
+held-out clips of its recordings, and so does `envsound codec --dataset esc50 --esc10-only --data-dir <folder>`."""

@@ -1,181 +1,190 @@
-"""Measuring a codec on clips it has never heard, beside fewer levels, other codecs, Opus and plain noise."""
+"""A codec's whole report: every table that notebook 08 makes, measured on held-out clips and written to a folder."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
+from envsound.base.device import choose_device, describe_device
 from envsound.base.errors import InputError
+from envsound.base.files import write_tables
+from envsound.codec import load_codec
 from envsound.codec.base import Codec
-from envsound.codec.distances import comb_share, log_mel, si_sdr_db, stft_distance
-from envsound.codec.systems import ORIGINAL, Clips, Family, System, equal_batches, families
-from envsound.codec.usage import code_usage, count_codes
-from envsound.evaluation.listeners.mfcc import Listener
-from envsound.metrics.acoustic import ACOUSTIC, acoustic
-from envsound.metrics.tests import ks_test, ks_threshold, wilson
-from envsound.studies.codec_report.tables import listeners_in
+from envsound.codec.encodec_24khz import weights_here
+from envsound.codec.systems import level_name, opus_available, systems, write_examples
+from envsound.data.recordings import Recordings
+from envsound.evaluation.listeners.mfcc import Listener, train_recogniser
+from envsound.evaluation.listeners.training import ListenerTraining, train_listener
+from envsound.studies.codec_report.measuring import by_class, by_system, codebook_use, measure_ceiling, measure_clips
 
-METRICS = ACOUSTIC[:6]  # without the duration, which a codec keeps
-DISTANCES = ("log_mel_distance", "stft_distance", "si_sdr_db", "comb_share")
-CODEBOOK_COLUMNS = ["codec", "level", "codebook_size", "n_frames", "codes_used", "used_share", "perplexity"]
+ENCODEC = "encodec_24khz"
+Maker = Callable[[str | torch.device], Codec]
 
 
-def measure_clips(
-    measured: Sequence[Family],
-    clips: Clips,
-    names: Sequence[str],
-    categories: Sequence[str],
-    sample_rate: int,
-    listeners: Mapping[str, Listener] | None = None,
-    frame_rate: float = 75.0,
-) -> pd.DataFrame:
-    """Send every clip, float32 [n_samples], through every system: one row for each clip and system (clips.csv).
+@dataclass(frozen=True)
+class CodecReport:
+    """The tables of a report, one csv file each: see the functions that make them for their columns."""
 
-    Columns: system, clip (its name), category, log_mel_distance (dB), stft_distance (nepers), si_sdr_db, comb_share (at
-    multiples of `frame_rate`, Hz), the six acoustic metrics of what comes out, and for each listener
-    heard_as_<listener> (a class) and recognised_<listener> (whether that is the clip's own). Clips go through in
-    batches of at most eight.
+    clips: pd.DataFrame  # measuring.measure_clips
+    systems: pd.DataFrame  # measuring.by_system
+    by_class: pd.DataFrame  # measuring.by_class
+    codebook: pd.DataFrame  # measuring.codebook_use
+    speed: pd.DataFrame  # measure_speed
+    ceiling: pd.DataFrame  # measuring.measure_ceiling, of the codec measured
+    examples: pd.DataFrame  # systems.write_examples; beside its sounds
+    system: str  # the codec measured, with all its levels, as the tables name it
+    facts: dict[str, Any]  # for the provenance
+
+    def write(self, folder: str | Path) -> None:
+        """Write every table but the examples as <name>.csv."""
+        names = [table.name for table in fields(self) if table.type is pd.DataFrame and table.name != "examples"]
+        write_tables(folder, {name: getattr(self, name) for name in names})
+
+
+class ClipList(Sequence[np.ndarray]):
+    """Clips of some recordings, float32 [n_samples] each, read from their files when they are asked for."""
+
+    def __init__(self, recordings: Recordings, clip_ids: Sequence[str]):
+        self.recordings, self.clip_ids = recordings, list(clip_ids)
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        return self.recordings.load(self.clip_ids[place])
+
+
+def split(recordings: Recordings, held_out_fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of the other folds, which listeners learn from, and of the held-out fold, which is measured.
+
+    Raises InputError when either has no clip or the held-out fold has a class that the others lack.
     """
-    heard_by = listeners or {}
-    found: dict[str, list[dict]] = {system.name: [] for family in measured for system in family.systems}
-    with tqdm(total=len(clips), desc="measuring systems", unit="clip") as bar:
-        for places, batch in equal_batches(clips):
-            known = [{"clip": names[place], "category": categories[place]} for place in places]
-            for system, heard in _through_all(measured, batch):
-                guesses = {name: listener.predict(list(heard), sample_rate) for name, listener in heard_by.items()}
-                for row, (clip, other) in enumerate(zip(batch, heard, strict=True)):
-                    judged = _judged({name: guess[row] for name, guess in guesses.items()}, known[row]["category"])
-                    values = _distances(clip, other, sample_rate, frame_rate)
-                    found[system.name].append({"system": system.name} | known[row] | values | judged)
-            bar.update(len(places))
-    return pd.DataFrame([row for rows in found.values() for row in rows])
+    is_held_out = recordings.table["fold"] == held_out_fold
+    others, held_out = (recordings.table[rows].reset_index(drop=True) for rows in (~is_held_out, is_held_out))
+    if held_out.empty or others.empty:
+        folds = ", ".join(str(fold) for fold in sorted(recordings.table["fold"].unique()))
+        raise InputError(f"held_out_fold={held_out_fold}: the recordings have folds {folds}; expected it and another")
+    unknown = sorted(set(held_out["category"]) - set(others["category"]))
+    if unknown:
+        raise InputError(f"held_out_fold={held_out_fold}: no clip of class {unknown[0]!r} outside it; expected some")
+    return others, held_out
 
 
-def _through_all(measured: Sequence[Family], batch: np.ndarray) -> Iterator[tuple[System, np.ndarray]]:
-    for family in measured:
-        yield from zip(family.systems, family.run(batch), strict=True)
+def train_listeners(
+    recordings: Recordings, rows: pd.DataFrame, cnn_epochs: int = 0, seed: int = 0, device: str = "auto"
+) -> dict[str, Listener]:
+    """Train every listener on the same real clips, rows of `recordings.table`; the first of them is the main one.
 
-
-def _distances(real: np.ndarray, heard: np.ndarray, sample_rate: int, frame_rate: float) -> dict[str, float]:
-    metrics = acoustic(heard, sample_rate)
-    return {
-        "log_mel_distance": log_mel(real, heard, sample_rate),
-        "stft_distance": stft_distance(real, heard),
-        "si_sdr_db": si_sdr_db(real, heard),
-        "comb_share": comb_share(heard, sample_rate, frame_rate),
-    } | {name: metrics[name] for name in METRICS}
-
-
-def _judged(guesses: dict[str, str], category: str) -> dict[str, str | bool]:
-    heard = {f"heard_as_{name}": guess for name, guess in guesses.items()}
-    return heard | {f"recognised_{name}": guess == category for name, guess in guesses.items()}
-
-
-def by_system(clip_rows: pd.DataFrame, systems: Sequence[System]) -> pd.DataFrame:
-    """Return systems.csv from the rows of `measure_clips`: one row for each system, in the order of `systems`.
-
-    Columns: system, codec, n_levels, kbps (nominal), n_clips; means of log_mel_distance and stft_distance over all
-    clips, of si_sdr_db and comb_share over the n_<name> clips where they are finite, and si_sdr_db_median; for each
-    acoustic metric ks_<metric>, the Kolmogorov-Smirnov distance to the originals, and n_<metric>, the clips where it is
-    defined; threshold_5_percent of one such test; and for each listener recognised_<listener>, the share of clips it
-    names rightly, with the ends of its Wilson 95% interval in ..._low and ..._high. Raises InputError without the
-    originals.
+    `cnn`, a network on log-mel spectra trained for `cnn_epochs`, is left out at 0; `mfcc_svm`, a vector machine,
+    is always there. There are two because one alone may be deaf to just what the codec spoils.
     """
-    originals = clip_rows[clip_rows["system"] == ORIGINAL]
-    if originals.empty:
-        raise InputError(f"clips: no rows of the system {ORIGINAL!r}; expected it among the systems measured")
-    table = []
-    for system in systems:
-        rows = clip_rows[clip_rows["system"] == system.name]
-        known = {"system": system.name, "codec": system.codec, "n_levels": system.n_levels, "kbps": system.kbps}
-        means = {"n_clips": len(rows), **{name: rows[name].mean() for name in DISTANCES[:2]}}
-        for name in DISTANCES[2:]:
-            finite = rows[name][np.isfinite(rows[name])]
-            means |= {name: finite.mean(), f"n_{name}": len(finite)}
-        means["si_sdr_db_median"] = rows["si_sdr_db"].median()
-        table.append(known | means | ks_columns(originals, rows) | _recognised(rows))
-    return pd.DataFrame(table)
+    clips, names = ClipList(recordings, rows["clip_id"]), list(rows["category"])
+    listeners: dict[str, Listener] = {}
+    if cnn_epochs:
+        training = ListenerTraining(n_epochs=cnn_epochs, seed=seed)
+        listeners["cnn"] = train_listener(clips, names, recordings.sample_rate, training, device=device)
+    return listeners | {"mfcc_svm": train_recogniser(clips, names, recordings.sample_rate)}
 
 
-def ks_columns(originals: pd.DataFrame, rows: pd.DataFrame) -> dict[str, float]:
-    """Compare the six acoustic metrics of two sets of clips: ks_<metric>, n_<metric>, threshold_5_percent.
+def codec_makers(codec: str, others: Sequence[str] = (), encodec_weights: str = "") -> dict[str, Maker]:
+    """Return what loads each codec onto a device, by name: `codec` first, the files `others`, EnCodec if it is here.
 
-    n counts the clips of `rows` whose metric is defined; the threshold is that of the metric with the fewest clips. It
-    is for two samples drawn apart: the same clips before and after a codec reject less often than 5%.
+    codec: as `load_codec` takes it. encodec_weights: see `weights_here`; absent, EnCodec is left out. A file has its
+    own name, or that of its folder where it is called codec.safetensors, as notebook 00 writes it. Raises InputError
+    when two have one name.
     """
-    tests = {name: ks_test(originals[name].to_numpy(), rows[name].to_numpy()) for name in METRICS}
-    found = {f"ks_{name}": test["statistic"] for name, test in tests.items()}
-    found |= {f"n_{name}": test["n_b"] for name, test in tests.items()}
-    fewest = (min(test[side] for test in tests.values()) for side in ("n_a", "n_b"))
-    return found | {"threshold_5_percent": ks_threshold(*fewest)}
+    released = weights_here(encodec_weights)
+    wanted = [codec, *others] + ([ENCODEC] if released and ENCODEC not in (codec, *others) else [])
+    paths = {one: Path(one) for one in wanted}
+    names = {one: path.parent.name if path.name == "codec.safetensors" else path.stem for one, path in paths.items()}
+    if len(set(names.values())) < len(wanted):
+        raise InputError(f"codecs {wanted}: called {', '.join(names.values())}; expected different names")
+    weights = {ENCODEC: str(released or encodec_weights)}
+    return {name: lambda device, one=one: load_codec(one, weights.get(one, ""), device) for one, name in names.items()}
 
 
-def _recognised(rows: pd.DataFrame) -> dict[str, float]:
-    found = {}
-    for listener in listeners_in(rows):
-        right = int(rows[f"recognised_{listener}"].sum())
-        low, high = wilson(right, len(rows))
-        name = f"recognised_{listener}"
-        found |= {name: right / len(rows), f"{name}_low": low, f"{name}_high": high}
-    return found
+def measure_speed(makers: Mapping[str, Maker], seconds: float = 5.0, repeats: int = 5) -> pd.DataFrame:
+    """Return speed.csv: one row for each codec and device; the GPU's rows only where torch finds one (CUDA).
 
-
-def by_class(clip_rows: pd.DataFrame) -> pd.DataFrame:
-    """Return by_class.csv: one row for each system and category, systems in order, categories sorted.
-
-    Columns: system, category, n_clips, means of log_mel_distance and stft_distance, the median of si_sdr_db,
-    recognised_<listener>, and the largest of the six Kolmogorov-Smirnov distances to the originals of the class,
-    ks_max, with its metric in ks_max_metric and threshold_5_percent of one such test.
+    makers: codecs by name, each a function of the device. A clip of noise of `seconds` goes through alone, `repeats`
+    times after a warm-up. Columns: codec, device, device_name, clip_seconds, n_repeats, encode_seconds and
+    decode_seconds (medians), and real_time_factor, seconds of sound encoded and decoded in one second.
     """
-    table = []
-    originals = clip_rows[clip_rows["system"] == ORIGINAL]
-    for (system, category), rows in clip_rows.groupby(["system", "category"], sort=False):
-        ks = ks_columns(originals[originals["category"] == category], rows)
-        largest = max(METRICS, key=lambda name, ks=ks: np.nan_to_num(ks[f"ks_{name}"], nan=-1.0))
-        row = {"system": system, "category": category, "n_clips": len(rows)}
-        row |= {name: rows[name].mean() for name in DISTANCES[:2]} | {"si_sdr_db": rows["si_sdr_db"].median()}
-        row |= {f"recognised_{name}": rows[f"recognised_{name}"].mean() for name in listeners_in(rows)}
-        row |= {"ks_max": ks[f"ks_{largest}"], "ks_max_metric": largest}
-        table.append(row | {"threshold_5_percent": ks["threshold_5_percent"]})
-    order = {name: place for place, name in enumerate(clip_rows["system"].unique())}
-    places = {"system": order.get, "category": lambda name: name}
-    table = pd.DataFrame(table)
-    return table.sort_values(["system", "category"], key=lambda c: c.map(places[c.name])).reset_index(drop=True)
+    rows = []
+    for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+        for name, make in makers.items():
+            encode, decode = _seconds(make(device), seconds, repeats)
+            row = {"codec": name, "device": device, "device_name": describe_device(torch.device(device))}
+            row |= {"clip_seconds": seconds, "n_repeats": repeats, "encode_seconds": encode, "decode_seconds": decode}
+            rows.append(row | {"real_time_factor": seconds / (encode + decode)})
+    return pd.DataFrame(rows)
 
 
-def codebook_use(codecs: Mapping[str, Codec], clips: Clips) -> pd.DataFrame:
-    """Return codebook.csv: how much of every codebook the clips, float32 [n_samples], use.
+def _seconds(codec: Codec, seconds: float, repeats: int) -> tuple[float, float]:
+    noise = 0.1 * torch.randn(1, round(seconds * codec.sample_rate), generator=torch.Generator().manual_seed(0))
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        codes = codec.encode(noise)
+        codes.cpu()  # waits until a GPU has finished
+        between = time.perf_counter()
+        codec.decode(codes).cpu()
+        times.append((between - began, time.perf_counter() - between))
+    encode, decode = np.median(times[1:], axis=0)  # the first was the warm-up
+    return float(encode), float(decode)
 
-    Columns: codec, level (0 is coarse), codebook_size, n_frames, codes_used, used_share (0 to 1) and perplexity, as
-    many equally frequent codes as would carry the same information. Few clips cannot use many codes: read it with
-    n_frames.
+
+def measure_codec(
+    recordings: Recordings,
+    folder: str | Path,
+    *,
+    codec: str = "bundled",
+    other_codecs: Sequence[str] = (),
+    codec_weights: str = "",
+    held_out_fold: int = 1,
+    listener_epochs: int = 0,
+    n_examples: int = 12,
+    seed: int = 0,
+    device: str = "auto",
+) -> CodecReport:
+    """Measure a codec on the clips of one fold and write the report into `folder`, examples below it.
+
+    codec: bundled, encodec_24khz or the path of a codec's file; other_codecs: paths of files to compare it with.
+    EnCodec's released weights are added where they are here (`codec_weights`, or the torch hub cache), never
+    downloaded. Listeners learn from the other folds; listener_epochs: see `train_listeners`.
+    Raises InputError when a codec or the fold is not there, or codecs differ in their sample rate.
     """
-    table = []
-    for name, codec in codecs.items():
-        counts = np.zeros((codec.n_levels, codec.codebook_size), dtype=np.int64)
-        for _, batch in tqdm(equal_batches(clips), desc=f"codes of {name}", unit="batch"):
-            codes = codec.encode(torch.from_numpy(batch)).cpu().numpy()  # [batch, n_levels, n_frames]
-            counts += count_codes(codes, codec.codebook_size)
-        sizes = {"codec": name, "codebook_size": codec.codebook_size, "n_frames": counts.sum(axis=1)}
-        table.append(code_usage(counts).assign(**sizes))
-    return pd.concat(table, ignore_index=True)[CODEBOOK_COLUMNS]
-
-
-def codes_used(codec: Codec, clips: Clips) -> list[int]:
-    """Return how many different codes of each level the clips use."""
-    return codebook_use({codec.name: codec}, clips)["codes_used"].tolist()
-
-
-def measure_systems(codec: Codec, clips: Clips, categories: Sequence[str], recogniser: Listener) -> pd.DataFrame:
-    """Measure a codec and its yardsticks on held-out clips: `by_system` with one listener, the originals first.
-
-    `recognised`, with its interval, is the share of clips whose class the recogniser, trained on real clips, names.
-    """
-    measured = families({codec.name: codec})
-    names = [str(place) for place in range(len(clips))]
-    rate, heard_by = codec.sample_rate, {"listener": recogniser}
-    rows = measure_clips(measured, clips, names, categories, rate, heard_by, codec.frame_rate)
-    table = by_system(rows, [system for family in measured for system in family.systems])
-    return table.rename(columns=lambda name: name.replace("recognised_listener", "recognised"))
+    makers = codec_makers(codec, other_codecs, codec_weights)
+    codecs = {name: make(device) for name, make in makers.items()}
+    name, measured = next(iter(codecs.items()))
+    compared = systems(codecs)
+    heard, held_out = split(recordings, held_out_fold)
+    listeners = train_listeners(recordings, heard, listener_epochs, seed, device)
+    clips, categories = ClipList(recordings, held_out["clip_id"]), list(held_out["category"])
+    rate, frames = recordings.sample_rate, measured.frame_rate
+    rows = measure_clips(compared, clips, list(held_out["filename"]), categories, rate, listeners, frames)
+    report = CodecReport(
+        clips=rows,
+        systems=by_system(rows, compared),
+        by_class=by_class(rows),
+        codebook=codebook_use(codecs, clips),
+        speed=measure_speed(makers),
+        ceiling=measure_ceiling(measured, clips, categories),
+        examples=write_examples(measured, name, recordings, held_out, Path(folder) / "examples", n_examples),
+        system=level_name(name, measured.n_levels),
+        facts={
+            "data_cut": recordings.cut,
+            "n_held_out": len(held_out),
+            "n_heard_by_listeners": len(heard),
+            "codecs": {name: codec.content_hash for name, codec in codecs.items()},
+            "opus": opus_available(),
+            "device_used": describe_device(choose_device(device)),
+        },
+    )
+    report.write(folder)
+    return report
