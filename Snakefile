@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 
 from snakemake.exceptions import WorkflowError
 
+from envsound import studies
 from envsound.run import identity, pipeline
 from envsound.base.errors import InputError
 
@@ -25,7 +26,8 @@ RUN = "data/runs/{preset}/fold{fold}_seed{seed}"
 try:
     REQUEST = pipeline.read_request(config)
     CODE = {step: identity.code_hash(f"notebooks/{step}.ipynb") for step in STEPS}
-    BOOK_CODE = identity.module_hash("envsound.book.build")
+    PAGES = [f"envsound.studies.{study}.page" for study in studies.study_names()]
+    BOOK_CODE = [identity.module_hash(module) for module in ("envsound.book.__main__", *PAGES)]
     pipeline.recordings_table(pipeline.values_of(REQUEST.preset, REQUEST.overrides))
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -214,4 +216,4 @@ rule book:
         runs=REQUEST.run_dirs(),
         code=BOOK_CODE,
     shell:
-        "{sys.executable:q} -m envsound.book.build --runs {params.runs:q}"
+        "{sys.executable:q} -m envsound.book --runs {params.runs:q}"

@@ -1,22 +1,33 @@
-"""Makes the study's result files available to the prose as MyST substitutions, such as `{{ codec.n_parameters
-}}`.
-"""
+"""Result files as MyST substitutions, such as `{{ codec.n_parameters }}`, and links to studies that may be removed."""
 
 from pathlib import Path
 
-from envsound.report.facts import book_facts
-from envsound.studies.codec_report.page import CODEC_REPORTS, codec_report_facts
+from docutils import nodes
+from sphinx.util.docutils import ReferenceRole
+
+from envsound.book import substitutions
+
+
+class StudyRole(ReferenceRole):
+    """A link to a study's page: {study}`words <speed#anchor>`; plain words where there is no such study."""
+
+    def run(self):
+        """Return the link, relative to the page it stands on."""
+        name, _, anchor = self.target.partition("#")
+        if not (Path(self.env.srcdir) / "studies" / f"{name}.md").is_file():
+            return [nodes.inline(self.rawtext, self.title)], []
+        uri = self.env.app.builder.get_relative_uri(self.env.docname, f"studies/{name}")
+        uri += f"#{anchor}" if anchor else ""
+        return [nodes.reference(self.rawtext, self.title, refuri=uri, internal=True)], []
 
 
 def load(app, config):
     """Read the result files of the repository that holds the book."""
-    root = Path(app.srcdir).parent
-    ceiling, variants = (codec_report_facts(root / "data" / "published" / name) for name in CODEC_REPORTS)
-    measured = {"ceiling": ceiling, "variants": variants}
-    config.myst_substitutions = {**config.myst_substitutions, **book_facts(root), **measured}
+    config.myst_substitutions = {**config.myst_substitutions, **substitutions(Path(app.srcdir).parent)}
 
 
 def setup(app):
     """Load the facts once the configuration is known."""
     app.connect("config-inited", load)
+    app.add_role("study", StudyRole())
     return {"parallel_read_safe": True, "parallel_write_safe": True}

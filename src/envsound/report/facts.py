@@ -11,9 +11,23 @@ from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json
 from envsound.base.text import number
 from envsound.metrics.published import SOURCES, read_published
-from envsound.studies.codec_report.tables import systems_table
+from envsound.metrics.tests import ALPHA
+from envsound.report.house import house_table
 
 NOT_MEASURED = "not measured"
+ALL = "all"  # in place of a key that a table leaves empty
+OF_STUDIES = ("codec_systems",)  # facts that a page names although a study has them: unmeasured where it is removed
+KEYED = {  # facts of a published run: the table they are in, and the columns that name a row, outermost first
+    "table": ("table_metrics", ("metric",)),
+    "ks": ("ks", ("comparison", "metric")),
+    "diversity": ("diversity", ("category", "system")),
+    "distances": ("distances", ("embedding", "side")),
+    "truth": ("class_truth", ("classifier", "side", "category")),
+    "taught": ("class_training", ("classifier", "mix")),
+    "copies": ("memorisation", ("space", "side")),
+    "seeds": ("listener_seeds", ("quantity", "judge")),
+    "decoding": ("decoding", ("control", "setting")),
+}
 
 
 class Facts(dict):
@@ -37,6 +51,17 @@ def facts(value: Any) -> Any:
     return NOT_MEASURED if value is None else str(value)
 
 
+def keyed(table: pd.DataFrame, keys: tuple[str, ...]) -> Facts:
+    """Return the rows of a table by the values of `keys`, nested; a key's first row counts, an empty key is ALL."""
+    found = Facts()
+    for row in table.to_dict("records"):
+        place = found
+        for key in keys[:-1]:
+            place = place.setdefault(_key(row.pop(key)), Facts())
+        place.setdefault(_key(row.pop(keys[-1])), facts(row))
+    return found
+
+
 def published_facts(path: str | Path) -> Facts:
     """Return the published study's figures as item -> side -> {value, sd, unit, source, note}.
 
@@ -45,29 +70,37 @@ def published_facts(path: str | Path) -> Facts:
     table = read_published(path).copy()
     rank = {source: place for place, source in enumerate(SOURCES)}
     table["rank"] = [next((rank[s] for s in SOURCES if source.startswith(s)), 9) for source in table["source"]]
-    found = Facts()
-    for row in table.sort_values("rank", ascending=False, kind="stable").to_dict("records"):
-        cells = {key: "" if pd.isna(row.get(key)) else row[key] for key in ("value", "sd", "unit", "source", "note")}
-        entry = Facts({key: number(cell) if isinstance(cell, float) else str(cell) for key, cell in cells.items()})
-        found.setdefault(row["item"], Facts())[row["side"] or "all"] = entry
-    return found
+    table = table.sort_values("rank", kind="stable").fillna({"value": "", "sd": ""})
+    return keyed(table.drop(columns="rank"), ("item", "side"))
 
 
 def result_facts(folder: str | Path) -> Facts:
-    """Return a finished run's facts: `table` metric -> column -> text, `ks` comparison -> metric -> column ->
-    text, and `run` as `run_origin` gives it. Missing files are left out.
+    """Return a published run's facts: its tables as KEYED says, `run` as `run_origin` gives it, and `apart`.
+
+    `apart` is `told_apart` by training run, "esc10 seed 0", or by system. Missing files are left out.
     """
     folder, found = Path(folder), Facts()
-    if (folder / "table_metrics.csv").is_file():
-        rows = read_csv(folder / "table_metrics.csv").to_dict("records")
-        found["table"] = Facts({row.pop("metric"): facts(row) for row in rows})
-    if (folder / "ks.csv").is_file():
-        found["ks"] = Facts()
-        for row in read_csv(folder / "ks.csv").to_dict("records"):
-            found["ks"].setdefault(row.pop("comparison"), Facts())[row.pop("metric")] = facts(row)
+    for name, (file, keys) in KEYED.items():
+        if (folder / f"{file}.csv").is_file():
+            found[name] = keyed(read_csv(folder / f"{file}.csv"), keys)
+    if (folder / "evaluation.csv").is_file():
+        counts = told_apart(read_csv(folder / "evaluation.csv"))
+        found["apart"] = keyed(counts.assign(who=counts["run"].where(counts["run"] != "", counts["system"])), ("who",))
     if (folder / "provenance.json").is_file():
         found["run"] = facts(run_origin(folder))
     return found
+
+
+def told_apart(table: pd.DataFrame) -> pd.DataFrame:
+    """Return how many metrics tell each system of an evaluation.csv from real clips, at 5% after Holm's correction.
+
+    Columns: system, run ("" for none), n and n_real (clips), n_tests (metrics that can be tested at all), n_apart.
+    """
+    tested = table[table["ks"].notna() & (table["note"] == "")].assign(apart=lambda rows: rows["p_holm"] < ALPHA)
+    counts = tested.groupby(["system", "run"], sort=False).agg(
+        n=("n", "max"), n_real=("n_real", "max"), n_tests=("metric", "size"), n_apart=("apart", "sum")
+    )
+    return counts.astype(int).reset_index()
 
 
 def run_origin(folder: str | Path) -> dict[str, Any]:
@@ -99,15 +132,8 @@ def run_origin(folder: str | Path) -> dict[str, Any]:
     return {key: value for key, value in origin.items() if value != ""}
 
 
-def _all_of(steps: dict[str, dict], key: str) -> str:
-    """Return the different values the steps have for `key`, in one line."""
-    return ", ".join(sorted({str(step[key]) for step in steps.values() if step.get(key)}))
-
-
-def card_table(card: Any, prefix: str = "") -> str:
-    """Return nested facts as a two-column Markdown table, one row a leaf, names as "held out: log mel
-    distance".
-    """
+def card_table(card: Any) -> str:
+    """Return nested facts as a two-column Markdown table, one row a leaf, names as "held out: log mel distance"."""
 
     def leaves(tree: Facts, name: str) -> list[str]:
         rows = []
@@ -119,14 +145,8 @@ def card_table(card: Any, prefix: str = "") -> str:
             rows += leaves(value, path) if isinstance(value, Facts) else [f"| {path.replace('_', ' ')} | {text} |"]
         return rows
 
-    rows = leaves(card, prefix) if isinstance(card, Facts) else []
+    rows = leaves(card, "") if isinstance(card, Facts) else []
     return "\n".join(["| fact | value |", "| :-- | :-- |", *rows]) if rows else f"*{NOT_MEASURED}*"
-
-
-def _codec_systems(path: Path) -> str:
-    """Return the table of a codec's card, codec and yardsticks; "not measured" where there is no such card."""
-    rows = read_json(path).get("held_out", {}).get("systems", []) if path.is_file() else []
-    return systems_table(pd.DataFrame(rows)) if rows else f"*{NOT_MEASURED}*"
 
 
 def notebook_links(book_dir: str | Path) -> Facts:
@@ -134,35 +154,41 @@ def notebook_links(book_dir: str | Path) -> Facts:
 
     A step that has not been run reads "not run yet".
     """
-    links = Facts({f"n{step:02d}": "not run yet" for step in range(7)})
-    for step in range(7):
+    links = Facts()
+    for step in range(1, 7):
         paths = sorted(Path(book_dir).glob(f"executed/runs/*/{step:02d}_*.ipynb"))
-        if paths:
-            found = [f"[{path.parent.name}]({path.relative_to(book_dir).as_posix()})" for path in paths]
-            links[f"n{step:02d}"] = ", ".join(found)
+        found = [f"[{path.parent.name}]({path.relative_to(book_dir).as_posix()})" for path in paths]
+        links[f"n{step:02d}"] = ", ".join(found) or "not run yet"
     return links
 
 
 def book_facts(root: str | Path) -> dict[str, Any]:
-    """Return the substitutions of the book.
+    """Return the substitutions of the book that belong to no study.
 
-    codec (its card), codec_training and codec_systems (tables of it), published (the published study),
-    paper, demo, esc10 (presets), results (preset -> result_facts), steps (links to executed notebooks).
-    `root` is the repository root. A file that is not there leaves its facts "not measured".
+    codec (its card) and codec_training (a table of it), published (the published study), paper, demo, esc10 (presets),
+    results (preset -> result_facts), steps (links to executed notebooks), house (the table of packages). `root` is the
+    repository root. A file that is not there leaves its facts "not measured".
     """
     root = Path(root)
-    found: dict[str, Any] = {"codec": Facts(), "published": Facts(), "results": Facts()}
-    found["steps"] = notebook_links(root / "book")
-    if (root / "data" / "codec" / "card.json").is_file():
-        found["codec"] = facts(read_json(root / "data" / "codec" / "card.json"))
+    card, study = root / "data" / "codec" / "card.json", root / "data" / "published" / "published_study.csv"
+    found = {"codec": facts(read_json(card)) if card.is_file() else Facts()}
     found["codec_training"] = card_table(found["codec"]["training"])
-    found["codec_systems"] = _codec_systems(root / "data" / "codec" / "card.json")
-    if (root / "data" / "published" / "published_study.csv").is_file():
-        found["published"] = published_facts(root / "data" / "published" / "published_study.csv")
+    found["published"] = published_facts(study) if study.is_file() else Facts()
     for preset in ("paper", "demo", "esc10"):
         path = root / "notebooks" / "presets" / f"{preset}.yml"
         found[preset] = facts(yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else Facts()
-    for folder in sorted((root / "data" / "published").glob("*/")):
-        if folder.is_dir():
-            found["results"][folder.name] = result_facts(folder)
-    return found
+    folders = [path.parent for path in sorted(study.parent.glob("*/table_metrics.csv"))]
+    found["results"] = Facts({folder.name: result_facts(folder) for folder in folders})
+    found["steps"] = notebook_links(root / "book")
+    house = root / "house.toml"
+    found["house"] = house_table(house) if house.is_file() else f"*{NOT_MEASURED}*"
+    return found | {name: f"*{NOT_MEASURED}*" for name in OF_STUDIES}
+
+
+def _key(value: Any) -> str:
+    return ALL if pd.isna(value) or value == "" else str(value)
+
+
+def _all_of(steps: dict[str, dict], key: str) -> str:
+    """Return the different values the steps have for `key`, in one line."""
+    return ", ".join(sorted({str(step[key]) for step in steps.values() if step.get(key)}))

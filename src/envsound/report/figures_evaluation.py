@@ -10,18 +10,19 @@ from envsound.evaluation.diversity import ALL, MEAN
 from envsound.metrics.extended import GROUPS, OCTAVES_HZ, PER_CLIP
 from envsound.metrics.measures import MODULATION, MODULATION_EDGES_HZ
 from envsound.metrics.tests import ALPHA
+from envsound.report.fragments import SYSTEM_WORDS
 from envsound.report.style import DOTTED, DOUBLE_COLUMN, GREY, LOOKS, empty_figure, new_figure, style
 
 SYSTEM_LOOKS = {  # short words, colour, marker; the four sides as in every other figure
-    "real": ("real", LOOKS["real"].colour, "s"),
-    "real_other": ("floor: other real clips", LOOKS["real_other"].colour, "|"),
-    "codec": ("ceiling: codec", LOOKS["codec"].colour, "D"),
-    "generated": ("model", LOOKS["generated"].colour, "o"),
-    "copy": ("copied clip", "#222222", "x"),
-    "shuffled": ("frames shuffled", "#CC79A7", "^"),
-    "bigram": ("bigram", "#56B4E9", "<"),
-    "unigram": ("unigram", "#8B5FBF", ">"),
-    "noise": ("white noise", "#8C510A", "*"),
+    "real": (SYSTEM_WORDS["real"], LOOKS["real"].colour, "s"),
+    "real_other": (SYSTEM_WORDS["real_other"], LOOKS["real_other"].colour, "|"),
+    "codec": (SYSTEM_WORDS["codec"], LOOKS["codec"].colour, "D"),
+    "generated": (SYSTEM_WORDS["generated"], LOOKS["generated"].colour, "o"),
+    "copy": (SYSTEM_WORDS["copy"], "#222222", "x"),
+    "shuffled": (SYSTEM_WORDS["shuffled"], "#CC79A7", "^"),
+    "bigram": (SYSTEM_WORDS["bigram"], "#56B4E9", "<"),
+    "unigram": (SYSTEM_WORDS["unigram"], "#8B5FBF", ">"),
+    "noise": (SYSTEM_WORDS["noise"], "#8C510A", "*"),
 }
 SHOWN_AS_ZERO = 0.01  # standard deviations; distances below it are drawn at the left edge
 CURVES = ("real", "real_other", "codec", "generated", "shuffled", "noise")

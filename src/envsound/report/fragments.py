@@ -12,6 +12,18 @@ from envsound.run.publish import ReportKind
 if TYPE_CHECKING:
     from envsound.report.runs import Run
 
+SYSTEM_WORDS = {  # what a comparison shows beside a model, as tables and figures call it, in their order
+    "real": "real",
+    "real_other": "floor: other real clips",
+    "codec": "ceiling: codec",
+    "generated": "model",
+    "copy": "copied clip",
+    "shuffled": "frames shuffled",
+    "bigram": "bigram",
+    "unigram": "unigram",
+    "noise": "white noise",
+}
+
 
 @dataclass(frozen=True)
 class Staging:

@@ -4,8 +4,6 @@ import pandas as pd
 from PIL import Image
 
 from envsound.base.files import write_csv, write_json
-from envsound.book.engine import NOTHING as NO_RULES
-from envsound.book.engine import stage_rules
 from envsound.report.assets import Assets
 from envsound.studies.transfer.page import NOTHING, stage_transfer
 
@@ -35,16 +33,3 @@ def test_the_chapter_shows_the_report(tmp_path):
     assert ":Speech: synthetic speech" in text and "9 of pretraining, 8 of fine-tuning" in text
     assert "```{figure}" in text and "-0.500" in text and "**helped**" in text
     assert text.count("| environment") == 1
-
-
-def test_rules_are_shown_with_what_caught_them(tmp_path):
-    target = tmp_path / "book" / "executed" / "engine" / "rules.txt"
-    stage_rules(tmp_path / "mutants.csv", tmp_path / "book")
-    assert target.read_text().strip() == NO_RULES
-    row = {"rule": "A", "file": "x.py", "before": "a | b", "after": "a\n  & b", "test": "test_x.py::test_y"}
-    rows = [row | {"passes_unchanged": True, "fails_mutated": caught} for caught in (True, False)]
-    write_csv(tmp_path / "mutants.csv", pd.DataFrame(rows))
-    stage_rules(tmp_path / "mutants.csv", tmp_path / "book")
-    text = target.read_text()
-    assert "1 of 2 mistakes" in text and "With `a | b` made `a & b` in `x.py`, `test_y` fails." in text
-    assert text.count("**does not fail**") == 1
