@@ -109,11 +109,11 @@ def test_the_key_changes_with_everything_a_copy_depends_on(recordings, monkeypat
     def keys(clips=recordings, **request_):
         made = plan_copies(clips, fold=1, **({"augment_copies": 2, "augment": ["mix", "gain"]} | request_))
         rows = made.table.set_index("clip_id")
-        return {i: key(*code_parts(rows["path"][i], RATE, 5.0, "codec", rows["depends_on"][i])) for i in rows.index}
+        return {i: cache_key(rows["path"][i], RATE, 5.0, "codec", rows["depends_on"][i]) for i in rows.index}
 
     base = keys()
     assert len(set(base.values())) == 16 and set(base.values()).isdisjoint(
-        key(*code_parts(path, RATE, 5.0, "codec")) for path in recordings.table["path"]
+        cache_key(path, RATE, 5.0, "codec") for path in recordings.table["path"]
     )
     assert keys() == base
     assert set(keys(augment_seed=1).values()).isdisjoint(base.values())
