@@ -1,5 +1,7 @@
-"""Folders of speech: layouts, folds by speaker, lengths from headers, and what is never followed or copied."""
+"""Speech: folders of it, and what espeak-ng is asked for where there is none; a stand-in speaks in its place."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +10,11 @@ import soundfile
 from fakes.espeak import install
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv, read_json
-from envsound.data.recordings import load_recordings
+from envsound.base.files import read_csv
 from envsound.studies.transfer import speech
-from envsound.studies.transfer.speech import (
-    load_speech,
-    read_speech_folder,
-    speaker_fold,
-    speech_kind,
-    write_speech_listing,
-)
+from envsound.studies.transfer.speech import SPEAKERS, load_speech, plan, read_speech_folder, speak, speaker_fold
 
-RATE = 16_000
+RATE = 2000
 
 
 def utterance(path: Path, seconds: float = 1.5, rate: int = RATE) -> Path:
@@ -36,147 +31,188 @@ def libri(root: Path, n_speakers: int = 6, suffix: str = "flac", n: int = 2) -> 
 
 
 def vctk(root: Path) -> Path:
-    for speaker in ("p225", "p226", "s5"):
-        for microphone in (1, 2):
-            utterance(root / "wav48_silence_trimmed" / speaker / f"{speaker}_001_mic{microphone}.flac", rate=48_000)
+    for name in ("p225/p225_001_mic1", "p225/p225_001_mic2", "p226/p226_001_mic1", "s5/s5_001_mic1"):
+        utterance(root / "wav48_silence_trimmed" / f"{name}.flac")
     return root
 
 
-# Layouts
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """The file in which the stand-in for espeak-ng notes its calls."""
+    return install(tmp_path / "bin", monkeypatch)
 
 
-@pytest.mark.parametrize(("suffix", "layout"), [("flac", "LibriSpeech"), ("wav", "LibriTTS")])
+def asked(calls) -> list[list[str]]:
+    return [line.split("|") for line in calls.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("suffix", "layout"), [("flac", "LibriSpeech"), ("WAV", "LibriTTS")])
 def test_libri_folders_are_recognised_from_any_level(tmp_path, suffix, layout):
     root = libri(tmp_path / "corpus", suffix=suffix)
     for folder in (tmp_path, root, root / "train-clean-100"):
-        found = read_speech_folder(folder)
-        assert found.layout == layout and len(found.table) == 12 and found.table["speaker"].nunique() == 6
-    assert (found.table["sample_rate_hz"] == RATE).all() and found.table["seconds"].to_list() == [1.5] * 12
+        table, words = read_speech_folder(folder)
+        assert len(table) == 12 and table["speaker"].nunique() == 6
+        assert words == f"{layout} layout: 12 utterances of 6 speakers, 0.01 h"
+    assert (table["sample_rate_hz"] == RATE).all() and table["seconds"].to_list() == [1.5] * 12
 
 
 def test_vctk_is_recognised_and_one_of_its_two_microphones_taken(tmp_path):
     root = vctk(tmp_path / "VCTK")
     for folder in (root, root / "wav48_silence_trimmed"):
-        found = read_speech_folder(folder)
-        assert found.layout == "VCTK" and sorted(found.table["speaker"]) == ["p225", "p226", "s5"]
-        assert found.table["filename"].str.endswith("_mic1.flac").all() and found.left_out["second microphone"] == 3
-
-
-def test_the_older_vctk_of_one_microphone_is_recognised(tmp_path):
-    utterance(tmp_path / "wav48" / "p225" / "p225_001.wav")
-    assert read_speech_folder(tmp_path).layout == "VCTK"
+        table, words = read_speech_folder(folder)
+        assert words.startswith("VCTK") and words.endswith("left out: 1 second microphone")
+        assert sorted(table["speaker"]) == ["p225", "p226", "s5"] and table["filename"].str.endswith("_mic1.flac").all()
 
 
 def test_another_layout_two_layouts_and_no_folder_are_one_clear_error(tmp_path):
     utterance(tmp_path / "flat" / "hello.wav")
-    with pytest.raises(InputError, match="layout not recognised among its 1 wav"):
-        read_speech_folder(tmp_path / "flat")
     libri(tmp_path / "both"), vctk(tmp_path / "both")
-    with pytest.raises(InputError, match="12 files of LibriSpeech and 6 files of VCTK"):
-        read_speech_folder(tmp_path / "both")
-    with pytest.raises(InputError, match="no such folder"):
-        read_speech_folder(tmp_path / "nowhere")
+    utterance(tmp_path / "short" / "1" / "2" / "a.wav", 0.5)
+    for folder, message in (
+        ("flat", "layout not recognised"), ("both", "12 files of LibriSpeech and 4 files of VCTK"),
+        ("nowhere", "no such folder"), ("short", r"no utterance of 1 to 30 s \(1 too short\)"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            read_speech_folder(tmp_path / folder)
     with pytest.raises(InputError, match="n_utterances=-1"):
         read_speech_folder(tmp_path / "both", -1)
 
 
-# What is kept
-
-
-def test_only_utterances_of_1_to_30_s_are_kept_and_the_others_counted(tmp_path):
-    root = libri(tmp_path, n_speakers=1, n=1) / "train-clean-100" / "100" / "7"
+def test_utterances_of_1_to_30_s_below_the_folder_are_kept_and_the_others_counted(tmp_path):
+    root = libri(tmp_path / "corpus", n_speakers=1, n=1)
+    chapter = root / "train-clean-100" / "100" / "7"
     for name, seconds in (("short", 0.9), ("least", 1.0), ("most", 30.0), ("long", 30.1)):
-        utterance(root / f"{name}.flac", seconds, rate=1000)
-    (root / "broken.flac").write_bytes(b"no sound")
-    utterance(tmp_path / "readme.wav")
-    found = read_speech_folder(tmp_path)
-    assert sorted(Path(name).stem for name in found.table["filename"]) == ["100-7-0000", "least", "most"]
-    counts = {"too short": 1, "too long": 1, "unreadable": 1, "not of the layout": 1}
-    assert {reason: n for reason, n in found.left_out.items() if n} == counts
-    assert "left out: 1 too short, 1 too long, 1 unreadable, 1 not of the layout" in found.describe()
-
-
-def test_a_folder_with_nothing_to_keep_says_why(tmp_path):
-    utterance(tmp_path / "1" / "2" / "a.wav", 0.5)
-    with pytest.raises(InputError, match=r"no utterance of 1 to 30 s \(1 too short\)"):
-        read_speech_folder(tmp_path)
-
-
-def test_files_and_folders_that_lead_outside_are_not_followed(tmp_path):
-    root = libri(tmp_path / "corpus", n_speakers=2)
-    secret = utterance(tmp_path / "elsewhere" / "9" / "9" / "secret.flac")
-    (root / "train-clean-100" / "100" / "7" / "linked.flac").symlink_to(secret)
+        utterance(chapter / f"{name}.flac", seconds)
+    (chapter / "broken.flac").write_bytes(b"no sound")
+    utterance(root / "readme.wav")
+    (chapter / "linked.flac").symlink_to(utterance(tmp_path / "elsewhere" / "9" / "9" / "secret.flac"))
     (root / "train-clean-100" / "999").symlink_to(tmp_path / "elsewhere" / "9")
-    found = read_speech_folder(root)
-    assert len(found.table) == 4 and found.left_out["outside the folder"] == 1
-    assert not found.table["filename"].str.contains("secret|linked").any()
+    table, words = read_speech_folder(root)
+    assert sorted(Path(name).stem for name in table["filename"]) == ["100-7-0000", "least", "most"]
+    assert all(f"1 {why}" in words for why in ("not of the layout", "too short", "too long", "unreadable", "outside"))
 
 
-def test_only_headers_are_read(tmp_path, monkeypatch):
-    def forbidden(*arguments, **settings):
-        raise AssertionError("audio was read")
-
-    libri(tmp_path)
-    monkeypatch.setattr(speech.soundfile, "read", forbidden)
-    assert len(read_speech_folder(tmp_path).table) == 12
-
-
-def test_few_utterances_have_many_speakers_and_no_more_headers_are_read(tmp_path, monkeypatch):
+def test_few_utterances_have_many_speakers_and_only_their_headers_are_read(tmp_path, monkeypatch):
     libri(tmp_path, n_speakers=6, n=3)
     read, info = [], soundfile.info
     monkeypatch.setattr(speech.soundfile, "info", lambda path: read.append(path) or info(path))
-    found = read_speech_folder(tmp_path, 6)
-    assert found.table["speaker"].nunique() == 6 == len(found.table) == len(read)
-    more = read_speech_folder(tmp_path, 8)
-    assert set(found.table["filename"]) < set(more.table["filename"])
+    monkeypatch.setattr(speech.soundfile, "read", None)  # calling it would fail
+    few = read_speech_folder(tmp_path, 6)[0]
+    assert few["speaker"].nunique() == 6 == len(few) == len(read)
+    assert set(few["filename"]) < set(read_speech_folder(tmp_path, 8)[0]["filename"])
 
 
-# Folds
-
-
-def test_folds_are_1_to_5_and_about_as_large():
+def test_folds_are_by_speaker_the_same_on_every_machine_and_about_as_large():
     folds = [speaker_fold(str(number)) for number in range(1000)]
-    assert set(folds) == {1, 2, 3, 4, 5} and all(150 < folds.count(fold) < 250 for fold in range(1, 6))
-
-
-def test_folds_are_the_same_on_every_machine():
+    assert all(150 < folds.count(fold) < 250 for fold in range(1, 6)) and {*map(speaker_fold, SPEAKERS)} == set(folds)
     assert [speaker_fold(name) for name in ("84", "p225", "en-us+m3")] == [5, 4, 1]
 
 
-def test_no_speaker_is_in_two_folds_and_all_folds_are_used(tmp_path):
-    table = read_speech_folder(libri(tmp_path, n_speakers=40)).table
-    assert (table.groupby("speaker")["fold"].nunique() == 1).all() and set(table["fold"]) == {1, 2, 3, 4, 5}
-
-
-# As recordings
-
-
-def test_the_listing_is_read_by_load_recordings_without_a_copy(tmp_path):
-    root = libri(tmp_path / "corpus")
-    found = read_speech_folder(root)
-    csv = write_speech_listing(found, tmp_path / "out")
-    assert csv.is_absolute() and read_csv(csv)["category"].unique().tolist() == ["speech"]
-    assert {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} == {"speech.csv", "speech.json"}
-    recordings = load_recordings("folder", data_dir=str(root), csv_name=str(csv), clip_seconds=1.0)
-    assert list(recordings.table["fold"]) == list(found.table["fold"]) and recordings.bad_clips.empty
-    assert all(Path(path).is_relative_to(root) for path in recordings.table["path"])
-    assert recordings.load(recordings.table["clip_id"][0]).shape == (24_000,)
-    about = read_json(tmp_path / "out" / "speech.json")
-    assert about["layout"] == "LibriSpeech" and about["n_speakers"] == 6 and str(tmp_path) not in str(about)
-
-
-def test_a_speech_folder_is_called_recorded_and_its_cut_says_what_was_left_out(tmp_path):
+def test_a_folder_is_read_without_a_copy_and_its_cut_says_what_was_left_out(tmp_path):
     root = libri(tmp_path / "corpus")
     utterance(root / "train-clean-100" / "100" / "7" / "short.flac", 0.2)
     recordings = load_speech(str(root), tmp_path / "work", 0, clip_seconds=1.0)
-    assert len(recordings.table) == 12 and recordings.cut.startswith("recorded speech, folder corpus")
-    assert "LibriSpeech layout" in recordings.cut and "1 too short" in recordings.cut
-    assert (speech_kind(str(root)), speech_kind("")) == ("recorded speech", "synthetic speech")
+    table = recordings.table
+    assert {path.name for path in (tmp_path / "work").rglob("*") if path.is_file()} == {"speech.csv"}
+    assert len(table) == 12 and recordings.bad_clips.empty and set(table["category"]) == {"speech"}
+    assert list(table["fold"]) == [speaker_fold(name.split("/")[1]) for name in table["filename"]]
+    assert all(Path(path).is_relative_to(root) for path in table["path"])
+    assert recordings.cut.startswith("recorded speech, folder corpus") and "1 too short" in recordings.cut
 
 
-def test_without_a_folder_the_speech_is_synthetic_and_called_so(tmp_path, monkeypatch):
-    install(tmp_path / "bin", monkeypatch)
+def test_without_a_folder_the_speech_is_synthetic_and_called_so(tmp_path, calls):
     recordings = load_speech("", tmp_path / "work", 5, seed=3, clip_seconds=1.0)
     assert len(recordings.table) == 5 and (recordings.table["category"] == "speech").all()
     assert recordings.cut.startswith("synthetic speech, rule-based (espeak-ng 1.51, seed 3)")
-    assert "nothing above 11.025 kHz" in recordings.cut
+
+
+def test_the_same_seed_asks_for_the_same_and_speakers_take_turns():
+    plans = [plan(3, n) for n in range(len(SPEAKERS) + 1)]
+    assert plans[:20] == [plan(3, n) for n in range(20)] and plans[0] != plan(4, 0)
+    speakers = [one.speaker for one in plans]
+    assert set(speakers) == set(SPEAKERS) and speakers[0] == speakers[-1] and len(set(speakers)) == len(SPEAKERS)
+    for name, (low, high) in (("rate_wpm", speech.RATES_WPM), ("pitch", speech.PITCHES)):
+        values = [getattr(one, name) for one in plans]
+        assert low <= min(values) < low + 9 and high - 9 < max(values) <= high
+    once, again = plan(1, 5), plan(1, 5, scale=3.0)  # another attempt changes the text alone
+    assert len(again.text.split()) > 1.5 * len(once.text.split()) and replace(again, text=once.text) == once
+
+
+@pytest.mark.parametrize("text", [speech.english_text, speech.syllable_text])
+def test_texts_have_about_the_words_asked_for_and_end_as_sentences_do(text):
+    for n in (1, 7, 30):
+        made = text(np.random.default_rng(n), n)
+        assert n <= len(made.split()) <= n + 14 and made[-1] in ".?" and made[0].isalpha()
+        assert not set(made) - set("abcdefghijklmnopqrstuvwxyz ',.?")
+
+
+def test_a_folder_holds_wav_files_a_listing_and_what_they_are_and_whole_files_are_kept(tmp_path, calls):
+    folder = tmp_path / "speech"
+    assert speech.write_synthetic_speech(folder, 4, seed=0) == "synthetic speech, rule-based (espeak-ng 1.51, seed 0)"
+    table = read_csv(folder / "meta" / "speech.csv")
+    assert list(table["fold"]) == [speaker_fold(speaker) for speaker in table["speaker"]]
+    about = soundfile.info(folder / "audio" / table["filename"][0])
+    assert (about.samplerate, about.channels, about.subtype) == (22_050, 1, "PCM_16")
+    assert about.frames / 22_050 == pytest.approx(table["seconds"][0]) and table["seconds"].between(1, 10).all()
+    assert asked(calls)[0] == [plan(0, 0).speaker, str(plan(0, 0).rate_wpm), str(plan(0, 0).pitch), plan(0, 0).text]
+    first, second, *_ = sorted((folder / "audio").iterdir())
+    stamp, whole = first.stat().st_mtime_ns, second.read_bytes()
+    second.write_bytes(whole[:1000])
+    calls.unlink()
+    speech.write_synthetic_speech(folder, 5, seed=0)
+    assert [row[0] for row in asked(calls)] == [plan(0, 1).speaker, plan(0, 4).speaker]
+    assert first.stat().st_mtime_ns == stamp and second.read_bytes() == whole
+    assert len(read_csv(folder / "meta" / "speech.csv")) == 5 == len(list((folder / "audio").iterdir()))
+
+
+def test_an_utterance_of_the_wrong_length_is_asked_for_again(tmp_path, monkeypatch):
+    for slower in (0.05, 8.0):
+        calls, folder = install(tmp_path / f"bin{slower}", monkeypatch, slower=slower), tmp_path / f"speech{slower}"
+        speech.write_synthetic_speech(folder, 1, seed=0)
+        assert len(asked(calls)) > 1 and read_csv(folder / "meta" / "speech.csv")["seconds"].between(1, 10).all()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [({"broken": "yes"}, "voice does not exist"), ({"level": 0}, "no sound"), ({"slower": 40}, "expected 1 to 10 s")],
+)
+def test_a_program_that_fails_is_silent_or_never_ends_is_one_clear_error(tmp_path, monkeypatch, fault, words):
+    install(tmp_path / "bin", monkeypatch, **fault)
+    with pytest.raises(InputError, match=words):
+        speech.write_synthetic_speech(tmp_path / "speech", 1, seed=0)
+    assert not list((tmp_path / "speech" / "audio").iterdir())
+
+
+def test_without_espeak_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="install Debian's espeak-ng"):
+        speech.write_synthetic_speech(tmp_path / "speech", 1, seed=0)
+    with pytest.raises(InputError, match="cannot be run"):
+        speak(str(tmp_path / "espeak-ng"), plan(0, 0), tmp_path / "none.wav")
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_another_seed_began_is_left_alone_and_so_are_other_files(tmp_path, calls):
+    speech.write_synthetic_speech(tmp_path / "speech", 1, seed=0)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    for folder, n, seed, message in (
+        ("speech", 1, 1, "begun with another seed"), ("mine", 1, 0, "not synthetic speech"),
+        ("new", 0, 0, "n_utterances=0"), ("new", 100_001, 0, "n_utterances"), ("new", 1, -1, "seed=-1"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            speech.write_synthetic_speech(tmp_path / folder, n, seed)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+def test_the_real_program_has_every_voice_and_variant_and_speaks_the_same_text_alike(tmp_path):
+    unheard = {*(name for speaker in SPEAKERS for name in speaker.split("+"))}
+    for index in range(len(SPEAKERS)):
+        one, path = plan(0, index), tmp_path / f"{index}.wav"
+        if unheard & set(one.speaker.split("+")):
+            assert 0.5 < speak("espeak-ng", one, path) < 20
+            unheard -= set(one.speaker.split("+"))
+    assert not unheard and soundfile.info(tmp_path / "0.wav").samplerate == 22_050
+    speak("espeak-ng", plan(0, 0), tmp_path / "again.wav")
+    assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "0.wav").read_bytes()

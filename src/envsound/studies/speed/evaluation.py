@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
 from envsound.base.files import write_json, write_wav
-from envsound.evaluation.tables import measure_clips, tables_of
+from envsound.evaluation.compare import measure_clips, tables_of
 from envsound.metrics.extended import PER_CLIP
 from envsound.run.provenance import commit, machine_facts, usable_cores, write_record
 from envsound.studies.speed.bench import PeakMemory, call_apart

@@ -1,40 +1,68 @@
-"""The book's chapter on the transfer from speech, from a published report of notebook 12."""
+"""The book's page on the transfer from speech, from a published report of notebook 12."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from envsound.base.files import read_csv, read_json, write_text
-from envsound.base.text import markdown_table, number, wide
-from envsound.report.assets import Assets
-from envsound.report.facts import run_origin
+import pandas as pd
+
+from envsound.base.files import read_csv, read_json
+from envsound.base.text import NO_NUMBER, markdown_table, number, wide
+from envsound.report.facts import Facts, run_origin
+from envsound.report.fragments import Staging, field_list, not_published
 from envsound.run.publish import ReportKind
-from envsound.studies.transfer.transfer import findings_transfer
 
-TRANSFER_REPORT = "transfer"  # the folder in data/published, and in data/runs, that holds such reports
+REPORT = "transfer"  # the folder in data/published that holds such a report
 REPORTS = (ReportKind(("transfer.csv", "transfer_final.csv"), "a finished report of notebook 12"),)
 STEP = "12_transfer_from_speech"
 WORDS = "Loss on watched clips over the epochs of fine-tuning, from random and from pretrained weights; a line a seed."
-NOTHING = """:::{admonition} Nothing published yet
-This copy of the repository holds no `data/published/transfer/`: the transfer has not been run here, and this page has
-no number. The commands at the end of it run it.
-:::"""
 
 
-def stage_transfer(folder: str | Path, assets: Assets, book_dir: str | Path) -> None:
-    """Write what the chapter includes, executed/transfer/result.txt: a box that says so where there is no report.
-
-    `folder` is data/published/transfer.
-    """
-    folder, book_dir = Path(folder), Path(book_dir)
-    lines = [NOTHING]
-    if (folder / "transfer_final.csv").is_file() and (folder / "provenance.json").is_file():
-        lines = [*_origin(folder), "", *_result(folder, assets, book_dir / "transfer.md")]
-    write_text(book_dir / "executed" / "transfer" / "result.txt", "\n".join(lines) + "\n")
+def stage(book: Staging) -> None:
+    """Write what the page includes, executed/transfer/result.txt: a box that says so where there is no report."""
+    folder = book.published / REPORT
+    lines = not_published("report of a transfer")
+    if (folder / "transfer_final.csv").is_file():
+        picture = book.figure(folder / "figures" / "transfer.png", WORDS, "studies/transfer.md", REPORT)
+        lines = [*field_list(_origin(folder)), *picture, *wide(result_table(_final(folder)))]
+    book.write("transfer/result.txt", lines)
 
 
-def _origin(folder: Path) -> list[str]:
-    record = read_json(folder / "provenance.json")["steps"][STEP]
-    given, run = record["parameters"], run_origin(folder)
-    fields = {
+def facts(published: Path) -> Mapping[str, Any]:
+    """Return `transfer`: target -> random, speech, difference (nat, means over seeds) and head_start (their median)."""
+    folder, found = published / REPORT, Facts()
+    if (folder / "transfer_final.csv").is_file():
+        for target, rows in _final(folder).groupby("target"):
+            means = rows[["random", "speech", "difference"]].mean()
+            found[target] = Facts({name: f"{value:.3f}" for name, value in means.items()})
+            found[target]["head_start"] = _epoch(rows["head_start"].median())
+    return {"transfer": found}
+
+
+def result_table(final: pd.DataFrame) -> list[str]:
+    """Return the losses after the last epoch, all levels, by target and seed, as a Markdown table."""
+    header = ["target", "seed", "from random weights", "from speech", "difference", "head start"]
+    rows = [
+        [row["target"], str(row["seed"]), number(row["random"], 4), number(row["speech"], 4),
+         f"{row['difference']:+.3f}", _epoch(row["head_start"])]
+        for row in final.to_dict("records")
+    ]  # fmt: skip
+    return markdown_table(header, rows)
+
+
+def _final(folder: Path) -> pd.DataFrame:
+    final = read_csv(folder / "transfer_final.csv")
+    return final[final["level"].astype(str) == "all"]
+
+
+def _epoch(value: float) -> str:
+    return NO_NUMBER if pd.isna(value) else f"{value:.0f}"
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    record, run = read_json(folder / "provenance.json")["steps"][STEP], run_origin(folder)
+    given = record["parameters"]
+    return {
         "Speech": record["facts"].get("speech"),
         "Environmental sound": record["facts"].get("cut"),
         "Material": f"{given['n_clips']} clips of {given['clip_seconds']:g} s of either kind to fine-tune on",
@@ -44,18 +72,3 @@ def _origin(folder: Path) -> list[str]:
         "Commit": run.get("commit"),
         "Machine": run.get("device"),
     }
-    return [f":{name}: {value}" for name, value in fields.items() if value is not None]
-
-
-def _result(folder: Path, assets: Assets, page: Path) -> list[str]:
-    final = read_csv(folder / "transfer_final.csv").astype({"level": str})
-    epochs = read_json(folder / "provenance.json")["steps"][STEP]["parameters"]["finetuning_epochs"]
-    link = assets.link(folder / "figures" / "transfer.png", "transfer", page)
-    figure = [f"```{{figure}} {link}", f":alt: {WORDS}", ":width: 100%", "", WORDS, "```", ""] if link else []
-    header = ["target", "seed", "from random weights", "from speech", "difference", "head start"]
-    rows = [
-        [row["target"], str(row["seed"]), number(row["random"], 4), number(row["speech"], 4),
-         f"{row['difference']:+.3f}", "–" if row["head_start"] != row["head_start"] else f"{row['head_start']:.0f}"]
-        for row in final[final["level"] == "all"].to_dict("records")
-    ]  # fmt: skip
-    return [findings_transfer(final, epochs), "", *figure, *wide(markdown_table(header, rows))]
