@@ -15,9 +15,9 @@ sys.path.insert(0, os.path.join(workflow.basedir, "src"))
 
 from snakemake.exceptions import WorkflowError
 
-from envsound import studies
-from envsound.run import identity, pipeline
+from envsound import studies, systems
 from envsound.base.errors import InputError
+from envsound.run import identity, pipeline
 
 STEPS = ("01_encode_clips", "02_train_model", "03_sample_clips", "04_metrics", "05_ks_tests", "06_figures")
 PUBLISHED = "data/published/published_study.csv"
@@ -27,7 +27,7 @@ try:
     REQUEST = pipeline.read_request(config)
     CODE = {step: identity.code_hash(f"notebooks/{step}.ipynb") for step in STEPS}
     PAGES = [f"envsound.studies.{study}.page" for study in studies.study_names()]
-    BOOK_CODE = [identity.module_hash(module) for module in ("envsound.book.__main__", *PAGES)]
+    BOOK_CODE = identity.module_hash("envsound.book.__main__", *PAGES)
     pipeline.recordings_table(pipeline.values_of(REQUEST.preset, REQUEST.overrides))
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -43,6 +43,11 @@ def given(step):
     return lambda run: pipeline.papermill_parameters(
         f"notebooks/{step}.ipynb", run.preset, run.fold, run.seed, REQUEST.overrides
     )
+
+
+def system(*methods):
+    """Return a function of a job's wildcards: a hash of what some methods of the preset's system depend on."""
+    return lambda run: identity.methods_hash(systems.SYSTEMS.get(values(run)["system"], values(run)["system"]), methods)
 
 
 # The executed notebook is a log, not an output, so that it is still there when one of its cells has failed.
@@ -87,6 +92,7 @@ rule encode_clips:
     params:
         given=given("01_encode_clips"),
         code=CODE["01_encode_clips"],
+        system=system("codec", "prepare"),
         recordings=lambda run: pipeline.recordings_fingerprint(values(run)),
         codec=lambda run: pipeline.codec_fingerprint(values(run)),
     threads: 8
@@ -111,6 +117,7 @@ rule train_model:
     params:
         given=given("02_train_model"),
         code=CODE["02_train_model"],
+        system=system("train"),
     threads: 8
     resources:
         gpu=1,
@@ -132,6 +139,7 @@ rule sample_clips:
     params:
         given=given("03_sample_clips"),
         code=CODE["03_sample_clips"],
+        system=system("load"),
     threads: 8
     resources:
         gpu=1,

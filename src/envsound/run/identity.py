@@ -25,9 +25,46 @@ def code_hash(notebook: str | Path, source: str | Path = SOURCE) -> str:
     return digest([*cells, *(_meaning(module_file(name, source)) for name in modules)])
 
 
-def module_hash(name: str, source: str | Path = SOURCE) -> str:
-    """Return a hash of a module of the package and of the modules it uses."""
-    return digest(_meaning(module_file(used, source)) for used in import_closure([f"import {name}"], source))
+def module_hash(*names: str, source: str | Path = SOURCE) -> str:
+    """Return a hash of some modules of the package and of all modules they use."""
+    modules = import_closure([f"import {name}" for name in names], source)
+    return digest(_meaning(module_file(used, source)) for used in modules)
+
+
+def methods_hash(place: str, methods: Iterable[str], source: str | Path = SOURCE) -> str:
+    """Return a hash of some methods of a class and of all that they use, in its module or imported there.
+
+    place: "module:Class"; methods that the class lacks are left out. So a step of the pipeline depends on its own part
+    of a system alone. A class outside the package, which nobody watches, has one hash for ever.
+    """
+    module, _, name = place.partition(":")
+    path = module_file(module, source)
+    if path is None:
+        return digest([place])
+    known: dict[str, ast.stmt] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        known |= {bound: node for bound in _bound(node)}
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            known |= {f"self.{part.name}": part for part in node.body if isinstance(part, ast.FunctionDef)}
+    found: dict[str, ast.stmt] = {}
+    waiting = [f"self.{method}" for method in methods]
+    while waiting:
+        if (used := waiting.pop()) in known and used not in found:
+            found[used] = known[used]
+            names = (node for node in ast.walk(known[used]) if isinstance(node, ast.Name | ast.Attribute))
+            waiting += [ast.unparse(node) for node in names]
+    texts = sorted({_text(node) for node in found.values()})
+    modules = import_closure([text for text in texts if text.startswith(("import ", "from "))], source)
+    return digest([*texts, *(_meaning(module_file(used, source)) for used in modules)])
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    """Return the names that a statement of a module binds."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    return [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)]
 
 
 def code_cells(notebook: str | Path) -> list[str]:
@@ -86,9 +123,10 @@ def _python(cell: str) -> str:
 
 def _meaning(path: Path | None) -> str:
     """Return a module's code without comments, docstrings and layout, so that tidying it re-runs nothing."""
-    if path is None:
-        return ""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return "" if path is None else _text(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def _text(tree: ast.AST) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]

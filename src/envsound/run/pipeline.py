@@ -4,7 +4,10 @@ A step is out of date when the code of its notebook, a module the notebook uses,
 or the codec's weights change. File times, saved outputs, comments and layout of modules do not count.
 """
 
+import argparse
 import hashlib
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,13 @@ from typing import Any
 import yaml
 
 from envsound.base.errors import InputError
+from envsound.base.paths import go_to_root
 from envsound.run.identity import digest
 from envsound.run.presets import load_preset, nearest, notebook_parameters, run_dir
 from envsound.run.settings import parameters_for
 
+NAME, HELP = "train", "make the codes of a preset's recordings and train its model on them"
+EXAMPLE = "envsound train esc10 --data /data/ESC-50 --fold 2 --seed 1"
 OVERRIDES = ("data_dir", "codec_weights", "codec_weights_sha256", "device")  # about the machine, not about the study
 CODEC_FOLDER = Path("data/codec")
 CLASSIFIER_FOLDER = Path("data/classifier")
@@ -128,3 +134,26 @@ def _integers(config: dict[str, Any], name: str, default: int) -> list[int]:
         if not str(item).isdecimal():  # Snakemake passes the elements of a list as text
             raise InputError(f"--config {name}: {item!r}; expected an integer from 0 up, or a list of them")
     return list(dict.fromkeys(int(item) for item in found))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `envsound train` takes."""
+    parser.add_argument("preset", help="a file of notebooks/presets, such as demo")
+    parser.add_argument("--fold", type=int, default=1, help="the fold held out of training (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="the training seed (default: 0)")
+    parser.add_argument("--data", default="", metavar="FOLDER", help="recordings: a folder with meta/ and audio/")
+    parser.add_argument("--device", default="", help="auto, cuda, mps or cpu (default: the preset's)")
+    parser.add_argument("--cores", default="all", help="processor cores (default: all)")
+    parser.add_argument("--all", action="store_true", help="go on with samples, metrics, tests and figures")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Let Snakemake run what is due of a run's steps; return its exit status."""
+    data = Path(options.data).expanduser().absolute() if options.data else ""
+    root = go_to_root()
+    config = {"preset": options.preset, "fold": options.fold, "seed": options.seed}
+    config |= {key: str(value) for key, value in (("data_dir", data), ("device", options.device)) if value}
+    request = read_request(config)
+    target = "runs" if options.all else f"{request.run_dirs()[0]}/training.csv"
+    command = [sys.executable, "-m", "snakemake", "--cores", options.cores, "--rerun-incomplete", "--config"]
+    return subprocess.call([*command, *(f"{key}={value}" for key, value in config.items()), "--", target], cwd=root)

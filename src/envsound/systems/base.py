@@ -13,8 +13,7 @@ import torch
 from envsound.base.errors import InputError
 from envsound.data.recordings import Recordings
 from envsound.run.presets import nearest
-
-SYSTEMS = {"soundstorm": "envsound.systems.soundstorm.system:SoundStormRecipe"}  # imported when asked for
+from envsound.systems import SYSTEMS
 
 
 @dataclass(frozen=True)
