@@ -7,9 +7,25 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.files import write_csv, write_json, write_wav
+from envsound.report.assets import Assets
+from envsound.report.fragments import Staging
+from envsound.report.runs import Run
 
 METRIC_NAMES = ("snr_db", "zcr", "rms", "spectral_entropy", "spectral_centroid_hz", "spectral_rolloff_hz")
 STEPS = ("01_encode_clips", "02_train_model", "03_sample_clips", "04_metrics", "05_ks_tests", "06_figures")
+COMPARISONS = ("generated_vs_real", "codec_vs_real", "real_other_vs_real")
+MEANS = {
+    "n_real": 40, "real_mean": 1.5, "real_sd": 0.5, "n_generated": 41, "generated_mean": 1.25, "generated_sd": 0.25,
+    "n_codec": 40, "codec_mean": 1.4, "codec_sd": 0.4, "difference_percent": -16.7, "published_real": 3.5,
+    "published_generated": 2.5,
+}  # fmt: skip
+DISTANCES = {"statistic": 0.31, "p_holm": 0.04, "threshold_5_percent": 0.3, "published_statistic": 0.63}
+
+
+def staging(root: Path, *runs: Path) -> Staging:
+    """Return what a page of the book is staged from and into: data/published and book below `root`, and some runs."""
+    assets = Assets(root / "book", [root / "data", *runs])
+    return Staging(root / "data" / "published", root / "book", assets, [Run(run) for run in runs])
 
 
 def tone(path: Path, frequency: float, seconds: float = 0.1) -> Path:
@@ -22,60 +38,26 @@ def tone(path: Path, frequency: float, seconds: float = 0.1) -> Path:
 def make_run(
     root: Path, preset: str = "demo", categories: tuple[str, ...] = ("dog", "rain"), seconds: float = 0.1
 ) -> Path:
-    """Write a run below `root` / data / runs and its real clips below `root` / data / raw; return the run's
-    folder.
+    """Write a run below `root` / data / runs and its real clips below `root` / data / raw; return the run's folder.
 
     With no categories the run is unconditional.
     """
     run, raw = root / "data" / "runs" / preset / "fold1_seed0", root / "data" / "raw" / "sounds"
     names = categories or ("", "")
+    made, real = ([f"{stem}{n}.wav" for n in range(len(names))] for stem in ("00", "real-"))
     for number in range(len(names)):
-        tone(run / "samples" / f"{number:03d}.wav", 300 + 100 * number, seconds)
-        tone(raw / f"real-{number}.wav", 500 + 100 * number, seconds)
-    real = [c or "dog" for c in names]
-    write_csv(
-        run / "samples.csv",
-        pd.DataFrame(
-            {
-                "filename": [f"{n:03d}.wav" for n in range(len(names))],
-                "category": list(names),
-                "seed": 7,
-                "n_frames": 8,
-                "seconds": seconds,
-            }
-        ),
-    )
-    write_csv(
-        run / "codes.csv",
-        pd.DataFrame(
-            {
-                "clip_id": range(len(names)),
-                "filename": [f"real-{n}.wav" for n in range(len(names))],
-                "path": [str(raw / f"real-{n}.wav") for n in range(len(names))],
-                "fold": 1,
-                "category": real,
-            }
-        ),
-    )
-    write_csv(
-        run / "metrics.csv",
-        pd.DataFrame(
-            {
-                "side": "real",
-                "clip": [f"real-{n}.wav" for n in range(len(names))],
-                "category": real,
-            }
-        ),
-    )
-    write_csv(
-        run / "pairs.csv",
-        pd.DataFrame(
-            {
-                "real": [f"real-{n}.wav" for n in range(len(names))],
-                "generated": [f"{n:03d}.wav" for n in range(len(names))],
-            }
-        ),
-    )
+        tone(run / "samples" / made[number], 300 + 100 * number, seconds)
+        tone(raw / real[number], 500 + 100 * number, seconds)
+    classes = [name or "dog" for name in names]
+    recordings = {"clip_id": range(len(names)), "filename": real, "path": [str(raw / name) for name in real]}
+    tables = {
+        "samples": {"filename": made, "category": names, "seed": 7, "n_frames": 8, "seconds": seconds},
+        "codes": recordings | {"fold": 1, "category": classes},
+        "metrics": {"side": "real", "clip": real, "category": classes},
+        "pairs": {"real": real, "generated": made},
+    }
+    for name, columns in tables.items():
+        write_csv(run / f"{name}.csv", pd.DataFrame(columns))
     write_results(run, preset)
     for number, step in enumerate(STEPS):
         write_notebook(run / "notebooks" / f"{step}.ipynb", number, run.relative_to(root))
@@ -84,52 +66,14 @@ def make_run(
 
 def write_results(folder: Path, preset: str, dataset: str = "synthetic") -> None:
     """Write table_metrics.csv, ks.csv and provenance.json into `folder`."""
-    rows = [
-        {
-            "metric": name,
-            "n_real": 40,
-            "real_mean": 1.5,
-            "real_sd": 0.5,
-            "n_generated": 41,
-            "generated_mean": 1.25,
-            "generated_sd": 0.25,
-            "n_codec": 40,
-            "codec_mean": 1.4,
-            "codec_sd": 0.4,
-            "difference_percent": -16.7,
-            "published_real": 3.5,
-            "published_generated": 2.5,
-        }
-        for name in METRIC_NAMES
-    ]
-    write_csv(folder / "table_metrics.csv", pd.DataFrame(rows))
-    comparisons = ("generated_vs_real", "codec_vs_real", "real_other_vs_real")
-    write_csv(
-        folder / "ks.csv",
-        pd.DataFrame(
-            [
-                {
-                    "comparison": comparison,
-                    "metric": name,
-                    "statistic": 0.31,
-                    "p_holm": 0.04,
-                    "threshold_5_percent": 0.3,
-                    "published_statistic": 0.63,
-                }
-                for comparison in comparisons
-                for name in METRIC_NAMES
-            ]
-        ),
-    )
+    write_csv(folder / "table_metrics.csv", pd.DataFrame([{"metric": name} | MEANS for name in METRIC_NAMES]))
+    rows = [{"comparison": one, "metric": name} | DISTANCES for one in COMPARISONS for name in METRIC_NAMES]
+    write_csv(folder / "ks.csv", pd.DataFrame(rows))
     step = {
-        "step": "04_metrics",
-        "parameters": {"preset": preset, "fold": 1, "seed": 5, "dataset": dataset},
-        "facts": {"data_cut": "ten classes of made-up sound"},
-        "seconds": 90.0,
-        "started": "2026-01-02T03:04:05+00:00",
-        "commit": "abc123",
-        "device": "CPU test, 1 threads",
-    }
+        "step": "04_metrics", "parameters": {"preset": preset, "fold": 1, "seed": 5, "dataset": dataset},
+        "facts": {"data_cut": "ten classes of made-up sound"}, "seconds": 90.0, "started": "2026-01-02T03:04:05+00:00",
+        "commit": "abc123", "device": "CPU test, 1 threads",
+    }  # fmt: skip
     write_json(folder / "provenance.json", {"run": "demo", "steps": {"04_metrics": step}})
 
 
@@ -138,22 +82,12 @@ def write_notebook(path: Path, number: int, run: Path) -> None:
     new = nbformat.v4
     player = f'<figure class="player"><audio controls src="{run}/samples/000.wav"></audio></figure>'
     gone = '<audio controls src="../../../../etc/passwd.wav"></audio>'
-    cells = [
-        new.new_markdown_cell(
-            f"# Step {number + 1}\n\nSee [the next](02_train_model.ipynb) and [README](../README.md)."
-        ),
-        new.new_code_cell(
-            "import envsound\nfrom envsound.base.paths import go_to_root\n\ngo_to_root()", execution_count=1
-        ),
-        new.new_code_cell(
-            "show()",
-            execution_count=2,
-            outputs=[
-                new.new_output("display_data", data={"text/html": player + gone, "text/plain": "audio"}),
-                new.new_output("display_data", data={"text/markdown": "Found $x^2$.", "text/plain": "Found"}),
-            ],
-        ),
-    ]
+    title = f"# Step {number + 1}\n\nSee [the next](02_train_model.ipynb) and [README](../README.md)."
+    imports = "import envsound\nfrom envsound.base.paths import go_to_root\n\ngo_to_root()"
+    shown = [{"text/html": player + gone, "text/plain": "audio"}, {"text/markdown": "Found $x^2$."}]
+    outputs = [new.new_output("display_data", data=data) for data in shown]
+    cells = [new.new_markdown_cell(title), new.new_code_cell(imports, execution_count=1)]
+    cells.append(new.new_code_cell("show()", execution_count=2, outputs=outputs))
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(new.new_notebook(cells=cells, metadata=metadata), path)

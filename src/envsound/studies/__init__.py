@@ -18,5 +18,5 @@ def modules_named(name: str) -> dict[str, ModuleType]:
     for study in study_names():
         package = pkgutil.resolve_name(f"{__name__}.{study}")
         if any(module.name == name for module in pkgutil.iter_modules(package.__path__)):
-            found[study] = pkgutil.resolve_name(f"{__name__}.{study}.{name}")
+            found[study] = pkgutil.resolve_name(f"{__name__}.{study}.{name}:")  # with the colon its errors are its own
     return found

@@ -1,0 +1,143 @@
+"""What published runs show: a page each, and the chapters on the evaluation and the engine."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fakes.evaluations import make_published
+from fakes.linked_players import players
+from fakes.runs import make_run, staging, tone, write_results
+
+from envsound.base.files import read_csv, write_csv
+from envsound.book.chapters import NO_RULES, NOTHING, PARTS, rules_list, stage_chapters, with_interval
+from envsound.book.published import stage_published
+
+REPOSITORY = Path(__file__).parents[2]
+RULE = {"rule": "Decoding: one seed", "file": "drawing.py", "before": "a  b", "after": "c", "test": "t.py::test_it",
+        "passes_unchanged": True, "fails_mutated": True}  # fmt: skip
+
+
+def chapters(root: Path) -> dict[str, str]:
+    """Stage the chapters and return their parts by name."""
+    stage_chapters(staging(root))
+    folder = root / "book" / "executed"
+    return {name: (folder / f"{name}.txt").read_text(encoding="utf-8") for name in (*PARTS, "engine/rules")}
+
+
+def settings() -> pd.DataFrame:
+    measured = {"distance": 0.2, "accuracy": 0.7, "diversity": 0.5}
+    row = {"control": "codec", "setting": "codec", "n": 80, "passes": None, "seconds_per_clip": None} | measured
+    ends = (("low", -0.1), ("high", 0.1))
+    row |= {f"{name}_{end}": value + by for name, value in measured.items() for end, by in ends}
+    return pd.DataFrame([row | {"furthest": "rms", "furthest_delta": -0.8}])
+
+
+def history() -> pd.DataFrame:
+    rows = [(epoch, level, split, 7.0 - epoch / 2, 6.25 if split == "validation" else None, 60.0)
+            for epoch in (1, 2) for split in ("train", "validation") for level in ("0", "all")]  # fmt: skip
+    return pd.DataFrame(rows, columns=["epoch", "level", "split", "loss", "unigram", "seconds"])
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory) -> dict[str, str]:
+    """The chapters of a run with every table, two training seeds of it among them."""
+    root = tmp_path_factory.mktemp("root")
+    folder = make_published(root / "data" / "published" / "esc10")
+    table = read_csv(folder / "evaluation.csv")
+    again = table[table["system"] == "generated"].assign(run="esc10 seed 1", n=70)
+    write_csv(folder / "evaluation.csv", pd.concat([table, again], ignore_index=True))
+    write_csv(folder / "decoding.csv", settings())
+    write_csv(folder / "training.csv", history())
+    write_csv(folder.parent / "mutants.csv", pd.DataFrame([RULE]))
+    (folder.parent / "other").mkdir()
+    (folder.parent / "other" / "provenance.json").write_text("{}")  # of a study, not a run
+    return chapters(root)
+
+
+def test_chapters_include_every_part():
+    for chapter in ("evaluation", "engine"):
+        text = (REPOSITORY / "book" / f"{chapter}.md").read_text(encoding="utf-8")
+        found = re.findall(r"```{include} executed/(\S+).txt\n```", text)
+        assert set(found) == {name for name in (*PARTS, "engine/rules") if name.startswith(f"{chapter}/")}
+
+
+def test_without_a_published_run_the_chapters_say_so(root):
+    found = chapters(root)
+    assert found.pop("engine/rules") == f"{NO_RULES}\n" and set(found.values()) == {f"{NOTHING}\n"}
+
+
+@pytest.mark.parametrize(("part", "row"), [
+    ("evaluation/apart", "| esc10 seed 0 | 3 | 80 | 0 (n = 80) | 1 (n = 80) | 2 (n = 100) | 0 (n = 80) |"),
+    ("evaluation/apart", "| esc10 seed 1 | 3 | 80 | 0 (n = 80) | 1 (n = 80) | 2 (n = 70) | 0 (n = 80) |"),
+    ("evaluation/failures", "| esc10 seed 0 | Zero-crossing rate | 0.47 | -0.25 | 0.48, told apart |"),
+    ("evaluation/diversity", "| esc10 seed 0 | mean over classes | 0.20 (0.15 to 0.25) | 0.30 (0.25 to 0.35) | 0.40 ("),
+    ("evaluation/distances", "| esc10 | cnn, 2 components | model | 80 | 3.00 (2.50 to 3.50) | 0.4 | 30 | 27 | 24 |"),
+    ("evaluation/truth", "| esc10 | cnn (reports) | 100% (20% to 90%) |"),
+    ("evaluation/training", "| esc10 | cnn | generated | 5 generated | 10 | 16 | 38% (20% to 60%) |"),
+    ("evaluation/classes", "| rain | 8 of 8 | 8 of 8 | 0 of 8 | **3.00** |"),
+    ("evaluation/memorisation", "| cnn, 2 components | 10 | 0.80 | 0.85 | 0.55 | 4 (0.6) | 3 | 0.5 | not found |"),
+    ("evaluation/seeds", "| esc10 | generated clips heard as asked | cnn | 25% | 50% | 38% | 18% | 25% | 50% |"),
+    ("engine/settings", "| codec | codec | 80 | – | – | 0.20 (0.10 to 0.30) | RMS (-0.80) | 70% (60% to 80%) | 0.50"),
+    ("engine/training", "| 0 | 6.00 | 6.00 | 6.25 | -0.25 |"),
+])  # fmt: skip
+def test_tables_hold_a_row_for_everything(parts, part, row):
+    assert row in parts[part]
+
+
+def test_origins_stand_above_the_tables(parts):
+    assert "[esc10](executed/published_esc10.md) | ten classes of made-up sound" in parts["evaluation/runs"]
+    assert ":Data: ten classes of made-up sound" in parts["engine/settings"]
+    assert ":Training: 2 epochs in 2 minutes" in parts["engine/training"]
+    assert "### other" not in "".join(parts.values())
+
+
+def test_a_figure_is_shown_once_and_where_there_is_one(parts):
+    assert parts["evaluation/apart"].count("{figure}") == 1 and "{figure}" in parts["evaluation/distances"]
+    assert "{figure}" not in parts["evaluation/truth"]
+
+
+def test_rules_are_shown_with_what_caught_them(parts):
+    assert "1 of 1 mistakes are caught" in parts["engine/rules"]
+    assert "- **Decoding: one seed.** With `a b` made `c` in `drawing.py`, `test_it` fails." in parts["engine/rules"]
+    assert "**does not fail**" in rules_list(pd.DataFrame([RULE | {"fails_mutated": False}]))[2]
+
+
+def test_an_interval_stands_where_there_is_one():
+    assert with_interval({"x": 0.5, "low": 0.25, "high": 1.0}, "x", "{:.2f}") == "0.50 (0.25 to 1.00)"
+    assert with_interval({"x": 0.5}, "x", "{:.0%}") == "50%" and with_interval({"x": float("nan")}, "x", "{}") == "–"
+
+
+# Pages of published runs
+
+
+def test_published_results_stand_beside_the_readers_run(root):
+    folder = root / "data" / "published" / "esc10"
+    write_results(folder, "esc10", dataset="esc50")
+    tone(folder / "clips" / "rain_0.wav", 700)
+    (folder / "figures").mkdir()
+    (folder / "figures" / "boxplots.png").write_bytes(b"png")
+    stage_published(staging(root, make_run(root)))
+    page = root / "book" / "executed" / "published_esc10.md"
+    text = page.read_text(encoding="utf-8")
+    for fact in ("ten classes of made-up sound", "abc123", "CPU test, 1 threads", ":Seed: 5", "1.5 min"):
+        assert fact in text
+    assert "| Spectral centroid (Hz) | 1.5 ± 0.5 | 1.4 ± 0.4 | 1.25 ± 0.25 | -17% | 3.5 → 2.5 | 1.5 → 1.25 |" in text
+    assert "yours: real" in text and "Your run used synthetic stand-ins" in text
+    assert "| other real against real |" in text and "0.31" in text
+    assert players(page)[0].is_file() and "{figure} ../_static/generated/published-esc10/" in text
+
+
+def test_what_was_not_measured_is_a_dash_or_said(root):
+    folder = root / "data" / "published" / "esc10"
+    write_results(folder, "esc10")
+    (folder / "ks.csv").unlink()
+    table = read_csv(folder / "table_metrics.csv").drop(columns=["codec_sd", "difference_percent", "published_real"])
+    write_csv(folder / "table_metrics.csv", table.assign(codec_mean=float("nan")))
+    write_csv(folder.parent / "published_study.csv", pd.DataFrame([
+        {"item": "zcr", "side": "real", "value": 0.5, "sd": 0.25, "unit": "1", "source": "paper", "note": "a|b"}
+    ]))  # fmt: skip
+    stage_published(staging(root))
+    text = (root / "book" / "executed" / "published_esc10.md").read_text(encoding="utf-8")
+    assert "| Zero-crossing rate | 1.5 ± 0.5 | – | 1.25 ± 0.25 | – | 2.5 |" in text and "*not measured*" in text
+    assert "| zcr, real | 0.5 ± 0.25 | paper | a\\|b |" in (root / "book" / "executed" / "study_table.txt").read_text()
