@@ -1,5 +1,6 @@
 """The look of every figure, how figures are saved, and the figures of codes, training and tests.
- Made for print: widths of one or two journal columns, type of 7 to 9 points, vector pdf. The four sides of a
+
+Made for print: widths of one or two journal columns, type of 7 to 9 points, vector pdf. The four sides of a
 comparison have the same colours everywhere (Okabe and Ito's palette, safe for colour-blind readers), and
 differ in line style and hatching too, so that they can be told apart in grey.
 """
@@ -48,34 +49,17 @@ LOOKS = {
 
 def style() -> AbstractContextManager:
     """Return a context in which figures are drawn and saved; outside it matplotlib is left as it was."""
-    look = seaborn.axes_style("ticks") | {
+    sizes = {"major.width": 0.6, "major.size": 3, "minor.size": 1.5}
+    ticks = {f"{axis}tick.{what}": value for axis in "xy" for what, value in sizes.items()}
+    look = seaborn.axes_style("ticks") | ticks | {
         "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are the same on every machine
-        "font.size": 8,
-        "axes.titlesize": 8,
-        "axes.titlelocation": "left",
-        "axes.labelsize": 8,
-        "xtick.labelsize": 7,
-        "ytick.labelsize": 7,
-        "legend.fontsize": 7.5,
-        "legend.frameon": False,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.linewidth": 0.6,
-        "axes.edgecolor": "#333333",
-        "xtick.major.width": 0.6,
-        "ytick.major.width": 0.6,
-        "xtick.major.size": 3,
-        "ytick.major.size": 3,
-        "xtick.minor.size": 1.5,
-        "ytick.minor.size": 1.5,
-        "grid.color": "#E3E3E3",
-        "grid.linewidth": 0.5,
-        "axes.axisbelow": True,
-        "lines.linewidth": 1.4,
-        "hatch.linewidth": 0.5,
-        "pdf.fonttype": 42,  # real text in the pdf: searchable and editable
+        "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7.5,
+        "xtick.labelsize": 7, "ytick.labelsize": 7, "axes.titlelocation": "left", "legend.frameon": False,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.edgecolor": "#333333",
+        "grid.color": "#E3E3E3", "grid.linewidth": 0.5, "axes.axisbelow": True, "lines.linewidth": 1.4,
+        "hatch.linewidth": 0.5, "pdf.fonttype": 42,  # real text in the pdf: searchable and editable
         "svg.hashsalt": "envsound",
-    }
+    }  # fmt: skip
     return matplotlib.rc_context(look)
 
 
@@ -166,12 +150,7 @@ def code_usage(counts: np.ndarray) -> Figure:
         bars.bar(range(n_levels), used, color=colours, width=0.72, alpha=0.45, label="in use")
         bars.plot(range(n_levels), effective, ls="", marker="D", ms=4, color="#222222", label="effective number")
         bars.axhline(codebook_size, color=GREY, lw=0.8, ls=DOTTED)
-        bars.set(
-            xlabel="level (0 is coarse)",
-            ylabel="codes",
-            xticks=range(n_levels),
-            ylim=(0, codebook_size * 1.19),
-        )
+        bars.set(xlabel="level (0 is coarse)", ylabel="codes", xticks=range(n_levels), ylim=(0, codebook_size * 1.19))
         bars.legend(loc="upper left", ncols=2, handletextpad=0.5, columnspacing=1.2)
         bars.get_legend().legend_handles[-1].set_color(GREY)
         for level, colour in enumerate(colours):
@@ -198,20 +177,14 @@ def ks_bars(ks: pd.DataFrame) -> Figure:
             rows = ks[ks["comparison"] == comparison].set_index("metric").reindex(names)
             centres = np.arange(len(names)) + (row - (len(comparisons) - 1) / 2) * height
             _ks_comparison(ax, rows, centres, height, LOOKS[comparison.removesuffix("_vs_real")])
-        ax.set(
-            xlabel="Kolmogorov–Smirnov distance D to the real clips",
-            xlim=(0, 1),
-            ylim=(len(names) - 0.5, -0.5),
-        )
+        ax.set(xlabel="Kolmogorov–Smirnov distance D to the real clips", xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
         ax.set_yticks(range(len(names)), [METRICS[name].label for name in names])
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="x")
         _name_degenerate(ax, ks, names)
-        handles, labels = ax.get_legend_handles_labels()
-        unique = dict(zip(labels, handles, strict=True))
-        order = sorted(unique, key=lambda label: label not in {look.label for look in LOOKS.values()})
-        handles = [unique[label] for label in order]
-        fig.legend(handles, order, loc="outside upper center", ncols=3, handlelength=1.6)
+        handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+        order = sorted(handles, key=lambda label: label not in {look.label for look in LOOKS.values()})
+        fig.legend([handles[label] for label in order], order, loc="outside upper center", ncols=3, handlelength=1.6)
         return fig
 
 
@@ -244,17 +217,8 @@ def _name_references(ax: Axes, warmup_end: float, references: dict[str, float]) 
 
 
 def _ks_comparison(ax: Axes, rows: pd.DataFrame, centres: np.ndarray, height: float, look: Look) -> None:
-    ax.barh(
-        centres,
-        rows["statistic"],
-        height=height * 0.88,
-        color=look.colour,
-        alpha=0.85,
-        hatch=look.hatch,
-        edgecolor="white",
-        linewidth=0,
-        label=look.label,
-    )
+    bar = {"height": height * 0.88, "color": look.colour, "alpha": 0.85, "hatch": look.hatch, "label": look.label}
+    ax.barh(centres, rows["statistic"], edgecolor="white", linewidth=0, **bar)
     ends = (centres - height / 2, centres + height / 2)
     ax.vlines(rows["threshold_5_percent"], *ends, color="#222222", lw=1.2, label="5% threshold of one test")
     published = rows["published_statistic"].astype(float)
