@@ -28,6 +28,17 @@ def sample_players(samples: pd.DataFrame, folder: str | Path, per_category: int 
     return f'<div class="players">{"".join(players)}</div>'
 
 
+def players_by(
+    rows: pd.DataFrame, folder: str | Path, heading: str, label: str, relative_to: str | Path = "notebooks/studies"
+) -> str:
+    """Return HTML players of the files in column filename, labelled by column `label`, below headings of another."""
+    parts = []
+    for title, group in rows.groupby(heading, sort=False):
+        found = (player(Path(folder) / row["filename"], row[label], relative_to) for row in group.to_dict("records"))
+        parts.append(f'<h4>{html.escape(title)}</h4><div class="players">{"".join(found)}</div>')
+    return "".join(parts)
+
+
 def example_table(examples: pd.DataFrame, play: Callable[[str, str], str]) -> list[str]:
     """Return lines of an HTML table of examples.csv, a clip a row: as recorded, through a codec, through Opus.
 
@@ -51,3 +62,18 @@ def example_players(examples: pd.DataFrame, folder: str | Path, relative_to: str
     if examples.empty:
         return "<p>No examples were asked for.</p>"
     return "".join(example_table(examples, lambda name, label: player(Path(folder) / name, label, relative_to)))
+
+
+def pair_players(pairs: pd.DataFrame, folder: str | Path, relative_to: str | Path = "notebooks") -> str:
+    """Return an HTML table of players for the pairs of `memorisation.write_pairs`, for a page in `relative_to`."""
+    if pairs.empty:
+        return "<p>There is no pair to hear.</p>"
+    head = "".join(f"<th>{words}</th>" for words in ("space", "rank", "clip", "nearest training clip", "distance"))
+    rows = []
+    for row in pairs.to_dict("records"):
+        labels = {"clip_file": row["category"] or row["clip"]}
+        labels["nearest_file"] = row["nearest_category"] or row["nearest"]
+        sounds = [player(Path(folder) / row[name], str(label), relative_to) for name, label in labels.items()]
+        cells = [html.escape(str(row["space"])), int(row["rank"]), *sounds, f"{row['distance']:.3g}"]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return f'<table class="sounds"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

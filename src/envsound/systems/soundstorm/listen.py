@@ -1,4 +1,8 @@
-"""What each control of decoding does, made audible: one clip for every setting, everything else equal."""
+"""What each control of decoding does, made audible: one clip for every setting, everything else equal.
+
+Every method of `Studio` writes wav files and returns a table of them: control, setting, filename, passes (how often the
+model was called), seconds (how long that took), and a few acoustic metrics.
+"""
 
 import time
 from collections.abc import Callable
@@ -17,7 +21,6 @@ from envsound.base.errors import InputError
 from envsound.base.files import write_wav
 from envsound.codec import Codec
 from envsound.metrics.acoustic import acoustic
-from envsound.report.players import player
 from envsound.systems.soundstorm.checkpoints import Checkpoint
 from envsound.systems.soundstorm.decoding import ONE_CODE_A_STEP, DecodingConfig, decode
 from envsound.systems.soundstorm.editing import Editor
@@ -76,7 +79,7 @@ class Studio:
     seed: int = 0
 
     def hear_settings(self, category: str, n_frames: int) -> pd.DataFrame:
-        """Generate one clip of a class for each of `settings`; columns of `row`, and the control and setting."""
+        """Generate one clip of a class for each of `settings`."""
         number = self._class_index(category)
         rows = []
         for setting in tqdm(settings(self.codec.n_levels, number is not None), desc="settings", unit="clip"):
@@ -143,51 +146,17 @@ class Studio:
 
     def _row(self, make: Callable[[], Tensor], number: int, stem: str) -> dict[str, Any]:
         """Make codes, write their sound, and return filename, passes, seconds and some acoustic metrics."""
-        counter = PassCounter(self.checkpoint.model)
+        passes: list[int] = []
+        hook = self.checkpoint.model.register_forward_pre_hook(lambda *_: passes.append(1))
         started = time.perf_counter()
-        codes = make()
+        try:
+            codes = make()
+        finally:
+            hook.remove()
         seconds = time.perf_counter() - started
-        passes = counter.stop()
         clip = self.codec.decode(codes[None])[0].cpu().numpy()
         path = self.folder / f"{stem}_{number:02d}.wav"
         write_wav(path, clip, self.codec.sample_rate)
         measured = acoustic(clip, self.codec.sample_rate)
-        facts = {"filename": path.name, "passes": passes, "seconds": round(seconds, 3)}
+        facts = {"filename": path.name, "passes": len(passes), "seconds": round(seconds, 3)}
         return facts | {name: measured[name] for name in SHOWN_METRICS}
-
-
-class PassCounter:
-    """Counts how often a model is called until `stop`."""
-
-    def __init__(self, model: torch.nn.Module):
-        self.n = 0
-        self.hook = model.register_forward_pre_hook(self._count)
-
-    def _count(self, *_: Any) -> None:
-        self.n += 1
-
-    def stop(self) -> int:
-        """Return the number of calls so far, and count no more."""
-        self.hook.remove()
-        return self.n
-
-
-def control_players(rows: pd.DataFrame, folder: str | Path) -> str:
-    """Return HTML players under a heading for each control, linked from the notebooks folder."""
-    parts = []
-    for control, group in rows.groupby("control", sort=False):
-        found = [player(Path(folder) / r.filename, r.setting, relative_to="notebooks") for r in group.itertuples()]
-        parts.append(f'<h4>{control}</h4><div class="players">' + "".join(found) + "</div>")
-    return "".join(parts)
-
-
-def findings_controls(rows: pd.DataFrame) -> str:
-    """Return Markdown sentences on the cost of the schedules, from the rows of `Studio.hear_settings`."""
-    steps = rows[rows["control"] == "steps at level 0"].set_index("setting")
-    published, sequential = steps.loc["12: published"], steps.loc["one code a pass"]
-    adaptive = steps[steps.index.str.startswith("by entropy")].iloc[0]
-    return (
-        f"The published schedule needs {published.passes:.0f} passes ({published.seconds:.1f} s for this clip), one "
-        f"code a pass {sequential.passes:.0f} ({sequential.seconds:.1f} s), the one by entropy {adaptive.passes:.0f}. "
-        "Which one sounds better is for the evaluation to say, on many clips; one clip shows only what to listen for."
-    )
