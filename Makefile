@@ -47,20 +47,21 @@ book: $(STAMP) ## build the book again (and first whatever it lacks)
 test: $(STAMP) ## run the tests
 	@$(RUN) -m pytest
 
-lint: $(STAMP) ## check the code (ruff) and the notebooks
+lint: $(STAMP) ## check the code (ruff), the notebooks, and who imports whom
 	@$(RUN) -m ruff check .
-	@$(RUN) -m nbstripout --verify notebooks/*.ipynb
-	@$(RUN) -m envsound.run.notebooks
+	@find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' -exec $(RUN) -m nbstripout --verify {} +
+	@$(RUN) -m pytest --quiet --durations=0 tests/test_notebooks.py tests/test_house.py
+	@$(VENV)/bin/lint-imports --no-cache
 
 lab: $(STAMP) ## open JupyterLab
-	@$(RUN) -m jupyterlab
+	@$(RUN) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root)
 
 mutants: $(STAMP) ## prove the tests: make each mistake of tests/mutations.yml, and see its test fail
 	@$(RUN) tests/mutants.py
 
 bench: $(STAMP) ## time the model beside soundstorm-pytorch (installed into .bench for this alone)
 	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .bench --requirement tools/bench_requirements.txt
-	@$(RUN) -m envsound.studies.speed.bench
+	@$(VENV)/bin/envsound bench
 
 lock: ## pin the packages again (needs uv)
 	@sh tools/lock.sh

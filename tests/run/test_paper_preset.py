@@ -12,7 +12,8 @@ from envsound.base.files import read_csv, read_json, sha256_file
 from envsound.base.paths import find_root
 from envsound.codec.encodec_24khz import empty_model
 from envsound.data.synthetic.clips import write_dataset
-from envsound.run.presets import load_preset, parameters_for
+from envsound.run.presets import load_preset
+from envsound.run.settings import parameters_for
 
 ROOT = find_root()
 STEPS = ("01_encode_clips", "02_train_model", "03_sample_clips", "04_metrics", "05_ks_tests")

@@ -1,3 +1,5 @@
+"""Presets: every key is used, types fit the notebooks, what is wrong with one is said in one line."""
+
 import json
 from pathlib import Path
 
@@ -5,29 +7,13 @@ import pytest
 import yaml
 
 from envsound.base.errors import InputError
-from envsound.run.presets import (
-    BASE,
-    WIRING,
-    checked,
-    differences,
-    load_preset,
-    notebook_parameters,
-    parameters_for,
-    preset_names,
-)
+from envsound.run.presets import BASE, WIRING, load_preset, notebook_parameters, preset_names
+from envsound.run.settings import used_names
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks" / "presets"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0[1-6]_*.ipynb"))
 NAMES = preset_names(FOLDER)
-
-
-@pytest.fixture(scope="module")
-def inspected() -> dict[str, dict]:
-    """What papermill itself finds in each notebook's parameters cell."""
-    from papermill import inspect_notebook
-
-    return {path.stem: inspect_notebook(str(path)) for path in NOTEBOOKS}
 
 
 @pytest.fixture
@@ -42,28 +28,23 @@ def test_the_named_presets_exist():
     assert len(NOTEBOOKS) == 6
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_preset_key_is_a_parameter_of_some_notebook(name, inspected):
-    declared = set().union(*inspected.values())
-    assert set(load_preset(name, FOLDER)) - declared == set()
-
-
-def test_every_notebook_parameter_is_in_paper_or_given_by_the_pipeline(inspected):
-    known = set(load_preset(BASE, FOLDER)) | set(WIRING)
-    assert {name: sorted(set(found) - known) for name, found in inspected.items() if set(found) - known} == {}
+def test_the_notebooks_use_every_key_of_a_preset_and_no_other():
+    used = {name for path in NOTEBOOKS for name in used_names(path)}
+    assert used == set(load_preset(BASE, FOLDER))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_parameters_finds_what_papermill_finds(path, inspected):
-    assert list(notebook_parameters(path)) == list(inspected[path.stem])
+def test_papermill_finds_the_parameters_as_we_do_with_the_types_of_the_presets(path):
+    from papermill import inspect_notebook
 
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("name", NAMES)
-def test_preset_values_have_the_types_of_the_notebooks(name, path):
-    values, defaults = load_preset(name, FOLDER), notebook_parameters(path)
-    for key in values.keys() & defaults.keys():
-        assert checked(values[key], defaults[key], f"{path.name}: {key}") == values[key]
+    values = load_preset(BASE, FOLDER) | {"run_dir": "", "preset": "", "settings": {}, "fold": 1, "seed": 0}
+    found = inspect_notebook(str(path))
+    assert list(notebook_parameters(path)) == list(found) and {*WIRING, "settings"} <= set(found)
+    types = {name: one["inferred_type_name"] for name, one in found.items()}
+    assert types == {name: type(values.get(name, False)).__name__ for name in found}
+    assert all(found[name]["help"] for name in found)
+    defaults = notebook_parameters(path)
+    assert {name for name, value in defaults.items() if value is None} == set(defaults) & set(load_preset(BASE, FOLDER))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != BASE])
@@ -75,7 +56,6 @@ def test_presets_hold_differences_only(name):
 
 
 def test_the_ablation_is_one_difference():
-    assert list(differences("ablate-steps", FOLDER)) == ["steps_per_level"]
     demo, ablation = load_preset("demo", FOLDER), load_preset("ablate-steps", FOLDER)
     assert [key for key in demo if demo[key] != ablation[key]] == ["steps_per_level"]
 
@@ -93,12 +73,7 @@ def test_paper_is_the_published_protocol():
 def test_a_preset_inherits_through_its_base(folder):
     (folder / "small.yml").write_text("num_epochs: 3\n")
     (folder / "smaller.yml").write_text("base: small\nlr: 1\n")
-    assert load_preset("smaller", folder) == {
-        "lr": 1.0,
-        "num_epochs": 3,
-        "steps_per_level": [12, 1],
-        "device": "auto",
-    }
+    assert load_preset("smaller", folder) == {"lr": 1.0, "num_epochs": 3, "steps_per_level": [12, 1], "device": "auto"}
     assert isinstance(load_preset("smaller", folder)["lr"], float)
 
 
@@ -133,15 +108,6 @@ def test_an_unknown_preset_names_the_nearest(folder):
 def test_a_missing_base_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"paper\.yml: no such file"):
         load_preset("paper", tmp_path)
-
-
-def test_parameters_for_gives_a_notebook_what_it_declares():
-    values = load_preset("demo", FOLDER)
-    path = NOTEBOOKS[1]
-    given = parameters_for(path, values, run_dir="x", preset="demo", fold=3, seed=4, unheard_of=1)
-    assert set(given) == set(notebook_parameters(path)) & (set(values) | set(WIRING))
-    assert given["run_dir"] == "x"
-    assert given["num_epochs"] == values["num_epochs"]
 
 
 @pytest.mark.parametrize(

@@ -38,15 +38,17 @@ def clip_key(clip: np.ndarray) -> str:
     return sha256_bytes(np.asarray(clip, dtype=np.float32).tobytes())
 
 
+def version_of(package: str) -> str:
+    """Return the version of an installed package, or "absent"."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
 def libraries(*packages: str) -> str:
     """Return installed packages with their versions, such as "numpy 2.4.6, torch absent"; a part of many keys."""
-    found = []
-    for package in packages:
-        try:
-            found.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            found.append(f"{package} absent")
-    return ", ".join(found)
+    return ", ".join(f"{package} {version_of(package)}" for package in packages)
 
 
 def stored(file: Path, form: Format) -> Any | None:

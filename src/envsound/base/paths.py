@@ -24,3 +24,15 @@ def go_to_root() -> Path:
     root = find_root()
     os.chdir(root)
     return root
+
+
+def taken_to_root(*paths: str) -> list[str]:
+    """Make the repository root the working directory, and return paths that a user gave as they are called there.
+
+    A path that names something in the working directory of before stays that; any other is meant in the repository.
+    """
+    given = [Path(path).expanduser() for path in paths]
+    here = [path.absolute() if str(text) and path.exists() else path for text, path in zip(paths, given, strict=True)]
+    root = go_to_root()
+    there = [path.relative_to(root) if path.is_relative_to(root) else path for path in here]
+    return [str(path) if text else "" for text, path in zip(paths, there, strict=True)]

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from envsound.base.errors import InputError
-from envsound.base.paths import go_to_root
+from envsound.base.paths import taken_to_root
 from envsound.run.identity import digest
 from envsound.run.presets import load_preset, nearest, notebook_parameters, run_dir
 from envsound.run.settings import parameters_for
@@ -149,11 +149,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Let Snakemake run what is due of a run's steps; return its exit status."""
-    data = Path(options.data).expanduser().absolute() if options.data else ""
-    root = go_to_root()
+    (data,) = taken_to_root(options.data)
     config = {"preset": options.preset, "fold": options.fold, "seed": options.seed}
-    config |= {key: str(value) for key, value in (("data_dir", data), ("device", options.device)) if value}
+    config |= {key: value for key, value in (("data_dir", data), ("device", options.device)) if value}
     request = read_request(config)
     target = "runs" if options.all else f"{request.run_dirs()[0]}/training.csv"
     command = [sys.executable, "-m", "snakemake", "--cores", options.cores, "--rerun-incomplete", "--config"]
-    return subprocess.call([*command, *(f"{key}={value}" for key, value in config.items()), "--", target], cwd=root)
+    return subprocess.call([*command, *(f"{key}={value}" for key, value in config.items()), "--", target])

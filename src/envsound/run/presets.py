@@ -43,12 +43,6 @@ def preset_names(folder: str | Path = FOLDER) -> list[str]:
     return sorted(path.stem for path in Path(folder).glob("*.yml"))
 
 
-def differences(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
-    """Return what the preset `name` states itself, without its `base` key."""
-    changes = _read(_find(name, Path(folder)))
-    return {key: value for key, value in changes.items() if key != "base"}
-
-
 def nearest(word: str, known: Any) -> str:
     """Return what an error message suggests for `word`: the known word most like it, else all of them."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from envsound.base.cache import version_of
 from envsound.base.device import choose_device, describe_device
 from envsound.base.files import read_json, write_json
 
@@ -40,13 +40,7 @@ class Step:
 
 def versions() -> dict[str, str]:
     """Return the installed version of each package a result depends on ("absent" when it is not installed)."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
+    return {package: version_of(package) for package in PACKAGES}
 
 
 def commit() -> str:

@@ -5,6 +5,7 @@ studies declare as kinds, go to the folder that their kind names. No recording i
 that made the run.
 """
 
+import argparse
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,10 @@ import soundfile
 
 from envsound.base.errors import InputError
 from envsound.base.files import atomic_path, inside, read_csv, read_json, write_csv, write_json
+from envsound.base.paths import taken_to_root
 
+NAME, HELP = "publish", "copy what may be shown of a run or a report into data/published"
+EXAMPLE = "envsound publish data/runs/esc10/fold1_seed0"
 TABLES = ("table_metrics.csv", "ks.csv", "metrics.csv", "pairs.csv", "training.csv")
 EVALUATION = ("evaluation.csv", "evaluation_by_class.csv", "evaluation_seeds.csv", "diversity.csv")  # of notebook 14
 LISTENERS = ("distances.csv", "distances_by_class.csv", "class_truth.csv", "class_training.csv", "confusion.csv")
@@ -48,7 +52,8 @@ class ReportKind:
     """A kind of report beside the study's runs: the tables that tell it, those that may be missing, what it is called.
 
     `folder` in data/published takes it; "" takes the name of the folder the report lies in. keeps_name: there may be
-    several of this kind, and each keeps its own name below that folder.
+    several of this kind, and each keeps its own name below that folder. frozen: files that no run makes any more; they
+    stay when the rest is replaced.
     """
 
     needed: tuple[str, ...]
@@ -56,6 +61,7 @@ class ReportKind:
     optional: tuple[str, ...] = ()
     folder: str = ""
     keeps_name: bool = False
+    frozen: tuple[str, ...] = ()
 
 
 def kind_of(run_dir: str | Path, kinds: Iterable[ReportKind]) -> ReportKind | None:
@@ -87,6 +93,8 @@ def publish_report(run_dir: str | Path, folder: str | Path, kind: ReportKind) ->
         for name in (*kind.needed, *small):
             shutil.copyfile(run_dir / name, fresh / name)
         _copy_figures(run_dir, fresh)
+        for name in filter(lambda name: (folder / name).is_file(), kind.frozen):
+            shutil.copyfile(folder / name, fresh / name)
     return folder
 
 
@@ -148,3 +156,17 @@ def without_paths(value: Any) -> Any:
     if isinstance(value, str) and (Path(value).is_absolute() or value.startswith(("..", "~"))):
         return Path(value).name
     return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `envsound publish` takes."""
+    parser.add_argument("run_dir", help="a finished run or report, such as data/runs/esc10/fold1_seed0")
+    parser.add_argument("--to", default="", help="folder to write (default: in data/published, named after the preset)")
+    parser.add_argument("--clips-per-category", type=int, default=2, help="generated clips of each class (default: 2)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Publish a run, or a report of a kind in `options.kinds`, and print where; return 0."""
+    run_dir, to = taken_to_root(options.run_dir, options.to)
+    print(publish_any(run_dir, options.kinds, to or None, options.clips_per_category))
+    return 0
