@@ -42,7 +42,8 @@ def stage_chapters(book: Staging) -> None:
                 path, page = run.folder / "figures" / f"{figure}.png", f"{name.partition('/')[0]}.md"
                 lines += book.figure(path, CAPTIONS.get(figure, ""), page, f"published-{run.folder.name}")
                 rows = make(run, read_csv(run.folder / f"{file}.csv"))
-                table = wide(markdown_table(list(rows[0]), [list(row.values()) for row in rows])) if rows else []
+                kind = "notes" if make is runs_rows else ""
+                table = wide(markdown_table(list(rows[0]), [[*row.values()] for row in rows]), kind) if rows else []
                 lines += dropdown("Every number", table) if folded else table
         book.write(f"{name}.txt", lines or [NOTHING])
     rules = book.published / "mutants.csv"

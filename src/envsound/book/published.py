@@ -181,5 +181,5 @@ KS_WORDS = (
     "against the other two: *codec* is the ceiling, *other real* the floor that chance gives. A distance below the "
     "threshold does not prove that two distributions are equal."
 )
-CLIP_WORDS = "Generated clips of this run; recordings are not in it: the [page of sounds](sounds.md) links yours."
+CLIP_WORDS = "Generated clips of this run; recordings are not in it: the [page of sounds](../sounds.md) links yours."
 NOTHING = ["# Results on real recordings", "", *not_published("`data/published/<preset>/`")]

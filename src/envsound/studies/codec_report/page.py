@@ -86,7 +86,7 @@ def report_facts(folder: Path) -> Facts:
 
 
 def stage(book: Staging) -> None:
-    """Write a fragment for each figure, ceiling/<name>.txt, and the page codec_clips.md of clips to be heard.
+    """Write a fragment for each figure, ceiling/<name>.txt, and the page studies/codec_clips.md of clips to be heard.
 
     A figure that the published report does not hold is a line that says so. Sounds are copied from codec reports and
     from the book's runs on this machine; none is part of the repository.
@@ -97,7 +97,8 @@ def stage(book: Staging) -> None:
     folders = sorted((book.published.parent / "runs" / REPORT).glob("*/examples"))
     folders += [run.folder / "codec_clips" for run in book.runs]
     sections = [line for folder in folders if (folder / "examples.csv").is_file() for line in _section(book, folder)]
-    book.write("codec_clips.md", ["# The codec, clip by clip", "", INTRODUCTION, "", *(sections or [NO_CLIPS, ""])])
+    head = ["# The codec, clip by clip", "", INTRODUCTION, ""]
+    book.write("studies/codec_clips.md", [*head, *(sections or [NO_CLIPS, ""])])
 
 
 def _section(book: Staging, folder: Path) -> list[str]:
@@ -107,7 +108,7 @@ def _section(book: Staging, folder: Path) -> list[str]:
         return []
 
     def play(name: str, label: str) -> str:
-        page, group = book.book_dir / "executed" / "codec_clips.md", f"codec-{run}-{made}"
+        page, group = book.book_dir / "executed" / "studies" / "codec_clips.md", f"codec-{run}-{made}"
         found = book.assets.player(inside(folder, name), group, page, label)
         return found or f'<em class="absent">{html.escape(name)}: not on this machine</em>'
 
