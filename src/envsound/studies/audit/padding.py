@@ -17,19 +17,16 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.metrics.published import PUBLISHED, published_value, read_published
-from envsound.studies.audit.published_figures import FRAMES
-from envsound.studies.transfer.transfer import same_amount
-from envsound.systems.soundstorm.batches import CodeSet
+from envsound.data.folds import split_folds
+from envsound.systems.soundstorm.batches import CodeSet, load_code_set
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.masking import TrainingMask, draw_training_mask
 from envsound.systems.soundstorm.objective import level_scores
-from envsound.systems.soundstorm.training import Trainer, derive_seed
-from envsound.systems.soundstorm.training import TrainingConfig
+from envsound.systems.soundstorm.training import Trainer, TrainingConfig, derive_seed
 
-PUBLISHED_LENGTH = 1024  # frames that the published clips, of FRAMES, are padded to
+PUBLISHED_FRAMES, PUBLISHED_LENGTH = 375, 1024  # of a published clip, before and after padding
 PADDING_CODE = 0
-VARIANTS = {"masks": "frame masks", "padded": "padded with a valid code"}
+VARIANTS = ("masks", "padded")
 COLUMNS = ["variant", "kind", "seed", "step", "targets", "loss", "n_targets", "share"]
 TARGETS = ("all", "real", "constant")
 EVALUATED = 16  # clips at once
@@ -58,7 +55,7 @@ class PaddingPlan:
     @property
     def n_padded(self) -> int:
         """Frames after padding: as many more as in the published study."""
-        return round(self.n_frames * PUBLISHED_LENGTH / FRAMES)
+        return round(self.n_frames * PUBLISHED_LENGTH / PUBLISHED_FRAMES)
 
     def config(self, n_clips: int, seed: int) -> TrainingConfig:
         """Return the settings of one training on `n_clips` clips: so many epochs as its steps need."""
@@ -79,38 +76,38 @@ def stretches(clips: CodeSet, n_frames: int, seed: int, n_most: int | None = Non
 
     Raises InputError when none is.
     """
-    n_long = sum(codes.shape[1] >= n_frames for codes in clips.codes)
-    if not n_long:
+    long = [codes for codes in clips.codes if codes.shape[1] >= n_frames]
+    if not long:
         raise InputError(f"n_frames={n_frames}: no clip is that long; expected clips of more frames")
-    return same_amount([clips], min(n_long, n_most or n_long), n_frames, seed)[0]
+    draws = np.random.default_rng([seed, 0])
+    rows = draws.choice(len(long), min(len(long), n_most or len(long)), replace=False)
+    starts = [draws.integers(long[row].shape[1] - n_frames + 1) for row in rows]
+    codes = [long[row][:, start : start + n_frames] for row, start in zip(rows, starts, strict=True)]
+    return CodeSet(codes, np.zeros(len(codes), np.int64), ["any"])
 
 
 def run_padding(
-    plan: PaddingPlan,
-    train: CodeSet,
-    watched: CodeSet,
-    folder: str | Path,
-    kind: str,
-    device: torch.device,
-    codec_hash: str = "",
+    codes: pd.DataFrame, plan: PaddingPlan, fold: int, folder: str | Path, kind: str, device: torch.device, codec: str
 ) -> pd.DataFrame:
     """Train both ways for every seed; return audit_padding.csv, in columns COLUMNS.
 
-    Losses (nat) on the watched clips (at most `plan.n_watched`) before (step 0) and after training, over all that a
-    variant is asked for, over real frames, and over padding. Both variants are asked for the very same hidden codes of
-    the real frames, with the same codes visible. share: of the targets among all. Each training has a folder of its own
-    below `folder` and goes on where it was. kind: what the clips are, in words.
+    codes: a run's codes.csv, made by the codec with this hash; `fold` is watched, the others are trained on. Losses
+    (nat) on the watched clips before (step 0) and after training, over all that a variant is asked for, over real
+    frames, and over padding. Both variants are asked for the very same hidden codes of the real frames, with the same
+    codes visible. share: of the targets among all. Each training has a folder of its own below `folder` and goes on
+    where it was. kind: what the clips are, in words. Raises InputError when the fold is not there.
     """
+    parts = split_folds(codes, fold, [])
+    train, watched = (load_code_set(part.assign(category="any"), ["any"], codec) for part in parts)
     rows = []
     with tqdm(total=len(plan.seeds) * len(VARIANTS), desc="padding", unit="training") as bar:
         for seed in plan.seeds:
             sides = [stretches(train, plan.n_frames, seed)]
             sides.append(stretches(watched, plan.n_frames, seed + 1, plan.n_watched))
             for variant in VARIANTS:
-                named = {"variant": variant, "kind": kind, "seed": seed}
                 place = Path(folder) / f"seed{seed}" / variant
-                found = _train(plan, sides, variant, seed, place, device, codec_hash)
-                rows += [named | row for row in found]
+                found = _train(plan, sides, variant, seed, place, device, codec)
+                rows += [{"variant": variant, "kind": kind, "seed": seed} | row for row in found]
                 bar.update()
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -126,9 +123,8 @@ def _train(
 ) -> list[dict[str, Any]]:
     """Train one variant on the first of `sides`; return its losses on the second, before and after."""
     train, watched = sides
-    config = plan.config(len(train), seed)
     used = [pad(side, plan.n_padded) for side in sides] if variant == "padded" else sides
-    trainer = Trainer(*used, plan.model, config, folder, device, codec_hash)
+    trainer = Trainer(*used, plan.model, plan.config(len(train), seed), folder, device, codec_hash)
     trainer.fit()
     rows = []
     for step, model in ((0, untrained(plan.model, seed)), (trainer.progress.step, trainer.used_model)):
@@ -167,7 +163,9 @@ def region_losses(
         losses, frames = target_losses(model, asked, codes[..., shown].to(device), valid[:, shown].to(device))
         for place, kept in enumerate((frames < n_real, frames >= n_real)):
             sums[place] += (float(losses[kept].sum()), int(kept.sum()))
-    return _rows(sums)
+    total = sums.sum(0)
+    found = [(name, *pair) for name, pair in zip(TARGETS, (total, *sums), strict=True) if pair[1]]
+    return [{"targets": name, "loss": loss / n, "n_targets": int(n), "share": n / total[1]} for name, loss, n in found]
 
 
 def target_losses(model: MaskedConformer, asked: TrainingMask, codes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,47 +178,3 @@ def target_losses(model: MaskedConformer, asked: TrainingMask, codes: Tensor, va
         losses.append(F.cross_entropy(scores, codes[:, level][chosen], reduction="none"))
         frames.append(chosen.nonzero()[:, 1])
     return torch.cat(losses), torch.cat(frames)
-
-
-def _rows(sums: np.ndarray) -> list[dict[str, Any]]:
-    total = sums.sum(0)
-    rows = []
-    for name, (loss, count) in zip(TARGETS, (total, *sums), strict=True):
-        if count:
-            rows.append({"targets": name, "loss": loss / count, "n_targets": int(count), "share": count / total[1]})
-    return rows
-
-
-def final_losses(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the losses after training by seed: columns masks, padded_all, padded_real, share (of constants)."""
-    last = table[table["step"] > 0].set_index(["variant", "targets", "seed"]).sort_index()
-    found = {"masks": last.loc[("masks", "real"), "loss"], "padded_all": last.loc[("padded", "all"), "loss"]}
-    found["padded_real"] = last.loc[("padded", "real"), "loss"]
-    constant = last["share"].unstack("seed").reindex([("padded", "constant")]).iloc[0]
-    return pd.DataFrame(found).assign(share=constant.fillna(0.0)).reset_index()
-
-
-def findings_padding(table: pd.DataFrame, codebook_size: int, published: str | Path = PUBLISHED) -> str:
-    """Return Markdown sentences on audit_padding.csv: the losses of both ways, and the first loss."""
-    final, steps = final_losses(table), int(table["step"].max())
-    differences = (final["padded_real"] - final["masks"]).tolist()
-    text = f"With the published padding **{final['share'].mean():.0%}** of what the model is asked for is one constant "
-    text += f"({1 - FRAMES / PUBLISHED_LENGTH:.0%} of the published frames are). After {steps} steps its "
-    text += f"loss on all of that is **{final['padded_all'].mean():.2f} nat**; on the real frames alone it is "
-    text += f"{final['padded_real'].mean():.2f} nat. The model trained with masks, asked for the same codes, is at "
-    text += f"{final['masks'].mean():.2f} nat (padded less masks, by seed: {_signed(differences)}). "
-    first = table[(table["step"] == 0) & (table["variant"] == "masks") & (table["targets"] == "real")]["loss"].mean()
-    uniform = np.log(codebook_size)
-    text += f"Untrained, our model costs {first:.2f} nat, a uniform guess ln {codebook_size:,} = {uniform:.2f}"
-    value = published_value(read_published(published), "train_loss_first", "train")
-    if not value > uniform:
-        return text + "."
-    spread = np.sqrt(2 * (value - uniform))
-    return text + (
-        f"; the published training starts at {value:g}. Scores without any knowledge, normal with a standard deviation "
-        f"of {spread:.1f}, would cost that much."
-    )
-
-
-def _signed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:+.2f}" for value in values)

@@ -1,47 +1,37 @@
-"""The book's chapter on the audit of the published study, from a published report of notebook 16."""
+"""The page on the audit of the published study: tables, figures and numbers from a published report of notebook 16.
 
-from collections.abc import Sequence
+The tables in FROZEN were computed once, by rules on the table of published figures, which does not change; no run makes
+them any more.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from envsound.base.files import read_json, write_text
-from envsound.base.text import dropdown, markdown_table, number, wide
-from envsound.book.published import SYNTHETIC_NOTE
-from envsound.codec import BUNDLED
+from envsound.base.files import read_csv, read_json
+from envsound.base.text import NO_NUMBER, NOT_RUN, cell, dropdown, markdown_table, percent, wide
 from envsound.metrics.acoustic import METRICS
-from envsound.metrics.published import PUBLISHED
-from envsound.report.assets import Assets
-from envsound.report.facts import run_origin
+from envsound.report import facts as report_facts
+from envsound.report.fragments import Staging, field_list, not_published
 from envsound.run.publish import ReportKind
-from envsound.studies.audit.padding import VARIANTS, findings_padding
-from envsound.studies.audit.protocol import findings_protocol
-from envsound.studies.audit.published_figures import CHECKS, VERDICTS, count_verdicts, findings_figures
-from envsound.studies.audit.rates import findings_rates
-from envsound.studies.audit.run import TABLES, AuditReport, read_report
-from envsound.studies.audit.snr import METRIC, RHO, WORDS, findings_snr
-from envsound.studies.audit.statistics import findings_classes, findings_ks
-from envsound.studies.audit.verdicts import verdict_list, verdicts
 
-AUDIT_REPORT = "audit"  # the folder in data/published, and in data/runs, that holds such reports
+NAME, STEP, PAGE = "audit", "16_audit_published_study", "studies/audit.md"
+MADE, FROZEN = ("rates", "snr", "padding", "protocol"), ("checks", "figures", "ks", "classes", "bases")
+FROZEN_FIGURES = tuple(f"figures/{name}.{kind}" for name in ("agreement", "intervals") for kind in ("png", "pdf"))
 REPORTS = (
     ReportKind(
-        tuple(f"audit_{name}.csv" for name in ("figures", "rates", "snr", "padding", "protocol", "ks", "classes")),
+        tuple(f"audit_{name}.csv" for name in MADE),
         "a finished report of notebook 16",
         ("audit_protocol_runs.csv", "audit_clips.csv"),
-        AUDIT_REPORT,
+        NAME,
+        frozen=(*(f"audit_{name}.csv" for name in FROZEN), *FROZEN_FIGURES),
     ),
 )
-STEP = "16_audit_published_study"
-CARD = BUNDLED.with_name("card.json")
-PARTS = ("verdicts", "figures", "rates", "snr", "padding", "protocol", "intervals")
-NOTHING = """:::{admonition} Not run here
-This copy of the repository holds no `data/published/audit/`: the audit has not been run, and this page has no number.
-The commands at the end of it run it.
-:::"""
-NOT_RUN = "*not run here*"
-WORDS_OF = {
+CAPTIONS = {
     "agreement": "What is printed over what the study's result files hold; filled marks agree within rounding.",
     "rates": "What the sample rate alone does: the very same clips at two rates, beside the published distances.",
     "snr": "The metric called SNR against the centroid, and against the true ratio of added white noise.",
@@ -49,190 +39,217 @@ WORDS_OF = {
     "protocol": "What each departure from a sound protocol adds to the accuracy of one small classifier.",
     "intervals": "The published distances and accuracies, with the intervals that their numbers of clips allow.",
 }
+MEASURES = {
+    "rho_snr_centroid": "rank correlation of the SNR with the centroid",
+    "snr_db": "the SNR of clips with white noise added (dB)",
+    "slope": "change of the SNR for each dB of the true ratio (a signal-to-noise ratio: 1)",
+    "white_noise": "the SNR of white noise alone (dB)",
+}
+VARIANTS = {"masks": "frame masks", "padded": "padded with a valid code"}
+VERDICTS = ["agrees", "differs", "missing", "noted"]
+SHARE, CHANGE = ("share", "share_low", "share_high"), ("change", "change_low", "change_high")
+VALUE, GAIN = ("value", "low", "high"), ("difference", "low", "high")
+Row = Mapping[str, Any]
 
 
-def stage_audit(folder: str | Path, assets: Assets, book_dir: str | Path, study: str | Path = PUBLISHED) -> None:
-    """Write what the chapter includes, executed/audit/<part>.txt for each of PARTS.
+@dataclass(frozen=True)
+class Part:
+    """A table of the page: its csv, header and cells; `prepare` chooses or sums up rows, `title` is to unfold it."""
 
-    `folder` is data/published/audit; where it holds no report the first is a box that says so, the others a line.
-    study: the table of published figures.
-    """
-    folder, book_dir = Path(folder), Path(book_dir)
-    found = {part: [NOT_RUN] for part in PARTS} | {PARTS[0]: [NOTHING]}
-    if all((folder / name).is_file() for name in (*(f"{table}.csv" for table in TABLES), "provenance.json")):
-        facts = read_json(folder / "provenance.json")["steps"][STEP]["facts"]
-        report = read_report(folder, facts)
-        found = _fragments(report, study) | {"verdicts": [*_origin(folder, report), "", verdict_list(verdicts(report))]}
-        for part in PARTS[1:]:
-            found[part] = [*found[part], *_figure(folder, part, assets, book_dir / "audit.md")]
-    for part, lines in found.items():
-        write_text(book_dir / "executed" / "audit" / f"{part}.txt", "\n".join(lines) + "\n")
+    table: str
+    header: str
+    cells: Callable[[Row], list[str]]
+    kind: str = ""
+    title: str = ""
+    prepare: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
 
-
-def counts_table(figures: pd.DataFrame) -> list[str]:
-    """Return how many comparisons agree, differ, are missing or only noted, by check, as a Markdown table."""
-    counted = count_verdicts(figures)
-    rows = [
-        [CHECKS[row["check"]], row["quantity"], *(str(row[name]) for name in VERDICTS)]
-        for row in counted.to_dict("records")
-    ]
-    return markdown_table(["check", "of", *VERDICTS], rows)
+    def lines(self, table: pd.DataFrame) -> list[str]:
+        """Return the table as Markdown."""
+        rows = [self.cells(row) for row in self.prepare(table).to_dict("records")]
+        found = wide(markdown_table(self.header.split(" | "), rows), self.kind)
+        return dropdown(self.title, found) if self.title else found
 
 
-def odd_table(figures: pd.DataFrame) -> list[str]:
-    """Return every comparison of audit_figures.csv that does not agree, as a Markdown table."""
-    rows = [
-        [f"{_label(row['item'])}, {row['side']}", row["quantity"], number(row["printed"]), number(row["compared"]),
-         row["compared_with"], row["verdict"], row["detail"]]
-        for row in figures[figures["verdict"] != "agrees"].to_dict("records")
-    ]  # fmt: skip
-    header = ["figure", "quantity", "printed", "compared", "with", "verdict", "detail"]
-    return markdown_table(header, rows)
+def stage(book: Staging) -> None:
+    """Write what the page includes: executed/audit/origin.txt, a table for each of PARTS, the figures of CAPTIONS."""
+    folder = book.published / NAME
+    there = (folder / "provenance.json").is_file()
+    book.write("audit/origin.txt", _origin(folder) if there else not_published("audit"))
+    for name, part in PARTS.items():
+        table = _table(folder, part.table)
+        book.write(f"audit/{name}.txt", [f"*{NOT_RUN}*"] if table.empty else part.lines(table))
+    for name, words in CAPTIONS.items():
+        figure = book.figure(folder / "figures" / f"{name}.png", words, PAGE, NAME)
+        book.write(f"audit/figure_{name}.txt", figure)
 
 
-def rates_table(rates: pd.DataFrame) -> list[str]:
-    """Return audit_rates.csv as a Markdown table."""
-    high, low = (f"{rates.iloc[0][f'rate_{end}_hz']:,} Hz" for end in ("high", "low"))
-    header = ["metric", high, low, "change", "D", "published D", "published: real → generated", "share explained"]
-    rows = []
-    for row in rates.to_dict("records"):
-        sides = [f"{number(row[f'mean_{end}'], 3)} ± {number(row[f'sd_{end}'], 2)}" for end in ("high", "low")]
-        change = _interval(row["change"], row["change_low"], row["change_high"])
-        arrow = f"{number(row['published_real'], 3)} → {number(row['published_generated'], 3)}"
-        share = _interval(*(100 * row[f"share{end}"] for end in ("", "_low", "_high")), unit="%")
-        distances = [number(row[name], 2) for name in ("ks", "published_ks")]
-        rows.append([METRICS[row["metric"]].axis_label, *sides, change, *distances, arrow, share])
-    return markdown_table(header, rows)
+def facts(published: Path) -> Mapping[str, Any]:
+    """Return the numbers of the page's prose as `audit`: a branch for each table of NUMBERS, and the codec."""
+    folder = Path(published) / NAME
+    tables = {name: _table(folder, name) for name in NUMBERS}
+    found = {name: NUMBERS[name](table) for name, table in tables.items() if not table.empty}
+    if (folder / "provenance.json").is_file():
+        found["codec"] = _codec(_noted(folder), Path(published).parent / "codec" / "card.json")
+    return {NAME: report_facts.facts(found)}
 
 
-def snr_table(snr: pd.DataFrame) -> list[str]:
-    """Return audit_snr.csv as a Markdown table."""
-    rows = []
-    for row in snr.to_dict("records"):
-        words = WORDS[row["measure"]]
-        if row["measure"] == METRIC:
-            ratio = row["true_snr_db"]
-            words += ", without noise" if pd.isna(ratio) else f", at {ratio:g} dB"
-        published = number(row["published"], 3) if row["measure"] == RHO else ""
-        value = _interval(row["value"], row["low"], row["high"])
-        rows.append([words, f"{row['rate_hz']:,} Hz", value, number(row["sd"], 3), str(row["n"]), published])
-    return markdown_table(["", "rate", "value", "sd over clips", "n", "published"], rows)
+def estimate(row: Row, columns: tuple[str, str, str] = VALUE, scale: float = 1, unit: str = "") -> str:
+    """Return a value with the ends of its interval, such as "39.4% (30.7 to 52.9)"; "–" where there is none."""
+    value, low, high = (scale * row[name] for name in columns)
+    ends = "" if pd.isna(low) else f" ({cell(low)} to {cell(high)})"
+    return NO_NUMBER if pd.isna(value) else f"{cell(value)}{unit}{ends}"
 
 
-def padding_table(padding: pd.DataFrame) -> list[str]:
-    """Return audit_padding.csv as a Markdown table, means over seeds."""
-    groups = padding.groupby(["variant", "step", "targets"], sort=False)
-    rows = [
-        [VARIANTS[variant], "untrained" if step == 0 else f"{step} steps", targets, f"{part['loss'].mean():.3f}",
-         f"{part['loss'].min():.3f} to {part['loss'].max():.3f}", f"{part['share'].mean():.0%}"]
-        for (variant, step, targets), part in groups
-    ]  # fmt: skip
-    return markdown_table(["padding", "model", "targets", "loss (nat)", "over seeds", "share of targets"], rows)
+def label(name: str) -> str:
+    """Return the words for a metric, or for another name of a published figure."""
+    name = str(name).removesuffix("_claim")
+    return METRICS[name].label if name in METRICS else name.replace("_", " ")
 
 
-def protocol_table(protocol: pd.DataFrame) -> list[str]:
-    """Return audit_protocol.csv as a Markdown table."""
-    rows = []
-    for row in protocol.to_dict("records"):
-        gained = _interval(*(100 * row[name] for name in ("difference", "low", "high")), unit=" points")
-        accuracies = [f"{row[f'accuracy_{side}']:.1%}" for side in ("first", "second")]
-        rows.append([row["comparison"], row["first"], accuracies[0], row["second"], accuracies[1], gained])
-    return markdown_table(["", "first", "accuracy", "second", "accuracy", "first less second"], rows)
+def _table(folder: Path, name: str) -> pd.DataFrame:
+    path = folder / f"audit_{name}.csv"
+    return read_csv(path) if path.is_file() else pd.DataFrame()
 
 
-def ks_table(ks: pd.DataFrame) -> list[str]:
-    """Return audit_ks.csv as a Markdown table."""
-    rows = [
-        [_label(row["metric"]), "yes" if row["in_paper"] else "no", number(row["statistic"], 2),
-         f"{number(row['statistic_low'], 2)} to {number(row['statistic_high'], 2)}", _p(row["p_value"]),
-         _p(row["p_holm"]), row["verdict"]]
-        for row in ks.to_dict("records")
-    ]  # fmt: skip
-    return markdown_table(["metric", "in the paper", "D", "95%, conservative", "p", "p (Holm)", "verdict"], rows)
+def _noted(folder: Path) -> dict[str, Any]:
+    return read_json(folder / "provenance.json")["steps"][STEP]["facts"]
 
 
-def classes_table(classes: pd.DataFrame) -> list[str]:
-    """Return audit_classes.csv as a Markdown table."""
-    rows = [
-        [f"{row['group']}: {_label(row['category'])}", f"{100 * row['accuracy']:g}%", f"{row['basis']}, n = {row['n']}",
-         f"{row['low']:.0%} to {row['high']:.0%}", "yes" if row["reachable"] else f"no; nearest {row['nearest']:.1%}"]
-        for row in classes.to_dict("records")
-    ]  # fmt: skip
-    return markdown_table(["accuracy", "printed", "if over", "Wilson 95%", "possible"], rows)
-
-
-def codec_words(audited: dict[str, Any], card: str | Path = CARD) -> str:
-    """Return a sentence on the codec whose codes the classifiers were given: what it was trained on, if that is known.
-
-    audited: the facts of a report; card: of the codec that ships, which is named where its hash is that of the report.
-    """
-    known, name = read_json(card) if Path(card).is_file() else {}, audited["codec"]
-    if not known or known.get("content_hash") != audited.get("codec_hash"):
-        return f"The classifiers are given codes of the codec {name}; what it was trained on is not known here."
-    made = known["training"]
-    return (
-        f"The classifiers, of every test fold, are given codes of one codec ({name}). It was trained, without labels, "
-        f"on {made['material']}. So of these folds it has met clips of every one but {made['held_out_fold']}, the test "
-        "folds too; that is the same on both sides of a comparison."
-    )
-
-
-def _fragments(report: AuditReport, study: str | Path) -> dict[str, list[str]]:
-    """Return the lines of every part but the verdicts and the figures."""
-    figures, rates = report["audit_figures"], report["audit_rates"]
-    size = int(report.facts["codebook_size"])
-    return {
-        "figures": [findings_figures(figures), "", *wide(counts_table(figures), "names"),
-                    *_more("Every figure that does not agree", odd_table(figures))],
-        "rates": [findings_rates(rates, report.rates), "", *(wide(rates_table(rates)) if len(rates) else [])],
-        "snr": [findings_snr(report["audit_snr"]), "", *_more("Show the table", snr_table(report["audit_snr"]))],
-        "padding": [findings_padding(report["audit_padding"], size, study), "",
-                    *wide(padding_table(report["audit_padding"]))],
-        "protocol": [f"{findings_protocol(report['audit_protocol'])} {codec_words(report.facts)}", "",
-                     *wide(protocol_table(report["audit_protocol"]), "notes")],
-        "intervals": [findings_ks(report["audit_ks"]), "", *wide(ks_table(report["audit_ks"])),
-                      findings_classes(report["audit_classes"]), "", *wide(classes_table(report["audit_classes"]))],
-    }  # fmt: skip
-
-
-def _origin(folder: Path, report: AuditReport) -> list[str]:
-    record, run = read_json(folder / "provenance.json")["steps"][STEP], run_origin(folder)
-    fields: dict[str, Any] = {
-        "Published figures": f"`{PUBLISHED.as_posix()}`, typed from the paper, its result files and its code",
-        "Clips for what is re-run": report.facts.get("data_cut"),
-        "Codec": report.facts.get("codec"),
-        "Seeds of the classifiers": ", ".join(map(str, record["parameters"].get("seeds", []))),
-        "Seeds of the padding": ", ".join(map(str, record["parameters"].get("padding_seeds", []))),
+def _origin(folder: Path) -> list[str]:
+    record, run = read_json(folder / "provenance.json")["steps"][STEP], report_facts.run_origin(folder)
+    given, noted = record["parameters"], record["facts"]
+    fields = {
+        "Published figures": "`data/published/published_study.csv`, typed from paper, result files and code",
+        "Clips for what is re-run": f"{noted['data_cut']} ({noted['kind']})",
+        "Codec": noted["codec"],
+        "Seeds of the classifiers": ", ".join(map(str, given["seeds"])),
+        "Seeds of the padding": ", ".join(map(str, given["padding_seeds"])),
         "Commit": run.get("commit"),
         "Machine": run.get("device"),
     }
-    lines = [f":{name}: {value}" for name, value in fields.items() if value]
-    if report.facts.get("kind", "").startswith("synthetic"):
-        lines += ["", ":::{note}", SYNTHETIC_NOTE.replace("Your run", "This audit"), ":::"]
-    return lines
+    return field_list(fields)
 
 
-def _figure(folder: Path, part: str, assets: Assets, page: Path) -> list[str]:
-    name = {"figures": "agreement"}.get(part, part)
-    link = assets.link(folder / "figures" / f"{name}.png", "audit", page)
-    words = WORDS_OF[name]
-    return [f"```{{figure}} {link}", f":alt: {words}", ":width: 100%", "", words, "```", ""] if link else []
+def _codec(noted: Row, card: Path) -> dict[str, Any]:
+    """Return what the codec of a report was trained on, where the card of the codec that ships is of the same one."""
+    known = read_json(card) if card.is_file() else {}
+    training = known["training"] if known.get("content_hash") == noted["codec_hash"] else {}
+    return {"name": noted["codec"]} | {key: training.get(key) for key in ("material", "held_out_fold")}
 
 
-def _more(title: str, table: Sequence[str]) -> list[str]:
-    return dropdown(title, wide(list(table), "notes"))
+def _padding_means(table: pd.DataFrame) -> pd.DataFrame:
+    groups = table.groupby(["variant", "step", "targets"], sort=False, as_index=False)
+    return groups.agg(mean=("loss", "mean"), least=("loss", "min"), most=("loss", "max"), share=("share", "mean"))
 
 
-def _interval(value: float, low: float, high: float, unit: str = "") -> str:
-    if pd.isna(value):
-        return "–"
-    return f"{number(value, 3)}{unit}" + ("" if pd.isna(low) else f" ({number(low, 3)} to {number(high, 3)})")
+def _figure_numbers(table: pd.DataFrame) -> dict[str, Any]:
+    """Every comparison by item, side and quantity; how many deviations are `swapped`; the `spread` of a first loss.
+
+    Scores without any knowledge, normal with this standard deviation, would cost the printed first training loss.
+    """
+    first = table[table["item"] == "train_loss_first"].iloc[0]
+    spread = f"{np.sqrt(2 * (first['printed'] - first['compared'])):.1f}"
+    more = {"swapped": int(table["detail"].str.startswith("equals").sum()), "spread": spread}
+    return report_facts.keyed(table, ("item", "side", "quantity")) | more
 
 
-def _p(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.1e}" if value < 1e-3 else f"{value:.3f}"
+def _rate_numbers(table: pd.DataFrame) -> dict[str, Any]:
+    """By metric: `share` of the published difference, `hidden` its opposite, and the other columns as they are."""
+    hidden = table[list(SHARE)].mul(-1).rename(columns={"share_low": "share_high", "share_high": "share_low"})
+    return {
+        row["metric"]: row | {"share": estimate(row, SHARE, 100, "%"), "hidden": estimate(less, SHARE, 100, "%")}
+        for row, less in zip(table.to_dict("records"), hidden.to_dict("records"), strict=True)
+    }
 
 
-def _label(name: str) -> str:
-    name = name.removesuffix("_claim")
-    return METRICS[name].label if name in METRICS else name.replace("_", " ")
+def _snr_numbers(table: pd.DataFrame) -> dict[str, Any]:
+    """By measure, with _high or _low for the rate and _20 for a true ratio of 20 dB, where it has one."""
+    top, found = table["rate_hz"].max(), {}
+    for row in table.to_dict("records"):
+        ratio = "" if pd.isna(row["true_snr_db"]) else f"_{row['true_snr_db']:g}"
+        found[f"{row['measure']}_{'high' if row['rate_hz'] == top else 'low'}{ratio}"] = row | {"value": estimate(row)}
+    return found
+
+
+def _padding_numbers(table: pd.DataFrame) -> dict[str, Any]:
+    """Mean losses by variant and targets after training, and `untrained`; `harm`, padded less masked, by seed."""
+    means, last = _padding_means(table), table[table["step"] > 0]
+    after = means[means["step"] > 0].set_index(["variant", "targets"])
+    found = {f"{variant}_{targets}": f"{row['mean']:.2f}" for (variant, targets), row in after.iterrows()}
+    real = last[last["targets"] == "real"].pivot(index="seed", columns="variant", values="loss")
+    found["harm"] = ", ".join(f"{value:+.2f}" for value in real["padded"] - real["masks"])
+    found |= {"untrained": f"{means['mean'].iloc[0]:.2f}", "steps": int(table["step"].max()), "n_seeds": len(real)}
+    return found | {"constant": f"{percent(after.loc[('padded', 'constant'), 'share'], 0)}%"}
+
+
+def _protocol_numbers(table: pd.DataFrame) -> dict[str, Any]:
+    """By comparison, such as epoch_level_0: the `gain` in points, accuracies, and the share of `shared` sources."""
+    found = {}
+    for row in table.to_dict("records"):
+        more = {"gain": estimate(row, GAIN, 100), "shared": f"{percent(row['shared_sources_first'], 0)}%"}
+        more |= {side: f"{percent(row[f'accuracy_{side}'])}%" for side in ("first", "second")}
+        found[row["comparison"].replace(",", "").replace(" ", "_")] = row | more
+    return found
+
+
+PARTS = {
+    "checks": Part(
+        "checks", " | ".join(["check", "of", *VERDICTS]),
+        lambda row: [row["words"], row["quantity"], *(str(row[name]) for name in VERDICTS)], "names",
+    ),
+    "odd": Part(
+        "figures", "figure | quantity | printed | compared | with | verdict | detail",
+        lambda row: [f"{label(row['item'])}, {row['side']}", row["quantity"], cell(row["printed"], 4),
+                     cell(row["compared"], 4), row["compared_with"], row["verdict"], row["detail"]],
+        "notes", "Every figure that does not agree",
+        lambda table: table[table["verdict"] != "agrees"].fillna({"compared_with": "", "detail": ""}),
+    ),
+    "rates": Part(
+        "rates", "metric | higher rate | lower rate | change | D | published D | published: real → generated | share",
+        lambda row: [METRICS[row["metric"]].axis_label,
+                     *(f"{cell(row[f'mean_{end}'])} ± {cell(row[f'sd_{end}'], 2)}" for end in ("high", "low")),
+                     estimate(row, CHANGE), cell(row["ks"], 2), cell(row["published_ks"], 2),
+                     f"{cell(row['published_real'])} → {cell(row['published_generated'])}",
+                     estimate(row, SHARE, 100, "%")],
+    ),
+    "snr": Part(
+        "snr", "measure | true ratio (dB) | rate (Hz) | value | sd over clips | n | published",
+        lambda row: [MEASURES[row["measure"]], cell(row["true_snr_db"]), f"{row['rate_hz']:,}", estimate(row),
+                     cell(row["sd"]), str(row["n"]), cell(row["published"])],
+        "notes", "Show the table",
+    ),
+    "padding": Part(
+        "padding", "padding | model | targets | loss (nat) | over seeds | share of targets",
+        lambda row: [VARIANTS[row["variant"]], f"{row['step']} steps" if row["step"] else "untrained", row["targets"],
+                     f"{row['mean']:.3f}", f"{row['least']:.3f} to {row['most']:.3f}", f"{percent(row['share'], 0)}%"],
+        prepare=_padding_means,
+    ),
+    "protocol": Part(
+        "protocol", "comparison | first | accuracy | second | accuracy | first less second (points)",
+        lambda row: [row["comparison"], row["first"], f"{percent(row['accuracy_first'])}%", row["second"],
+                     f"{percent(row['accuracy_second'])}%", estimate(row, GAIN, 100)],
+        "notes",
+    ),
+    "ks": Part(
+        "ks", "metric | in the paper | D | 95%, conservative | p | p (Holm) | verdict",
+        lambda row: [label(row["metric"]), "yes" if row["in_paper"] else "no", cell(row["statistic"], 2),
+                     f"{cell(row['statistic_low'], 2)} to {cell(row['statistic_high'], 2)}", cell(row["p_value"], 2),
+                     cell(row["p_holm"], 2), row["verdict"]],
+    ),
+    "classes": Part(
+        "classes", "accuracy | printed | if over | Wilson 95% | possible",
+        lambda row: [f"{row['group']}: {label(row['category'])}", f"{100 * row['accuracy']:g}%",
+                     f"{row['basis']}, n = {row['n']}", f"{percent(row['low'], 0)}% to {percent(row['high'], 0)}%",
+                     "yes" if row["reachable"] else f"no; nearest {percent(row['nearest'])}%"],
+    ),
+}  # fmt: skip
+NUMBERS = {
+    "checks": lambda table: report_facts.keyed(table.assign(of=table[VERDICTS].sum(axis=1)), ("check", "quantity")),
+    "figures": _figure_numbers,
+    "rates": _rate_numbers,
+    "snr": _snr_numbers,
+    "padding": _padding_numbers,
+    "protocol": _protocol_numbers,
+    "ks": lambda table: report_facts.keyed(table, ("metric",)),
+    "bases": lambda table: report_facts.keyed(table, ("basis",)),
+}

@@ -7,6 +7,7 @@ codes is trained once for each fold and seed, and one and the same training is r
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,8 @@ from tqdm.auto import tqdm
 from envsound.base.errors import InputError
 from envsound.codec.codes import load_codes
 from envsound.data.folds import recorded
-from envsound.data.names import recording_of
-from envsound.studies.audit.code_measures import code_counts
-from envsound.studies.listening.analysis import two_way_bootstrap
+from envsound.data.listing import recording_of
+from envsound.metrics.resampling import two_way_bootstrap
 from envsound.systems.soundstorm.training import derive_seed
 
 RUN_COLUMNS = [
@@ -33,34 +33,21 @@ COLUMNS = [
     "comparison", "kind", "first", "second", "accuracy_first", "accuracy_second", "difference", "low", "high",
     "n_folds", "n_seeds", "n_test", "shared_sources_first", "shared_sources_second",
 ]  # fmt: skip
-SPLITS = ("official", "random")
-INPUTS = ("all", "level_0")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One way to state an accuracy: folds (one of SPLITS), levels (one of INPUTS), and how the epoch is chosen."""
-
-    split: str
-    inputs: str
-    epoch: str  # on_validation or on_test
-
-    @property
-    def words(self) -> str:
-        """The reading in words."""
-        levels = "all levels" if self.inputs == "all" else "level 0"
-        chosen = {"on_validation": "chosen on a validation fold", "on_test": "best on the test fold"}
-        return f"{self.split} folds, {levels}, epoch {chosen[self.epoch]}"
-
-
-SOUND = Reading("official", "all", "on_validation")
+SPLITS, INPUTS = ("official", "random"), ("all", "level_0")
+CHOSEN_ON = {"on_validation": "validation", "on_test": "test"}
+WORDS = {
+    "official": "official folds", "random": "random folds", "all": "all levels", "level_0": "level 0",
+    "on_validation": "epoch chosen on a validation fold", "on_test": "epoch best on the test fold",
+}  # fmt: skip
+Reading = tuple[str, str, str]  # one way to state an accuracy: one of SPLITS, of INPUTS and of CHOSEN_ON
+SOUND: Reading = ("official", "all", "on_validation")
 COMPARISONS: dict[str, tuple[Reading, Reading]] = {  # the first less the second is what the first gains
-    "epoch, all levels": (Reading("official", "all", "on_test"), SOUND),
-    "epoch, level 0": (Reading("official", "level_0", "on_test"), Reading("official", "level_0", "on_validation")),
-    "level 0 alone": (Reading("official", "level_0", "on_validation"), SOUND),
-    "random folds": (Reading("random", "all", "on_validation"), SOUND),
-    "random folds and epoch": (Reading("random", "all", "on_test"), SOUND),
-    "published protocol": (Reading("official", "level_0", "on_test"), SOUND),
+    "epoch, all levels": (("official", "all", "on_test"), SOUND),
+    "epoch, level 0": (("official", "level_0", "on_test"), ("official", "level_0", "on_validation")),
+    "level 0 alone": (("official", "level_0", "on_validation"), SOUND),
+    "random folds": (("random", "all", "on_validation"), SOUND),
+    "random folds and epoch": (("random", "all", "on_test"), SOUND),
+    "published protocol": (("official", "level_0", "on_test"), SOUND),
 }
 
 
@@ -107,7 +94,7 @@ def code_features(codes: Sequence[np.ndarray], codebook_size: int) -> np.ndarray
 
     codes: int [n_levels, n_frames] each. Square roots, so that the few frequent codes of a clip are not all there is.
     """
-    counts = code_counts(codes, codebook_size)
+    counts = np.array([[np.bincount(level, minlength=codebook_size) for level in clip] for clip in codes])
     return np.sqrt(counts / counts.sum(-1, keepdims=True)).astype(np.float32)
 
 
@@ -123,29 +110,24 @@ def run_protocol(
     there are fewer than three folds or two classes.
     """
     table = recorded(table)
-    folds = sorted(table["fold"].unique())
-    categories = sorted(table["category"].unique())
+    folds, categories = (sorted(table[name].unique()) for name in ("fold", "category"))
     if len(folds) < 3 or len(categories) < 2:
         raise InputError(f"codes: {len(folds)} folds, {len(categories)} classes; expected at least three and two")
     features = code_features([load_codes(path, codec_hash) for path in table["codes_file"]], codebook_size)
     inputs = {"all": features.reshape(len(features), -1), "level_0": features[:, 0]}
     classes = np.array([categories.index(name) for name in table["category"]], dtype=np.int64)
     sources = [recording_of(name) for name in table["filename"]]
-    splits = SPLITS if any(sources) else SPLITS[:1]
+    wanted = list(product(plan.seeds, SPLITS if any(sources) else SPLITS[:1], INPUTS, enumerate(folds)))
     rows = []
-    with tqdm(total=len(splits) * len(INPUTS) * len(plan.seeds) * len(folds), desc="classifiers") as bar:
-        for seed in plan.seeds:
-            for split in splits:
-                of_clip = table["fold"].to_numpy()
-                if split == "random":
-                    of_clip = np.asarray(folds)[random_folds(list(table["category"]), len(folds), seed) - 1]
-                for name, given in inputs.items():
-                    for place, fold in enumerate(folds):
-                        parts = _parts(of_clip, fold, folds[(place + 1) % len(folds)])
-                        row = {"kind": kind, "split": split, "inputs": name, "fold": fold, "seed": seed}
-                        row["shared_sources"] = shared_sources(sources, parts["test"])
-                        rows.append(row | _read(given, classes, parts, plan, derive_seed(seed, place)))
-                        bar.update()
+    for seed, split, name, (place, fold) in tqdm(wanted, desc="classifiers"):
+        of_clip = table["fold"].to_numpy()
+        if split == "random":
+            of_clip = np.asarray(folds)[random_folds(list(table["category"]), len(folds), seed) - 1]
+        parts = {"test": of_clip == fold, "validation": of_clip == folds[(place + 1) % len(folds)]}
+        parts["train"] = ~parts["test"] & ~parts["validation"]
+        row = {"kind": kind, "split": split, "inputs": name, "fold": fold, "seed": seed}
+        row["shared_sources"] = shared_sources(sources, parts["test"])
+        rows.append(row | _read_twice(inputs[name], classes, parts, plan, derive_seed(seed, place)))
     return pd.DataFrame(rows, columns=RUN_COLUMNS)
 
 
@@ -161,19 +143,17 @@ def accuracy_by_epoch(
     found: dict[str, list[float]] = {name: [] for name in parts if name != "train"}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = nn.Sequential(
-            nn.Dropout(plan.dropout),
-            nn.Linear(x.shape[1], plan.hidden),
-            nn.ReLU(),
-            nn.Dropout(plan.dropout),
-            nn.Linear(plan.hidden, int(classes.max()) + 1),
-        )
+        layers = [nn.Linear(x.shape[1], plan.hidden), nn.ReLU(), nn.Dropout(plan.dropout)]
+        network = nn.Sequential(nn.Dropout(plan.dropout), *layers, nn.Linear(plan.hidden, int(classes.max()) + 1))
         optimizer = torch.optim.AdamW(network.parameters(), lr=plan.lr, weight_decay=plan.weight_decay)
         rows = torch.from_numpy(np.flatnonzero(parts["train"]))
-        scale = x[rows].std(0).mean().clamp(min=1e-6)
-        x = (x - x[rows].mean(0)) / scale
+        x = (x - x[rows].mean(0)) / x[rows].std(0).mean().clamp(min=1e-6)
         for _ in range(plan.n_epochs):
-            _train_epoch(network, optimizer, x, y, rows[torch.randperm(len(rows))], plan.batch_size)
+            network.train()
+            for batch in rows[torch.randperm(len(rows))].split(plan.batch_size):
+                optimizer.zero_grad(set_to_none=True)
+                F.cross_entropy(network(x[batch]), y[batch]).backward()
+                optimizer.step()
             for name, accuracies in found.items():
                 accuracies.append(_accuracy(network, x[parts[name]], y[parts[name]]))
     return {name: np.array(accuracies) for name, accuracies in found.items()}
@@ -183,20 +163,19 @@ def audit_protocol(runs: pd.DataFrame, seed: int = 0, n_resamples: int = 1000) -
     """Return audit_protocol.csv from `run_protocol`: a row for each of COMPARISONS that was run, in columns COLUMNS.
 
     Mean accuracies over folds and seeds of two readings, and the first less the second with a 95% interval: folds and
-    seeds are both resampled, see `listening_analysis.two_way_bootstrap`. shared_sources: the mean share of test clips
-    whose recording is also trained on or validated on.
+    seeds are both resampled, see `resampling.two_way_bootstrap`. shared_sources: the mean share of test clips whose
+    recording is also trained on or validated on.
     """
     rows = []
     for place, (name, readings) in enumerate(COMPARISONS.items()):
-        sides = [runs[(runs["split"] == r.split) & (runs["inputs"] == r.inputs)] for r in readings]
+        sides = [runs[(runs["split"] == split) & (runs["inputs"] == inputs)] for split, inputs, _ in readings]
         if any(side.empty for side in sides):
             continue
-        row = {"comparison": name, "kind": runs.iloc[0]["kind"]}
-        grids = []
-        for words, reading, side in zip(("first", "second"), readings, sides, strict=True):
-            grids.append(side.pivot(index="fold", columns="seed", values=reading.epoch).to_numpy(dtype=np.float64))
-            row |= {words: reading.words, f"accuracy_{words}": grids[-1].mean()}
-            row[f"shared_sources_{words}"] = side["shared_sources"].mean()
+        row, grids = {"comparison": name, "kind": runs.iloc[0]["kind"]}, []
+        for which, reading, side in zip(("first", "second"), readings, sides, strict=True):
+            grids.append(side.pivot(index="fold", columns="seed", values=reading[2]).to_numpy(dtype=np.float64))
+            row |= {which: ", ".join(WORDS[part] for part in reading), f"accuracy_{which}": grids[-1].mean()}
+            row[f"shared_sources_{which}"] = side["shared_sources"].mean()
         found = two_way_bootstrap(grids[0] - grids[1], np.random.default_rng([seed, place]), n_resamples)
         row |= dict(zip(("difference", "low", "high"), found, strict=True))
         n_folds, n_seeds = grids[0].shape
@@ -204,52 +183,15 @@ def audit_protocol(runs: pd.DataFrame, seed: int = 0, n_resamples: int = 1000) -
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def findings_protocol(table: pd.DataFrame) -> str:
-    """Return Markdown sentences on audit_protocol.csv: what each departure from a sound protocol gains."""
-    rows = table.set_index("comparison").to_dict("index")
-    first = table.iloc[0]
-    text = f"On {first['kind']}, {first['n_folds']} folds and {first['n_seeds']} seeds, a small classifier of codes is "
-    text += f"right in **{first['accuracy_second']:.1%}** when its epoch is chosen on a validation fold. "
-    text += f"The epoch that is best on the test fold adds {_points(rows['epoch, all levels'])}, with level 0 alone "
-    text += f"{_points(rows['epoch, level 0'])}; nothing about the classifier is different. Level 0 alone instead of "
-    text += f"all levels changes the accuracy by {_points(rows['level 0 alone'])}. "
-    leak = rows.get("random folds")
-    if leak is None:
-        return text + "Random folds: not run here, the file names do not tell which recording a clip was cut from."
-    text += f"Random folds instead of the official ones change it by {_points(leak)}: "
-    share = f"{leak['shared_sources_first']:.0%}"
-    return text + f"{share} of the test clips then have a clip of the same recording outside the test."
-
-
-def _points(row: dict[str, Any]) -> str:
-    ends = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
-    return f"**{100 * row['difference']:+.1f}** percentage points ({ends})"
-
-
-def _parts(of_clip: np.ndarray, test: int, validation: int) -> dict[str, np.ndarray]:
-    parts = {"test": of_clip == test, "validation": of_clip == validation}
-    return parts | {"train": ~parts["test"] & ~parts["validation"]}
-
-
-def _read(
+def _read_twice(
     features: np.ndarray, classes: np.ndarray, parts: dict[str, np.ndarray], plan: ProtocolPlan, seed: int
 ) -> dict[str, Any]:
+    """Train one classifier; return its accuracy on the test at the epochs that are best on either of CHOSEN_ON."""
     accuracies = accuracy_by_epoch(features, classes, parts, plan, seed)
-    chosen_on = {"on_validation": "validation", "on_test": "test"}
-    epochs = {name: int(accuracies[part].argmax()) for name, part in chosen_on.items()}
+    epochs = {name: int(accuracies[part].argmax()) for name, part in CHOSEN_ON.items()}
     row: dict[str, Any] = {name: float(accuracies["test"][epoch]) for name, epoch in epochs.items()}
     row |= {f"epoch_{name}": epoch + 1 for name, epoch in epochs.items()}
     return row | {"n_train": int(parts["train"].sum()), "n_test": int(parts["test"].sum())}
-
-
-def _train_epoch(
-    network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, rows: Tensor, batch_size: int
-) -> None:
-    network.train()
-    for batch in rows.split(batch_size):
-        optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(network(x[batch]), y[batch]).backward()
-        optimizer.step()
 
 
 @torch.no_grad()
