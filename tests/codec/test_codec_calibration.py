@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from fakes.codecs import TOY, TOY_SEANET, noise
 
 from envsound.codec.fourier import FourierCodec, FourierConfig
-from envsound.codec.seanet import SeanetCodec, SeanetConfig
+from envsound.codec.seanet import SeanetCodec
 from envsound.codec.training.calibration import band_edges, calibrate, level_bias, set_level
 
 
@@ -13,7 +14,7 @@ class Perfect(FourierCodec):
     """A codec that gives back what it hears, times a gain for each bin."""
 
     def __init__(self, gain: torch.Tensor | float = 1.0):
-        super().__init__(FourierConfig(dim=8, hidden=8, n_encoder_blocks=1, n_decoder_blocks=1, latent_dim=4))
+        super().__init__(TOY)
         self.gain = gain
 
     def encode(self, clips):
@@ -21,10 +22,6 @@ class Perfect(FourierCodec):
 
     def decode(self, codes):
         return self._istft(codes * self.gain)
-
-
-def noise(seed: int, seconds: float = 1.0, level: float = 0.1) -> np.ndarray:
-    return (np.random.default_rng(seed).standard_normal(int(24_000 * seconds)) * level).astype(np.float32)
 
 
 def test_bands_cover_every_bin_once():
@@ -35,7 +32,7 @@ def test_bands_cover_every_bin_once():
 
 @pytest.mark.parametrize("gain", [0.5, 1.0, 2.0])
 def test_a_gain_is_found_as_its_logarithm(gain):
-    bias = level_bias(Perfect(gain), [noise(0), noise(1)])
+    bias = level_bias(Perfect(gain), [noise(24_000), noise(24_000, 1)])
     assert bias.shape == (FourierConfig().n_bins,)
     torch.testing.assert_close(bias, torch.full_like(bias, -float(np.log(gain))), atol=0.01, rtol=0)
 
@@ -44,13 +41,13 @@ def test_a_tilt_is_found_where_it_is():
     n_bins = FourierConfig().n_bins
     gain = torch.ones(n_bins)
     gain[n_bins // 2 :] = 0.5
-    bias = level_bias(Perfect(gain), [noise(0)])
+    bias = level_bias(Perfect(gain), [noise(24_000)])
     assert bias[: n_bins // 4].abs().max() < 0.02
     assert bias[-n_bins // 4 :].mean() == pytest.approx(np.log(2), abs=0.02)
 
 
 def test_quiet_clips_do_not_count():
-    loud, silent = noise(0), np.zeros(24_000, np.float32)
+    loud, silent = noise(24_000), np.zeros(24_000, np.float32)
     torch.testing.assert_close(level_bias(Perfect(0.5), [loud, silent]), level_bias(Perfect(0.5), [loud]))
     assert (level_bias(Perfect(0.5), [silent]) == 0).all()
 
@@ -58,7 +55,7 @@ def test_quiet_clips_do_not_count():
 def test_calibration_moves_magnitude_and_noise_and_leaves_the_phase():
     codec = Perfect(0.5)
     before = codec.decoder.leave.bias.data.clone().chunk(3)
-    bias = calibrate(codec, [noise(0)])
+    bias = calibrate(codec, [noise(24_000)])
     after = codec.decoder.leave.bias.data.chunk(3)
     torch.testing.assert_close(after[0] - before[0], bias)
     assert torch.equal(after[1], before[1])
@@ -66,8 +63,8 @@ def test_calibration_moves_magnitude_and_noise_and_leaves_the_phase():
 
 
 def test_it_says_what_was_taken_out_and_leaves_other_generators_alone():
-    assert "lay 6.0 dB below" in set_level(Perfect(0.5), [noise(0)])
-    seanet = SeanetCodec(SeanetConfig(n_filters=2, latent_dim=4, n_levels=2, codebook_size=8))
+    assert "lay 6.0 dB below" in set_level(Perfect(0.5), [noise(24_000)])
+    seanet = SeanetCodec(TOY_SEANET)
     before = {name: value.clone() for name, value in seanet.state_dict().items()}
-    assert "seanet" in set_level(seanet, [noise(0)])
+    assert "seanet" in set_level(seanet, [noise(24_000)])
     assert all(torch.equal(value, before[name]) for name, value in seanet.state_dict().items())

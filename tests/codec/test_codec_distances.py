@@ -81,16 +81,11 @@ def test_distances_of_a_clip_to_itself_are_zero(clip):
     assert (band_distances(clip, clip, RATE) == 0).all()
 
 
-def test_log_mel_is_the_distance_that_reports_training():
-    clip, other = noise(RATE), noise(RATE, seed=1)
+def test_log_mel_is_the_distance_that_reports_training_and_does_not_hear_below_its_floor():
+    clip, other, quiet = noise(RATE), noise(RATE, seed=1), noise(RATE, rms=1e-6)
     both = (torch.from_numpy(side)[None] for side in (clip, other))
     assert log_mel(clip, other, RATE) == log_mel_distance(*both, RATE)
-
-
-def test_log_mel_does_not_hear_below_its_floor_and_the_stft_distance_hardly():
-    quiet = noise(RATE, rms=1e-6)
-    assert log_mel(quiet, SILENCE, RATE) == 0
-    assert stft_distance(quiet, SILENCE) < 0.02
+    assert log_mel(quiet, SILENCE, RATE) == 0 and stft_distance(quiet, SILENCE) < 0.02
 
 
 @pytest.mark.parametrize("other", [noise(RATE - 1), noise(2 * RATE).reshape(2, -1)])
@@ -103,18 +98,11 @@ def test_clips_of_other_shapes_are_refused(other):
 # The 75 Hz comb
 
 
-def test_comb_share_of_white_noise_is_small():
+def test_comb_share_is_small_for_white_noise_and_nearly_all_for_pulses_at_the_frame_rate():
     assert comb_share(noise(20 * RATE), RATE) == pytest.approx(2 / 75, rel=0.15)
-
-
-def test_comb_share_of_a_pulse_train_at_the_frame_rate_is_nearly_all():
-    clip = pulses(5 * RATE, 75)
-    assert comb_share(clip - clip.mean(), RATE) == pytest.approx(1.0, abs=0.01)
-
-
-def test_comb_share_of_a_pulse_train_at_another_rate_is_small():
-    clip = pulses(5 * RATE, 80)  # meets the comb every 1,200 Hz only
-    assert comb_share(clip - clip.mean(), RATE) < 0.1
+    at_rate, beside = (clip - clip.mean() for clip in (pulses(5 * RATE, 75), pulses(5 * RATE, 80)))
+    assert comb_share(at_rate, RATE) == pytest.approx(1.0, abs=0.01)
+    assert comb_share(beside, RATE) < 0.1  # meets the comb every 1,200 Hz only
 
 
 def test_comb_share_follows_the_frame_rate_and_ignores_level():
@@ -122,10 +110,7 @@ def test_comb_share_follows_the_frame_rate_and_ignores_level():
     assert comb_share(clip, RATE) == pytest.approx(comb_share(clip * 0.01, RATE), abs=1e-4)
     assert comb_share(clip, RATE, frame_rate=50) > 0.99
     assert comb_share(clip, RATE, frame_rate=80) < 0.01
-
-
-def test_comb_share_leaves_out_an_offset_and_silence():
-    assert comb_share(np.full(RATE, 0.5, np.float32), RATE) == pytest.approx(0, abs=1e-9)
+    assert comb_share(np.full(RATE, 0.5, np.float32), RATE) == pytest.approx(0, abs=1e-9)  # an offset
     assert np.isnan(comb_share(SILENCE, RATE))
 
 

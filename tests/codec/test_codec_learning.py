@@ -6,16 +6,18 @@ import torch
 from fakes.codecs import CATEGORIES, CLIPS, RATE
 
 from envsound.base.errors import InputError
-from envsound.codec.autoencoder import SILENCE_RMS, gate_silence
-from envsound.codec.training.balancer import Balancer
-from envsound.codec.training.crops import CropSampler
-from envsound.codec.training.discriminator import (
+from envsound.codec.training.losses import (
+    SCALES,
+    Balancer,
     MultiScaleDiscriminator,
     adversarial_loss,
     discriminator_loss,
+    energy_losses,
     feature_loss,
+    magnitude,
+    mel_filters,
 )
-from envsound.codec.training.losses import SCALES, energy_losses, magnitude, mel_filters
+from envsound.codec.training.trainer import CropSampler
 
 pytestmark = pytest.mark.usefixtures("own_random_state")
 
@@ -97,9 +99,9 @@ def test_loss_of_silence_is_small_and_its_gradient_finite():
 
 
 def test_energy_distances_are_least_at_the_right_level_where_plain_l1_wants_silence():
-    real, gains = noise(4, RATE, seed=0), (0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
-    runs = [energy_losses(real, g * noise(4, RATE, seed=1), g * noise(4, RATE, seed=2), RATE) for g in gains]
-    plain = [energy_losses(real, g * noise(4, RATE, seed=1), None, RATE) for g in gains]
+    real, gains = noise(2, RATE), (0.3, 0.7, 0.85, 1.0, 1.2, 1.4)
+    runs = [energy_losses(real, g * noise(2, RATE, seed=1), g * noise(2, RATE, seed=2), RATE) for g in gains]
+    plain = [energy_losses(real, g * noise(2, RATE, seed=1), None, RATE) for g in gains]
     for name in ("spectral", "waveform"):
         # with a constant twin the loss is d(real, fake) - d(fake, twin): 2 d(real, fake) - d(fake, twin) is the sum
         proper = [float(p[name]) + float(r[name]) for r, p in zip(runs, plain, strict=True)]
@@ -161,10 +163,10 @@ def test_feature_matching_is_relative_to_the_real_maps():
 def test_discriminators_learn_to_tell_noise_from_a_tone():
     torch.manual_seed(0)
     judge = MultiScaleDiscriminator(n_ffts=(256, 128), channels=4)
-    real, fake = torch.sin(torch.arange(2400) * 0.3).repeat(2, 1) * 0.3, noise(2, 2400)
-    optimizer = torch.optim.Adam(judge.parameters(), lr=1e-2)
+    real, fake = torch.sin(torch.arange(1200) * 0.3).repeat(2, 1) * 0.3, noise(2, 1200)
+    optimizer = torch.optim.Adam(judge.parameters(), lr=3e-2)
     losses = []
-    for _ in range(15):
+    for _ in range(8):
         losses.append(discriminator_loss(judge(real), judge(fake)))
         optimizer.zero_grad()
         losses[-1].backward()
@@ -199,14 +201,3 @@ def test_balancer_bears_a_gradient_of_zero():
     balancer = Balancer({"a": 1.0, "b": 1.0}, reference="a")
     combined = balancer.combine({"a": torch.tensor([[2.0]]), "b": torch.tensor([[0.0]])})
     torch.testing.assert_close(combined, torch.tensor([[2.0]]))
-
-
-# Silence
-
-
-def test_gate_silences_whole_quiet_frames_and_nothing_else():
-    clip = torch.cat([torch.full((1, 4), 2 * SILENCE_RMS), torch.full((1, 4), SILENCE_RMS / 2)], 1)
-    clip[0, 4] = 3 * SILENCE_RMS  # one loud sample keeps its frame
-    quiet = torch.full((1, 4), -SILENCE_RMS / 2)
-    gated = gate_silence(torch.cat([clip, quiet], 1), hop=4)
-    assert torch.equal(gated[:, :8], clip) and (gated[:, 8:] == 0).all()

@@ -1,34 +1,36 @@
-"""What a codec is measured beside: levels, other codecs, Opus, noise; and how clips reach them."""
+"""What a codec is measured beside: levels, other codecs, Opus, noise; how clips reach them, and what is heard."""
 
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
-import torch
+import soundfile
 from fakes.codecs import RATE, SampleCodec, noise, tone
 
 from envsound.base.errors import InputError
-from envsound.codec import opus, systems
+from envsound.base.files import read_csv
+from envsound.codec import systems as module
 from envsound.codec.distances import log_mel
-from envsound.codec.opus import opus_available, through_opus
 from envsound.codec.systems import (
-    codec_makers,
-    codec_names,
-    encodec_weights_here,
     equal_batches,
-    families,
     noise_like,
+    opus_available,
+    opus_kbps,
+    systems,
     through_codec,
+    through_opus,
+    write_examples,
 )
 
 
 def names(codecs) -> list[str]:
-    return [system.name for family in families(codecs) for system in family.systems]
+    return [system.name for system in systems(codecs)]
 
 
 @pytest.fixture
 def no_opus(monkeypatch):
-    monkeypatch.setattr(systems, "opus_available", lambda: False)
+    monkeypatch.setattr(module, "opus_available", lambda: False)
 
 
 @pytest.mark.parametrize("n_samples", [500, 6400])
@@ -51,30 +53,31 @@ def test_a_clip_keeps_its_length_through_a_codec_and_every_level_adds_something(
 
 def test_systems_are_originals_levels_opus_and_noise(monkeypatch):
     levels = [f"sample, {n}" for n in ("8 levels", "4 levels", "2 levels", "1 level")]
-    monkeypatch.setattr(systems, "opus_available", lambda: True)
+    monkeypatch.setattr(module, "opus_available", lambda: True)
     expected = ["original", *levels, "Opus, 6 kbit/s", "Opus, 12 kbit/s", "white noise"]
     assert names({"sample": SampleCodec(8)}) == expected
 
 
 @pytest.mark.parametrize(("n_levels", "expected"), [(1, [1]), (3, [3, 2, 1]), (16, [16, 8, 4, 2, 1])])
 def test_a_codec_is_measured_at_all_its_levels_and_at_powers_of_two(no_opus, n_levels, expected):
-    members = families({"sample": SampleCodec(n_levels)})[1].systems
+    members = [system for system in systems({"sample": SampleCodec(n_levels)}) if system.codec]
     assert [system.n_levels for system in members] == expected
     assert [system.kbps for system in members] == pytest.approx([0.075 * 4 * n for n in expected])  # 4 bits a code
 
 
-def test_a_codec_encodes_a_batch_once_for_all_its_levels(no_opus):
-    codec, batch = SampleCodec(8), np.stack([noise(500), tone(500, 440)])
-    heard = list(families({"sample": codec})[1].run(batch))
-    assert codec.calls == 1 and len(heard) == 4
-    assert np.array_equal(heard[-1][1], through_codec(batch[1], codec, 1))
+def test_systems_change_every_clip_of_a_batch(no_opus):
+    codec, batch = SampleCodec(2), np.stack([noise(500), tone(500, 440)])
+    original, whole, coarse, white = (system.change(batch) for system in systems({"sample": codec}))
+    assert np.array_equal(original, batch) and np.array_equal(white[1], noise_like(batch[1]))
+    assert np.array_equal(whole[1], through_codec(batch[1], codec))
+    assert np.array_equal(coarse[0], through_codec(batch[0], codec, 1))
 
 
 def test_other_codecs_stand_after_the_first_and_must_have_its_rate(no_opus):
     both = {"one": SampleCodec(2), "other": SampleCodec(1)}
     assert names(both) == ["original", "one, 2 levels", "one, 1 level", "other, 1 level", "white noise"]
     with pytest.raises(InputError, match=r"codec other: 16000 Hz; expected 24000 Hz like one"):
-        families(both | {"other": SampleCodec(1, sample_rate=16_000)})
+        systems(both | {"other": SampleCodec(1, sample_rate=16_000)})
 
 
 def test_batches_hold_neighbours_of_one_length():
@@ -87,52 +90,10 @@ def test_batches_hold_neighbours_of_one_length():
 
 
 def test_clips_are_asked_for_one_batch_at_a_time():
-    class Counted(list):
-        asked = 0
-
-        def __getitem__(self, place):
-            Counted.asked += 1
-            return super().__getitem__(place)
-
-    batches = equal_batches(Counted([noise(10)] * 20), size=4)
-    next(batches)
-    assert Counted.asked == 5  # the fifth told that the batch was full
-
-
-# EnCodec and files
-
-
-def test_encodec_counts_as_here_only_with_the_released_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    file = tmp_path / "checkpoints" / "encodec_24khz-d7cc33bc.th"
-    assert encodec_weights_here() is None
-    file.parent.mkdir()
-    file.write_bytes(b"not the weights")
-    assert encodec_weights_here() is None and encodec_weights_here(file) is None
-    monkeypatch.setattr(systems, "sha256_file", lambda path: systems.RELEASED_SHA256)
-    assert encodec_weights_here() == file
-
-
-def test_makers_load_each_codec_by_name_and_encodec_only_where_it_is(monkeypatch):
     asked = []
-    monkeypatch.setattr(systems, "load_codec", lambda *arguments: asked.append(arguments))
-    monkeypatch.setattr(systems, "encodec_weights_here", lambda weights: None)
-    makers = codec_makers("bundled", ["runs/seanet/codec.safetensors", "mine.safetensors"])
-    assert list(makers) == ["bundled", "seanet", "mine"]
-    monkeypatch.setattr(systems, "encodec_weights_here", lambda weights: Path("/cache/encodec.th"))
-    for make in codec_makers("bundled", ["mine.safetensors"]).values():
-        make("cpu")
-    assert asked == [
-        ("bundled", "", "cpu"), ("mine.safetensors", "", "cpu"), ("encodec_24khz", "/cache/encodec.th", "cpu")
-    ]  # fmt: skip
-    assert list(codec_makers("encodec_24khz")) == ["encodec_24khz"]
-
-
-def test_files_of_one_name_are_told_apart_by_their_folders():
-    assert codec_names(["bundled", "a/bundled.safetensors"]) == ["bundled", "a/bundled"]
-    assert codec_names(["a/x.safetensors", "b/x.safetensors"]) == ["a/x", "b/x"]
-    with pytest.raises(InputError, match="two are called 'a/x'"):
-        codec_names(["a/x.safetensors", "c/a/x.safetensors"])
+    clips = (asked.append(place) or noise(10) for place in range(20))
+    next(equal_batches(clips, size=4))
+    assert len(asked) == 5  # the fifth told that the batch was full
 
 
 # Opus
@@ -156,7 +117,43 @@ def test_opus_loses_more_at_fewer_bits():
 
 
 def test_opus_without_its_tools_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(opus.shutil, "which", lambda tool: None)
+    monkeypatch.setattr(module.shutil, "which", lambda tool: None)
     assert not opus_available()
     with pytest.raises(InputError, match="install opus-tools"):
         through_opus(noise(100), RATE, 6)
+
+
+@pytest.mark.parametrize(("n_levels", "expected"), [(8, 6), (40, 12), (100, 30)])
+def test_opus_is_set_to_the_nearest_rate_it_has(n_levels, expected):
+    assert opus_kbps(SampleCodec(n_levels)) == expected  # 0.3 kbit/s a level
+
+
+# Examples
+
+
+@pytest.fixture
+def examples_of(monkeypatch, tmp_path):
+    """Write so many examples of three clips of two classes; Opus halves what it is given."""
+    monkeypatch.setattr(module, "opus_available", lambda: True)
+    monkeypatch.setattr(module, "through_opus", lambda clip, rate, kbps: clip / 2)
+    table = pd.DataFrame({"clip_id": ["x/1", "x/2", "y"], "category": ["noise", "noise", "tone"]})
+    recordings = SimpleNamespace(load=lambda clip_id: noise(500, seed=len(clip_id)))
+    return lambda n: write_examples(SampleCodec(4), "sample", recordings, table, tmp_path, n)
+
+
+def test_examples_take_classes_in_turn_and_forget_older_ones(examples_of, tmp_path):
+    (tmp_path / "old_original.wav").write_bytes(b"")
+    examples = examples_of(3)
+    assert examples["clip"].tolist() == ["x/1", "y", "x/2"] and len(list(tmp_path.glob("*.wav"))) == 9
+    assert read_csv(tmp_path / "examples.csv").equals(examples)
+    first = examples.iloc[0]
+    sounds = {kind: soundfile.read(tmp_path / first[kind])[0] for kind in ("original", "codec", "opus")}
+    assert np.abs(sounds["codec"] - sounds["original"]).max() < 2e-4
+    assert sounds["opus"] == pytest.approx(sounds["original"] / 2, abs=1e-4)
+
+
+def test_examples_without_opus_or_without_number(examples_of, no_opus, tmp_path):
+    assert examples_of(1)["opus"].tolist() == [""] and len(list(tmp_path.glob("*.wav"))) == 2
+    assert examples_of(0).empty
+    with pytest.raises(InputError, match="n_examples=-1"):
+        examples_of(-1)

@@ -1,5 +1,7 @@
 """Training a codec of toy size, with either generator: it runs, it watches, and it goes on where it stopped."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,21 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fakes.codecs import CATEGORIES, CLIPS, RATE, noise
+from fakes.codecs import CATEGORIES, CLIPS, RATE, TOY, TOY_SEANET, noise
 
 from envsound.base.errors import InputError
-from envsound.codec import training as module
 from envsound.codec.distances import comb_share
 from envsound.codec.fourier import FourierConfig
 from envsound.codec.seanet import SeanetConfig
 from envsound.codec.stored import generator_class, load_stored, save_codec
-from envsound.codec.training.trainer import CodecTrainer, CodecTraining
-from envsound.codec.training.vital_signs import vital_signs
+from envsound.codec.training import trainer as module
+from envsound.codec.training.trainer import CodecTrainer, CodecTraining, vital_signs
 
-SHAPE = FourierConfig(
-    dim=8, hidden=8, n_encoder_blocks=1, n_decoder_blocks=1, latent_dim=4, n_levels=2, codebook_size=8
-)
-SEANET = SeanetConfig(n_filters=2, latent_dim=4, n_levels=2, codebook_size=8)
 PLAN = CodecTraining(
     n_steps=6,
     batch_size=2,
@@ -36,7 +33,7 @@ PLAN = CodecTraining(
 pytestmark = pytest.mark.usefixtures("own_random_state")
 
 
-def trainer(folder, plan: CodecTraining = PLAN, shape: FourierConfig | SeanetConfig = SHAPE) -> CodecTrainer:
+def trainer(folder, plan: CodecTraining = PLAN, shape: FourierConfig | SeanetConfig = TOY) -> CodecTrainer:
     held_out = torch.from_numpy(CLIPS[0][None, :3000])  # not a whole number of frames
     generator = generator_class("seanet" if isinstance(shape, SeanetConfig) else "fourier")
     return CodecTrainer(generator, CLIPS, CATEGORIES, held_out, folder, plan, shape)
@@ -51,7 +48,7 @@ def everything(one: CodecTrainer) -> dict[str, torch.Tensor]:
     return numbers
 
 
-@pytest.fixture(scope="module", params=[SHAPE, SEANET], ids=["fourier", "seanet"])
+@pytest.fixture(scope="module", params=[TOY, TOY_SEANET], ids=["fourier", "seanet"])
 def uninterrupted(request, tmp_path_factory) -> CodecTrainer:
     with torch.random.fork_rng():
         one = trainer(tmp_path_factory.mktemp("whole"), shape=request.param)
@@ -114,11 +111,35 @@ def test_vital_signs_count_codes_and_leave_silent_clips_out_of_the_comb(uninterr
 
 def test_a_few_steps_learn_something(tmp_path):
     alone = {"adversary_from": 2.0, "heard_from": 2.0}
-    plan = replace(PLAN, n_steps=60, checkpoint_every=20, lr=5e-3, quantize_from=0.4, **alone)
+    plan = replace(PLAN, n_steps=20, checkpoint_every=20, lr=2e-2, quantize_from=0.5, **alone)
     one = trainer(tmp_path, plan)
     before = vital_signs(one.codec, one.held_out, quantizing=False)["log_mel_distance"]
     one.run()
     assert one.history[-1]["log_mel_distance"] < 0.8 * before
+
+
+ALONE = """
+import sys
+
+sys.path.insert(0, sys.argv[1])
+for name in ("IPython", "matplotlib", "seaborn"):
+    sys.modules[name] = None  # importing it raises ImportError
+import torch
+from fakes.codecs import CATEGORIES, CLIPS, TOY
+
+from envsound.codec.fourier import FourierCodec
+from envsound.codec.training.trainer import CodecTrainer, CodecTraining
+
+plan = CodecTraining(n_steps=3, batch_size=2, judged_items=1, crop_seconds=0.12, quantize_from=0.3)
+CodecTrainer(FourierCodec, CLIPS, CATEGORIES, torch.from_numpy(CLIPS[0][None]), sys.argv[2], plan, TOY).run()
+"""
+
+
+def test_a_codec_trains_where_nothing_can_be_drawn_or_shown(tmp_path, request):
+    command = [sys.executable, "-c", ALONE, str(request.path.parents[1]), str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert pd.read_csv(tmp_path / "training.csv")["step"].tolist() == [3]
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(uninterrupted, tmp_path, monkeypatch):
@@ -171,7 +192,7 @@ def test_a_checkpoint_of_other_parameters_is_refused(uninterrupted, changes):
 
 
 def test_a_checkpoint_of_another_shape_is_refused(uninterrupted):
-    for shape in (replace(SHAPE, hidden=SHAPE.hidden + 4), replace(SEANET, n_filters=3)):
+    for shape in (replace(TOY, hidden=TOY.hidden + 4), replace(TOY_SEANET, n_filters=3)):
         with pytest.raises(InputError, match="other parameters"):
             trainer(uninterrupted.folder, shape=shape)
 

@@ -1,7 +1,7 @@
-"""The cache of codes: computed once, found again, rebuilt when damaged, never mixed between codecs."""
+"""The codes of clips: computed once, found again, rebuilt when damaged, never mixed between codecs; and their use."""
 
+import json
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,28 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envsound.base.cache import key
 from envsound.base.errors import InputError
-from envsound.base.files import write_csv
-from envsound.codec.codes import cache_key, encode_recordings, load_codes, save_codes
+from envsound.base.files import sha256_bytes, sha256_file, write_csv
+from envsound.codec import codes as module
+from envsound.codec.codes import (
+    bitrate,
+    code_counts,
+    code_parts,
+    code_usage,
+    codec_facts,
+    count_codes,
+    encode_recordings,
+    facts_of,
+    load_codes,
+    save_codes,
+    stored_codec_hash,
+)
 from envsound.data.recordings import load_recordings
 
 RATE = 24_000
 SECONDS = {"a": 0.5, "b": 0.3, "c": 0.5, "d": 0.5, "e": 0.3}
+CACHE = Path("data/cache/codes")
 
 
 class FakeCodec:
@@ -26,8 +41,8 @@ class FakeCodec:
 
     name, sample_rate, frame_rate, n_levels, codebook_size = "fake", RATE, 100, 2, 16
 
-    def __init__(self, content_hash: str = "f" * 64):
-        self.content_hash, self.batches = content_hash, []
+    def __init__(self, content_hash: str = "f" * 64, change=lambda codes: codes):
+        self.content_hash, self.change, self.batches = content_hash, change, []
 
     def n_frames(self, n_samples: int) -> int:
         return -(-n_samples // 240)
@@ -38,28 +53,24 @@ class FakeCodec:
         padding = self.n_frames(clips.shape[1]) * 240 - clips.shape[1]
         frames = torch.nn.functional.pad(clips, (0, padding)).reshape(len(clips), -1, 240)
         values = torch.stack([frames.mean(-1), frames.std(-1)], dim=1)
-        return ((values + 1) * 8).long().clamp(0, 15)
+        return self.change(((values + 1) * 8).long().clamp(0, 15))
 
 
 @pytest.fixture
 def recordings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return make_recordings(tmp_path)
-
-
-def make_recordings(folder: Path, clip_seconds: float = 5.0):
     rng = np.random.default_rng(1)
     for name, seconds in SECONDS.items():
-        if not (folder / f"{name}.wav").exists():
-            soundfile.write(folder / f"{name}.wav", 0.2 * rng.standard_normal(round(seconds * RATE)), RATE)
+        soundfile.write(tmp_path / f"{name}.wav", 0.2 * rng.standard_normal(round(seconds * RATE)), RATE)
     rows = {"filename": [f"{name}.wav" for name in SECONDS], "category": "rain", "fold": 1}
-    write_csv(folder / "clips.csv", pd.DataFrame(rows))
-    return load_recordings("folder", str(folder), "clips.csv", clip_seconds=clip_seconds)
+    write_csv(tmp_path / "clips.csv", pd.DataFrame(rows))
+    return load_recordings("folder", str(tmp_path), "clips.csv")
 
 
 def test_the_table_and_the_codes(recordings):
     codec = FakeCodec()
-    table = encode_recordings(recordings, codec)
+    table = encode_recordings(recordings, codec, batch_size=2)
+    assert sorted(codec.batches) == [1, 2, 2]  # of one length each
     assert table.columns.tolist() == [
         *("clip_id", "filename", "path", "fold", "category", "target", "copy", "n_frames", "seconds", "codes_file")
     ]
@@ -73,101 +84,62 @@ def test_the_table_and_the_codes(recordings):
         assert np.array_equal(found, codec.encode(clip, torch.tensor([clip.shape[1]]))[0].numpy())
 
 
-def test_batches_hold_clips_of_one_length(recordings):
-    codec = FakeCodec()
-    encode_recordings(recordings, codec, batch_size=2)
-    assert sorted(codec.batches) == [1, 2, 2]
-
-
-def test_codes_do_not_depend_on_the_batches(recordings):
-    one = encode_recordings(recordings, FakeCodec(), "one", batch_size=1)
-    many = encode_recordings(recordings, FakeCodec(), "many", batch_size=8)
-    for left, right in zip(one["codes_file"], many["codes_file"], strict=True):
-        assert Path(left).name == Path(right).name
-        assert np.array_equal(load_codes(left), load_codes(right))
-
-
-def test_nothing_is_encoded_twice(recordings):
-    first = encode_recordings(recordings, FakeCodec())
-    again = FakeCodec()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert encode_recordings(recordings, again).equals(first)
-    assert again.batches == []
+def test_nothing_is_encoded_twice_and_batches_do_not_matter(recordings):
+    first, again = encode_recordings(recordings, FakeCodec(), batch_size=1), FakeCodec()
+    assert encode_recordings(recordings, again).equals(first) and again.batches == []
+    many = encode_recordings(recordings, FakeCodec(), "many", batch_size=8, device="cpu")
+    for left, right in zip(first["codes_file"], many["codes_file"], strict=True):
+        assert Path(left).name == Path(right).name and np.array_equal(load_codes(left), load_codes(right))
 
 
 def test_an_interrupted_run_goes_on_where_it_was(recordings):
-    class Failing(FakeCodec):
-        def encode(self, clips, n_samples=None):
-            if len(self.batches) == 2:
-                raise KeyboardInterrupt
-            return super().encode(clips, n_samples)
+    def fail_third(codes):
+        if len(failing.batches) == 3:
+            raise KeyboardInterrupt
+        return codes
 
+    failing, rest = FakeCodec(change=fail_third), FakeCodec()
     with pytest.raises(KeyboardInterrupt):
-        encode_recordings(recordings, Failing(), batch_size=1)
-    assert len(list(Path("data/cache/codes").iterdir())) == 2
-    rest = FakeCodec()
+        encode_recordings(recordings, failing, batch_size=1)
+    assert len(list(CACHE.iterdir())) == 2
     encode_recordings(recordings, rest, batch_size=1)
     assert len(rest.batches) == 3
 
 
-def test_another_codec_or_clip_gets_another_file(recordings, tmp_path):
-    first = encode_recordings(recordings, FakeCodec())
-    other_codec = encode_recordings(recordings, FakeCodec("0" * 64))
-    assert set(first["codes_file"]).isdisjoint(other_codec["codes_file"])
-    cut = encode_recordings(make_recordings(tmp_path, clip_seconds=0.4), FakeCodec())
-    assert set(first["codes_file"]).isdisjoint(cut["codes_file"]) and cut["n_frames"].max() == 40
+def test_another_codec_or_length_gets_another_file(recordings, tmp_path):
+    first = set(encode_recordings(recordings, FakeCodec())["codes_file"])
+    assert first.isdisjoint(encode_recordings(recordings, FakeCodec("0" * 64))["codes_file"])
+    cut = encode_recordings(load_recordings("folder", str(tmp_path), "clips.csv", clip_seconds=0.4), FakeCodec())
+    assert first.isdisjoint(cut["codes_file"]) and cut["n_frames"].max() == 40
 
 
-def test_the_key_changes_with_all_it_is_made_of(tmp_path, monkeypatch):
-    (tmp_path / "a.wav").write_bytes(b"one")
-    (tmp_path / "b.wav").write_bytes(b"two")
-    keys = [
-        cache_key(tmp_path / "a.wav", RATE, 5.0, "x"),
-        cache_key(tmp_path / "b.wav", RATE, 5.0, "x"),
-        cache_key(tmp_path / "a.wav", 16_000, 5.0, "x"),
-        cache_key(tmp_path / "a.wav", RATE, 4.0, "x"),
-        cache_key(tmp_path / "a.wav", RATE, 5.0, "y"),
-        cache_key(tmp_path / "a.wav", RATE, 5.0, "x", "altered"),
-    ]
-    monkeypatch.setattr("envsound.codec.codes.RESAMPLER", "another version")
-    keys.append(cache_key(tmp_path / "a.wav", RATE, 5.0, "x"))
-    assert len(set(keys)) == len(keys) and all(len(key) == 64 for key in keys)
-    (tmp_path / "elsewhere.wav").write_bytes(b"one")
-    monkeypatch.undo()
-    assert cache_key(tmp_path / "elsewhere.wav", RATE, 5, "x") == keys[0]  # content counts, not the name
+def test_the_key_changes_with_all_it_is_made_of_and_is_what_it_was(tmp_path, monkeypatch):
+    for name, content in (("a.wav", b"one"), ("b.wav", b"two"), ("elsewhere.wav", b"one")):
+        (tmp_path / name).write_bytes(content)
+    one = (tmp_path / "a.wav", RATE, 5.0, "x")
+    others = [(tmp_path / "b.wav", *one[1:]), (one[0], 16_000, 5.0, "x"), (*one[:2], 4.0, "x"), (*one[:3], "y")]
+    keys = [key(*code_parts(*parts)) for parts in (one, *others, (*one, "altered"))]
+    assert keys[0] == sha256_bytes(json.dumps([sha256_file(one[0]), RATE, 5.0, module.RESAMPLER, "x"]).encode())
+    assert key(*code_parts(tmp_path / "elsewhere.wav", RATE, 5, "x")) == keys[0]  # content counts, not the name
+    monkeypatch.setattr(module, "RESAMPLER", "another version")
+    keys.append(key(*code_parts(*one)))
+    assert len(set(keys)) == len(keys)
 
 
-def damage_truncate(path: Path, other: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-7])
+def altered(content: bytes) -> bytes:
+    return content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
 
 
-def damage_empty(path: Path, other: Path) -> None:
-    path.write_bytes(b"")
-
-
-def damage_alter(path: Path, other: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-2] ^= 1
-    path.write_bytes(content)
-
-
-def damage_swap(path: Path, other: Path) -> None:
-    path.write_bytes(other.read_bytes())
-
-
-@pytest.mark.parametrize("damage", [damage_truncate, damage_empty, damage_alter, damage_swap])
-def test_a_damaged_file_is_rebuilt_with_a_warning(recordings, damage):
-    first = encode_recordings(recordings, FakeCodec())
-    path, other = Path(first["codes_file"][2]), Path(first["codes_file"][3])
-    whole = load_codes(path)
-    damage(path, other)
+@pytest.mark.parametrize("damage", [lambda content: content[:-7], lambda content: b"", altered, None])
+def test_a_damaged_file_is_rebuilt(recordings, damage):
+    files = encode_recordings(recordings, FakeCodec())["codes_file"]
+    path, other, whole = Path(files[2]), Path(files[3]), load_codes(files[2])
+    path.write_bytes(damage(path.read_bytes()) if damage else other.read_bytes())
     with pytest.raises(InputError, match=path.name):
         load_codes(path)
     codec = FakeCodec()
-    with pytest.warns(UserWarning, match=rf"{path.name}.*the clip is encoded again") as caught:
-        encode_recordings(recordings, codec)
-    assert codec.batches == [1] and np.array_equal(load_codes(path), whole) and len(caught) == 1
+    encode_recordings(recordings, codec)
+    assert codec.batches == [1] and np.array_equal(load_codes(path), whole)
 
 
 @settings(max_examples=30, deadline=None)
@@ -177,8 +149,7 @@ def test_any_altered_byte_is_noticed_or_harmless(tmp_path_factory, data):
     codes = np.arange(24).reshape(2, 12)
     save_codes(path, codes, "f" * 64, 2880)
     content = bytearray(path.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1))
-    content[place] ^= data.draw(st.integers(1, 255))
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
     try:
         found = load_codes(path)
@@ -188,32 +159,28 @@ def test_any_altered_byte_is_noticed_or_harmless(tmp_path_factory, data):
         assert np.array_equal(found, codes)
 
 
-def test_codes_of_another_codec_are_refused_with_both_hashes(tmp_path):
+def test_codes_of_another_codec_are_refused_with_both_hashes_and_a_missing_file_is_named(tmp_path):
     save_codes(tmp_path / "key.safetensors", np.zeros((2, 3)), "a" * 64, 720)
     assert load_codes(tmp_path / "key.safetensors", "a" * 64).shape == (2, 3)
+    assert stored_codec_hash(tmp_path / "key.safetensors") == "a" * 64
     with pytest.raises(InputError, match=rf"made by codec {'a' * 64}; expected codes of codec {'b' * 64}"):
         load_codes(tmp_path / "key.safetensors", "b" * 64)
+    for read in (load_codes, stored_codec_hash):
+        with pytest.raises(InputError, match=r"gone\.safetensors: no such file"):
+            read(tmp_path / "gone.safetensors")
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"gone\.safetensors: no such file"):
-        load_codes(tmp_path / "gone.safetensors")
-
-
-def test_what_is_not_codes_is_not_stored(recordings):
-    class Wrong(FakeCodec):
-        def encode(self, clips, n_samples=None):
-            return super().encode(clips, n_samples) + 16
-
-    class Short(FakeCodec):
-        def encode(self, clips, n_samples=None):
-            return super().encode(clips, n_samples)[..., :-1]
-
-    with pytest.raises(InputError, match="expected 0 to 15"):
-        encode_recordings(recordings, Wrong())
-    with pytest.raises(InputError, match=r"shape \(2, 2, 29\); expected \(2, 2, 30\)"):
-        encode_recordings(recordings, Short())
-    assert not Path("data/cache/codes").exists()
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda codes: codes + 16, "expected 0 to 15"),
+        (lambda codes: codes[..., :-1], r"shape \(2, 2, 29\); expected \(2, 2, 30\)"),
+    ],
+)
+def test_what_is_not_codes_is_not_stored(recordings, change, message):
+    with pytest.raises(InputError, match=message):
+        encode_recordings(recordings, FakeCodec(change=change))
+    assert not CACHE.exists()
 
 
 def test_rates_and_batch_sizes_that_do_not_fit_are_refused(recordings):
@@ -235,3 +202,49 @@ def test_real_recordings(tmp_path, monkeypatch):
     table = encode_recordings(found, FakeCodec())
     assert len(table) == len(found.table) and table["n_frames"].between(1, 500).all()
     assert all(load_codes(row.codes_file).shape == (2, row.n_frames) for row in table.itertuples())
+
+
+# Use
+
+
+def saved(folder: Path, *clips: list) -> pd.DataFrame:
+    """Store codes [n_levels, n_frames] of each clip and return their table."""
+    files = [folder / f"{number}.safetensors" for number in range(len(clips))]
+    for file, codes in zip(files, clips, strict=True):
+        save_codes(file, np.array(codes), "x", 4)
+    return pd.DataFrame({"codes_file": files})
+
+
+def test_counts_and_usage_by_hand(tmp_path):
+    counts = code_counts(saved(tmp_path, [[0, 1, 2, 3], [5, 5, 5, 5]], [[0, 1, 2, 3], [5, 5, 5, 6]]), 8)
+    assert counts.tolist() == [[2, 2, 2, 2, 0, 0, 0, 0], [0, 0, 0, 0, 0, 7, 1, 0]]
+    usage = code_usage(counts)
+    assert usage["codes_used"].tolist() == [4, 2] and usage["used_share"].tolist() == [0.5, 0.25]
+    assert usage["entropy_bits"].tolist() == pytest.approx([2.0, 0.5435644431995964])
+    assert usage["perplexity"].tolist() == pytest.approx([4.0, 8 / 7 ** (7 / 8)])
+    nothing = code_usage(np.zeros((1, 4), dtype=int)).iloc[0]
+    assert nothing[["codes_used", "used_share", "entropy_bits", "perplexity"]].tolist() == [0, 0, 0, 1]
+
+
+def test_codes_of_a_batch_are_counted_level_by_level():
+    batch = np.array([[[0, 0, 1], [2, 2, 2]], [[0, 1, 1], [2, 2, 0]]])  # [batch, n_levels, n_frames]
+    assert count_codes(batch, 4).tolist() == [[3, 3, 0, 0], [1, 0, 5, 0]]
+
+
+def test_clips_of_different_depth_are_refused(tmp_path):
+    files = saved(tmp_path, [[0] * 4], [[0] * 4] * 2)
+    for table in (files, files[:0]):
+        with pytest.raises(InputError, match="all with as many levels"):
+            code_counts(table, 8)
+
+
+def test_facts_name_rate_hash_and_bad_clips(recordings, tmp_path):
+    codec, facts = FakeCodec(), codec_facts(FakeCodec())
+    assert bitrate(codec) == 800 and "| bitrate (kbit/s) | 0.80 |" in facts
+    assert f"| content hash | {'f' * 64} |" in facts and "(weights and codebooks) | unknown |" in facts
+    codec.model = torch.nn.Linear(9, 1)
+    assert "(weights and codebooks) | 10 |" in codec_facts(codec)
+    (tmp_path / "a.wav").unlink()
+    found = facts_of(load_recordings("folder", str(tmp_path), "clips.csv"), codec)
+    assert found["n_clips"] == 4 and found["bad_clips"] == ["a.wav"] and "soxr" in found["resampler"]
+    assert found["codec_hash"] == "f" * 64 and found["codec_bits_per_second"] == 800

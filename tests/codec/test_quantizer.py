@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from envsound.codec.quantizer import ResidualQuantizer, effective_rank, kmeans, level_gains, nearest
 
 DIM = 6
-ALL = 4  # levels
+N_LEVELS = 4
+ALL = torch.full((3,), N_LEVELS)
 
 
 @pytest.fixture(autouse=True)
@@ -23,14 +24,16 @@ def seeded():
 
 def fitted(n_codes: int = 16, **options) -> tuple[ResidualQuantizer, torch.Tensor]:
     """Return a quantizer placed on made-up latents [3, DIM, 50], and these latents."""
-    quantizer = ResidualQuantizer(n_levels=ALL, codebook_size=n_codes, dim=DIM, **options)
+    quantizer = ResidualQuantizer(n_levels=N_LEVELS, codebook_size=n_codes, dim=DIM, **options)
     latents = torch.randn(3, DIM, 50)
     quantizer.initialise(latents.transpose(1, 2).flatten(0, 1))
     return quantizer, latents
 
 
-def all_levels(batch: int) -> torch.Tensor:
-    return torch.full((batch,), ALL)
+def errors(quantizer: ResidualQuantizer, latents: torch.Tensor, codes: torch.Tensor) -> list[torch.Tensor]:
+    """Return the mean squared residual after each level."""
+    levels = range(1, quantizer.n_levels + 1)
+    return [(latents - quantizer.decode(codes[:, :n])).square().mean() for n in levels]
 
 
 @settings(max_examples=20, deadline=None)
@@ -44,11 +47,9 @@ def test_nearest_is_the_smallest_distance(seed):
 def test_every_level_leaves_a_smaller_residual():
     quantizer, latents = fitted()
     codes = quantizer.encode(latents)
-    assert codes.shape == (3, ALL, 50)
-    assert codes.dtype == torch.int64
-    errors = [latents.square().mean()]
-    errors += [(latents - quantizer.decode(codes[:, :n])).square().mean() for n in range(1, ALL + 1)]
-    assert all(after < 0.8 * before for before, after in pairwise(errors))
+    assert codes.shape == (3, N_LEVELS, 50) and codes.dtype == torch.int64
+    left = [latents.square().mean(), *errors(quantizer, latents, codes)]
+    assert all(after < 0.8 * before for before, after in pairwise(left))
 
 
 def test_decode_sums_the_code_vectors():
@@ -59,46 +60,36 @@ def test_decode_sums_the_code_vectors():
     torch.testing.assert_close(quantizer.decode(codes), expected)
 
 
-def test_forward_agrees_with_encode_and_decode():
+def test_in_training_an_item_is_the_sum_of_the_levels_it_uses_and_pays_for_what_is_left():
     quantizer, latents = fitted()
-    quantized, codes, _ = quantizer.eval()(latents, all_levels(3))
-    assert torch.equal(codes, quantizer.encode(latents))
-    torch.testing.assert_close(quantized, quantizer.decode(codes))
-
-
-def test_an_item_that_uses_fewer_levels_is_the_sum_of_those():
-    quantizer, latents = fitted()
-    n_levels = torch.tensor([1, 3, ALL])
+    n_levels = torch.tensor([1, 3, N_LEVELS])
     quantized, codes, _ = quantizer.eval()(latents, n_levels)
+    assert torch.equal(codes, quantizer.encode(latents))
     for item, n in enumerate(n_levels):
         torch.testing.assert_close(quantized[item], quantizer.decode(codes[item : item + 1, :n])[0])
+    loss = quantizer(latents, ALL)[2]
+    torch.testing.assert_close(loss, torch.stack(errors(quantizer, latents, codes)).mean())
 
 
-def test_levels_that_no_item_uses_do_not_move():
+def test_codebooks_move_in_training_alone_and_only_those_of_levels_in_use():
     quantizer, latents = fitted()
     before = quantizer.codebooks.clone()
-    quantizer.train()(latents + 1, torch.tensor([2, 1, 2]))
-    moved = (quantizer.codebooks != before).flatten(1).any(1)
-    assert moved.tolist() == [True, True, False, False]
-
-
-def test_codebooks_rest_outside_training():
-    quantizer, latents = fitted()
-    before = quantizer.codebooks.clone()
-    quantizer.eval()(latents + 1, all_levels(3))
+    quantizer.eval()(latents + 1, ALL)
     assert torch.equal(quantizer.codebooks, before)
+    quantizer.train()(latents + 1, torch.tensor([2, 1, 2]))
+    assert (quantizer.codebooks != before).flatten(1).any(1).tolist() == [True, True, False, False]
 
 
 def test_straight_through_gradient_is_the_identity():
     quantizer, latents = fitted()
     latents.requires_grad_()
-    quantized, _, _ = quantizer(latents, torch.tensor([1, 2, ALL]))
+    quantized, _, _ = quantizer(latents, torch.tensor([1, 2, N_LEVELS]))
     upstream = torch.randn_like(latents)
     quantized.backward(upstream)
     torch.testing.assert_close(latents.grad, upstream)
 
 
-@pytest.mark.parametrize("level", range(ALL))
+@pytest.mark.parametrize("level", range(N_LEVELS))
 def test_commitment_reaches_the_latents_from_each_level_alone(level):
     quantizer, latents = fitted()
     quantizer.eval()
@@ -106,26 +97,18 @@ def test_commitment_reaches_the_latents_from_each_level_alone(level):
     losses = [quantizer(latents, torch.full((3,), n))[2] for n in (level + 1, level)]
     (gradient,) = torch.autograd.grad(losses[0] - losses[1], latents)  # all but this level's loss cancels
     residual = latents.detach() - quantizer.decode(quantizer.encode(latents)[:, : level + 1])
-    expected = 2 * residual / latents.numel() / ALL
+    expected = 2 * residual / latents.numel() / N_LEVELS
     assert expected.abs().max() > 0
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-7)
-
-
-def test_commitment_is_the_mean_squared_residual_over_levels():
-    quantizer, latents = fitted()
-    _, codes, loss = quantizer.eval()(latents, all_levels(3))
-    errors = [(latents - quantizer.decode(codes[:, :n])).square().mean() for n in range(1, ALL + 1)]
-    torch.testing.assert_close(loss, torch.stack(errors).mean())
 
 
 def test_codebooks_follow_the_vectors_they_code():
     quantizer, latents = fitted(n_codes=4, decay=0.5)
     shifted = latents + 2.0
-    before = (shifted - quantizer.decode(quantizer.encode(shifted))).square().mean()
+    before = errors(quantizer, shifted, quantizer.encode(shifted))[-1]
     for _ in range(20):
-        quantizer.train()(shifted, all_levels(3))
-    after = (shifted - quantizer.decode(quantizer.encode(shifted))).square().mean()
-    assert after < 0.5 * before
+        quantizer.train()(shifted, ALL)
+    assert errors(quantizer, shifted, quantizer.encode(shifted))[-1] < 0.5 * before
 
 
 def test_update_is_the_moving_average():
@@ -135,8 +118,7 @@ def test_update_is_the_moving_average():
     quantizer(torch.tensor([[[1.0, 3.0, 2.0, 12.0]]]), torch.tensor([1]))
     # relative counts 2 * (3, 1) / 4 and sums 2 * (6, 12) / 4
     torch.testing.assert_close(quantizer.counts[0], torch.tensor([0.9 + 0.15, 0.9 + 0.05]))
-    expected = torch.tensor([[0.3 / 1.05], [(9.0 + 0.6) / 0.95]])
-    torch.testing.assert_close(quantizer.codebooks[0], expected)
+    torch.testing.assert_close(quantizer.codebooks[0], torch.tensor([[0.3 / 1.05], [(9.0 + 0.6) / 0.95]]))
 
 
 def test_dead_codes_are_replaced_and_stay_so():
@@ -145,12 +127,12 @@ def test_dead_codes_are_replaced_and_stay_so():
     quantizer.codebooks[0, :8] = far
     quantizer.counts[0, :8] = quantizer.dead_share  # the next update finds them unused
     quantizer.sums[0, :8] = far * quantizer.dead_share
-    quantizer.train()(latents, all_levels(3))
+    quantizer.train()(latents, ALL)
     vectors = latents.transpose(1, 2).reshape(-1, DIM)
     gaps = (quantizer.codebooks[0, :8, None] - vectors).abs().amax(2).min(1).values
     assert gaps.max() < 1e-5  # each is now a vector of the batch
     for _ in range(3):
-        quantizer(latents, all_levels(3))
+        quantizer(latents, ALL)
         assert quantizer.codebooks[0].abs().max() <= vectors.abs().max()
     assert (quantizer.counts[0, :8] > quantizer.dead_share).all()
 
@@ -176,11 +158,8 @@ def test_kmeans_recovers_separated_clusters():
 
 
 def test_kmeans_with_fewer_vectors_than_codes():
-    vectors = torch.tensor([[0.0], [4.0], [8.0]])
-    centres, counts = kmeans(vectors, 10)
-    assert centres.shape == (10, 1)
-    assert counts.shape == (10,)
-    assert torch.isfinite(centres).all()
+    centres, counts = kmeans(torch.tensor([[0.0], [4.0], [8.0]]), 10)
+    assert centres.shape == (10, 1) and counts.shape == (10,)
     assert set(centres.flatten().tolist()) <= {0.0, 4.0, 8.0}
 
 
@@ -193,11 +172,10 @@ def test_initialise_leaves_no_code_dead_at_once():
 def test_bfloat16_latents_are_quantized_in_float32():
     quantizer, latents = fitted()
     coarse = latents.bfloat16()
-    codes = quantizer.encode(coarse)
-    assert torch.equal(codes, quantizer.encode(coarse.float()))
-    quantized, codes, loss = quantizer(coarse, all_levels(3))
+    assert torch.equal(quantizer.encode(coarse), quantizer.encode(coarse.float()))
+    quantized, codes, loss = quantizer(coarse, ALL)
     assert {quantized.dtype, loss.dtype, quantizer.decode(codes).dtype, quantizer.codebooks.dtype} == {torch.float32}
-    torch.testing.assert_close(quantizer.eval()(coarse, all_levels(3))[2], quantizer(coarse.float(), all_levels(3))[2])
+    torch.testing.assert_close(quantizer.eval()(coarse, ALL)[2], quantizer(coarse.float(), ALL)[2])
 
 
 def test_level_gains_of_made_up_latents():
@@ -211,16 +189,10 @@ def test_level_gains_of_made_up_latents():
     assert level_gains(latents, quantizer).tolist() == pytest.approx(expected, abs=1e-3)
 
 
-def test_effective_rank_of_one_direction_is_one():
-    latents = torch.randn(2, 1, 300) * torch.randn(1, 8, 1) + torch.randn(1, 8, 1)
-    assert effective_rank(latents) == pytest.approx(1.0, abs=0.01)
-
-
-def test_effective_rank_of_isotropic_noise_is_the_dimension():
+def test_effective_rank_is_between_one_and_the_dimension_and_ignores_scale():
+    direction = torch.randn(2, 1, 300) * torch.randn(1, 8, 1) + torch.randn(1, 8, 1)
+    assert effective_rank(direction) == pytest.approx(1.0, abs=0.01)
     assert effective_rank(torch.randn(2, 8, 5000)) == pytest.approx(8.0, abs=0.05)
-
-
-def test_effective_rank_ignores_scale():
     latents = torch.randn(2, 8, 300) * torch.arange(1, 9)[:, None]
     assert 1 < effective_rank(latents) < 8
     assert effective_rank(latents * 100) == pytest.approx(effective_rank(latents), rel=1e-4)

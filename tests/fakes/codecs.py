@@ -4,6 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from envsound.codec.fourier import FourierCodec, FourierConfig
+from envsound.codec.seanet import SeanetConfig
+
+SMALL = {"latent_dim": 4, "n_levels": 2, "codebook_size": 8}
+TOY = FourierConfig(dim=8, hidden=8, n_encoder_blocks=1, n_decoder_blocks=1, **SMALL)
+TOY_SEANET = SeanetConfig(n_filters=2, **SMALL)
 RATE = 24_000  # Hz
 # Tones of three pitches and lengths to learn from, float32 [n_samples], and their classes.
 CLIPS = [np.sin(np.arange(n) * f).astype(np.float32) * 0.5 for n, f in ((6000, 0.05), (4000, 0.2), (1000, 0.4))]
@@ -54,3 +60,10 @@ def noise(n_samples: int, seed: int = 0, rms: float = 0.1) -> np.ndarray:
 def tone(n_samples: int, hz: float, level: float = 0.3) -> np.ndarray:
     """A sine, float32 [n_samples]."""
     return (level * np.sin(2 * np.pi * hz * np.arange(n_samples) / RATE)).astype(np.float32)
+
+
+def toy_model(seed: int = 0, shape: FourierConfig = TOY) -> FourierCodec:
+    """An untrained generator of toy size; torch's random state stays as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return FourierCodec(shape).eval()
