@@ -148,6 +148,16 @@ def test_notebooks_are_staged_with_working_links(root, no_studies):
     assert not (root / "book" / "_static" / "audio").exists()
 
 
+@pytest.mark.parametrize("above", ["**An error occurred.**", None])
+def test_a_notebook_that_failed_or_has_no_title_gets_one(root, no_studies, above):
+    path = make_run(root) / "notebooks" / "01_encode_clips.ipynb"
+    cells = nbformat.read(path, as_version=4).cells
+    new = [nbformat.v4.new_markdown_cell(above), *cells] if above else cells[1:]
+    nbformat.write(nbformat.v4.new_notebook(cells=new), path)
+    text = (book.stage([path.parents[1]]) / "runs.txt").read_text()
+    assert f"- [{'Step 1' if above else '01_encode_clips'}](" in text
+
+
 def test_a_picture_in_markdown_is_copied_and_a_missing_one_becomes_words(root):
     (root / "data").mkdir()
     (root / "data" / "p.png").write_bytes(b"png")

@@ -29,17 +29,18 @@ class NotebookStager:
         self.assets, self.label, self.bases = assets, label, bases
         self.siblings: set[str] = set()
 
-    def stage(self, notebooks: list[Path], folder: Path, caption: str = "", suffix: str = "") -> list[Path]:
+    def stage(self, notebooks: list[Path], folder: Path, caption: str, suffix: str) -> list[Path]:
         """Write the notebooks into `folder`, in order, and return the new paths.
 
-        `caption` goes below each title, `suffix` behind it. Raises InputError when a file is not a notebook.
+        `caption` goes below each title, `suffix` behind it. Raises InputError for a file that is no notebook.
         """
         self.siblings = {path.name for path in notebooks}
         staged = []
         for path in notebooks:
             target = folder / slug(path.name)
             notebook = self.rewrite(read_notebook(path), target)
-            entitle(notebook, path.stem.replace("_", " "), caption, suffix)
+            title = title_cell(notebook, path)
+            title.source = TITLE.sub(lambda match: f"{match[0].rstrip()}{suffix}\n\n{caption}", title.source, count=1)
             write_text(target, nbformat.writes(notebook))
             staged.append(target)
         return staged
@@ -117,17 +118,15 @@ def is_imports(source: str) -> bool:
     return any(line.startswith(("import ", "from ")) for line in lines) and all(map(within.match, lines))
 
 
+def title_cell(notebook: nbformat.NotebookNode, path: Path) -> nbformat.NotebookNode:
+    """Return the cell with the title; the name of the file becomes one where there is none."""
+    titled = [cell for cell in notebook.cells if cell.cell_type == "markdown" and TITLE.search(cell.source)]
+    if not titled:
+        titled = [nbformat.v4.new_markdown_cell(f"# {path.stem}")]
+        notebook.cells.insert(0, titled[0])
+    return titled[0]
+
+
 def title_of(path: Path) -> str:
-    """Return a notebook's title, the first line of its first cell."""
-    return read_notebook(path).cells[0].source.lstrip("# ").splitlines()[0]
-
-
-def entitle(notebook: nbformat.NotebookNode, fallback: str, caption: str = "", suffix: str = "") -> None:
-    """Give the notebook a title, which the table of contents needs, and put `caption` below it."""
-    cells = notebook.cells
-    first = cells[0] if cells and cells[0].cell_type == "markdown" else None
-    if first is None or not TITLE.search(first.source):
-        first = nbformat.v4.new_markdown_cell(f"# {fallback}")
-        cells.insert(0, first)
-    below = f"\n\n{caption}" if caption else ""
-    first.source = TITLE.sub(lambda match: match[0].rstrip() + suffix + below, first.source, count=1)
+    """Return a notebook's title."""
+    return TITLE.search(title_cell(read_notebook(path), path).source)[1]

@@ -136,8 +136,8 @@ class PublishedPage:
         paths = sorted(path for path in (self.run.folder / "clips").glob("*") if path.suffix.lower() in AUDIO)
         page = self.book.book_dir / self.page
         players = [self.book.assets.player(path, self.group, page, path.stem.replace("_", " ")) for path in paths]
-        lines = ["## Listen", "", CLIP_WORDS, "", '<div class="player-grid">', *players, "</div>", ""]
-        return lines if players else []
+        grid = ['<div class="player-grid">', *players, "</div>", ""]
+        return ["## Listen", "", CLIP_WORDS, "", *grid] if players else []
 
 
 def study_table(path: str | Path) -> list[str]:
