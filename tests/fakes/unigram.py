@@ -12,6 +12,7 @@ from envsound.codec import load_codec
 from envsound.codec.codes import encode_recordings, load_codes
 from envsound.codec.systems import through_codec
 from envsound.data.folds import split_folds
+from envsound.systems.base import Trained
 
 
 @dataclass
@@ -58,7 +59,8 @@ class Recipe:
         files = {category: list(rows["codes_file"]) for category, rows in train.groupby("category")}
         write_json(Path(run) / "checkpoints" / "unigram.json", files)
         loss = {"epoch": 1, "level": "all", "loss": 0.0, "n_masked": len(train), "unigram": 0.0, "lr": 0.0}
-        return pd.DataFrame([loss | {"split": split, "seconds": 0.0} for split in ("train", "validation")])
+        history = pd.DataFrame([loss | {"split": split, "seconds": 0.0} for split in ("train", "validation")])
+        return Trained(history, {"n_train_clips": len(train)})
 
     def load(self, settings, run, device):
         files = read_json(Path(run) / "checkpoints" / "unigram.json")

@@ -1,12 +1,8 @@
-"""What a notebook says of its own tables: one sentence, and what the record of its step keeps."""
+"""What a notebook says of its own tables, in one sentence."""
 
 import math
-from typing import Any
 
 import pandas as pd
-
-from envsound.base.device import describe_device
-from envsound.systems.soundstorm.training import Trainer
 
 
 def training_headline(history: pd.DataFrame, codebook_size: int = 1024) -> str:
@@ -20,29 +16,6 @@ def training_headline(history: pd.DataFrame, codebook_size: int = 1024) -> str:
         f"frequencies of the codes alone cost {best['unigram']:.2f}, a uniform guess ln {codebook_size} = "
         f"{math.log(codebook_size):.2f}. The watched loss was lowest, {best['loss']:.2f}, after epoch {best['epoch']}."
     )
-
-
-def training_facts(trainer: Trainer, history: pd.DataFrame) -> dict[str, Any]:
-    """Return what the provenance record keeps of a training run."""
-    last, progress = last_losses(history), trainer.progress
-    return {
-        "n_parameters": trainer.model.n_parameters(),
-        "n_train_clips": len(trainer.train_set),
-        "n_train_copies": trainer.train_set.n_copies,
-        "n_validation_clips": len(trainer.validation_set),
-        "validation_fold": trainer.config.validation_fold,
-        "epochs": progress.epoch,
-        "used_epoch": progress.best_epoch or progress.epoch,
-        "steps": progress.step,
-        "precision": trainer.precision,
-        "codec_hash": trainer.codec_hash,
-        "last_train_loss": last["train"],
-        "last_validation_loss": last["validation"],
-        "unigram_loss": trainer.baseline["all"],
-        "training_seconds": seconds_of(history),
-        "clips_per_second": len(trainer.train_set) * progress.epoch / seconds_of(history),
-        "device_used": describe_device(trainer.fabric.device),
-    }
 
 
 def sampling_headline(samples: pd.DataFrame, seconds: float) -> str:

@@ -26,6 +26,14 @@ class Request:
     seed: int
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: the rows of training.csv, and what the record of the step keeps (steps, clips, device)."""
+
+    history: pd.DataFrame
+    facts: dict[str, Any]
+
+
 class System(Protocol):
     """A trained generator, loaded from a run or from shipped weights.
 
@@ -64,8 +72,8 @@ class Recipe(Protocol):
         """Return codes.csv of a run (see `run.contract`), and leave what training reads."""
         ...
 
-    def train(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> pd.DataFrame:
-        """Train to the end, from where an interrupted call was, and return training.csv (see `run.contract`)."""
+    def train(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> Trained:
+        """Train to the end, from where an interrupted call was; the history is a `training` of `run.contract`."""
         ...
 
     def load(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> System:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from envsound.base.device import describe_device
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, sha256_file
 from envsound.codec import Codec, load_codec
@@ -19,7 +20,7 @@ from envsound.data.copies import plan_copies
 from envsound.data.folds import training_sets
 from envsound.data.recordings import Recordings
 from envsound.run.identity import digest, module_hash
-from envsound.systems.base import Request
+from envsound.systems.base import Request, Trained
 from envsound.systems.soundstorm.batches import CodeSet, load_code_set
 from envsound.systems.soundstorm.checkpoints import Checkpoint, chosen_checkpoint, load_checkpoint
 from envsound.systems.soundstorm.conformer import ModelConfig
@@ -115,9 +116,10 @@ class SoundStormRecipe:
         copies = plan_copies(recordings, **{name: settings[name] for name in names})
         return encode_recordings(recordings, self.codec(settings), copies=copies)
 
-    def train(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> pd.DataFrame:
-        """Train on the run's codes and return training.csv; see `Trainer`."""
-        return self.trainer(settings, run, device).fit()
+    def train(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> Trained:
+        """Train on the run's codes; see `Trainer`."""
+        trainer = self.trainer(settings, run, device)
+        return Trained(trainer.fit(), training_facts(trainer))
 
     def trainer(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> Trainer:
         """Return the trainer of a run; with several devices it has trained to the end."""
@@ -165,6 +167,32 @@ def decoding_config(settings: Mapping[str, Any], device: torch.device) -> Decodi
     given = {field.name: settings[field.name] for field in fields(DecodingConfig) if field.name in settings}
     given |= {"steps_per_level": tuple(given["steps_per_level"]), "guidance_end": given["guidance_end"] or None}
     return DecodingConfig(**given | {"precision": PRECISIONS[precision]})
+
+
+def training_facts(trainer: Trainer) -> dict[str, Any]:
+    """Return what the record of a training keeps: sizes, steps, the last losses (nat a code), time and device."""
+    progress, history = trainer.progress, pd.DataFrame(trainer.progress.history)
+    whole = history[history["level"].astype(str) == "all"]
+    last = whole[whole["epoch"] == whole["epoch"].max()].set_index("split")["loss"]
+    seconds = float(history.drop_duplicates("epoch")["seconds"].sum())
+    return {
+        "n_parameters": trainer.model.n_parameters(),
+        "n_train_clips": len(trainer.train_set),
+        "n_train_copies": trainer.train_set.n_copies,
+        "n_validation_clips": len(trainer.validation_set),
+        "validation_fold": trainer.config.validation_fold,
+        "epochs": progress.epoch,
+        "used_epoch": progress.best_epoch or progress.epoch,
+        "steps": progress.step,
+        "precision": trainer.precision,
+        "codec_hash": trainer.codec_hash,
+        "last_train_loss": float(last["train"]),
+        "last_validation_loss": float(last["validation"]),
+        "unigram_loss": trainer.baseline["all"],
+        "training_seconds": seconds,
+        "clips_per_second": len(trainer.train_set) * progress.epoch / seconds,
+        "device_used": describe_device(trainer.fabric.device),
+    }
 
 
 @cache
