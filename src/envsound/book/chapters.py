@@ -6,21 +6,16 @@ from typing import Any
 import pandas as pd
 
 from envsound.base.files import read_csv, read_json
-from envsound.base.text import NO_NUMBER, cell, dropdown, markdown_table, number, wide
+from envsound.base.text import NO_NUMBER, cell, dropdown, number
 from envsound.book.published import CAPTIONS
 from envsound.metrics.extended import PER_CLIP
 from envsound.report.facts import ALPHA, told_apart
-from envsound.report.fragments import SYSTEM_WORDS, Staging, field_list
+from envsound.report.fragments import SYSTEM_WORDS, Staging, field_list, table_of
 from envsound.report.runs import Run
 
 NOTHING = "*Not run here: no published run has this yet.*"
 NO_RULES = "*This copy of the repository holds no `data/published/mutants.csv`; `make mutants` writes it.*"
-MEMORISED = {
-    "generated": "model",
-    "copied_codec": "training clips through the codec",
-    "copy": "one training clip a class, through the codec",
-    "copied": "training clips themselves",
-}
+MEMORISED = {"copied_codec": "training clips through the codec", "copied": "training clips themselves"}
 QUANTITIES = {
     "kad": "KAD", "fad": "FAD", "fad_infinity": "FAD∞", "precision": "precision", "recall": "recall",
     "accuracy": "generated clips heard as asked",
@@ -42,8 +37,7 @@ def stage_chapters(book: Staging) -> None:
                 path, page = run.folder / "figures" / f"{figure}.png", f"{name.partition('/')[0]}.md"
                 lines += book.figure(path, CAPTIONS.get(figure, ""), page, f"published-{run.folder.name}")
                 rows = make(run, read_csv(run.folder / f"{file}.csv"))
-                kind = "notes" if make is runs_rows else ""
-                table = wide(markdown_table(list(rows[0]), [[*row.values()] for row in rows]), kind) if rows else []
+                table = table_of(rows, "notes" if make is runs_rows else "")
                 lines += dropdown("Every number", table) if folded else table
         book.write(f"{name}.txt", lines or [NOTHING])
     rules = book.published / "mutants.csv"
@@ -156,7 +150,7 @@ def classes_rows(run: Run, table: pd.DataFrame) -> Shown:
 def memorisation_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return the verdicts on copies, the model's and the controls'."""
     return [
-        {"run": run.folder.name, "clips": MEMORISED[row["side"]], "space": row["space"], "n": cell(row["n"]),
+        {"run": run.folder.name, "clips": MEMORISED.get(row["side"], "model"), "space": row["space"], "n": cell(row["n"]),
          "relative": f"{row['relative']:.2f}", "held out": f"{row['relative_held_out']:.2f}",
          "nearer": f"{row['nearer']:.2f}",
          "nearest of all (by chance)": f"{row['n_nearest']:.0f} ({row['n_nearest_expected']:.1f})",
@@ -192,13 +186,11 @@ def training_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return the loss of the last epoch by level, nat a code, beside that of code frequencies."""
     last = table[table["epoch"] == table["epoch"].max()].astype({"level": str})
     sides = {split: rows.set_index("level") for split, rows in last.groupby("split")}
-    rows = []
-    for level, row in sides["validation"].iterrows():
-        losses = {"training clips": sides["train"].loc[level, "loss"], "watched clips": row["loss"]}
-        losses |= {"code frequencies": row["unigram"], "difference": row["loss"] - row["unigram"]}
-        shown = {name: NO_NUMBER if pd.isna(value) else f"{value:.2f}" for name, value in losses.items()}
-        rows.append({"level": level} | shown)
-    return rows
+    watched = sides["validation"]
+    losses = pd.DataFrame({"training clips": sides["train"]["loss"], "watched clips": watched["loss"],
+                           "code frequencies": watched["unigram"]}).loc[watched.index]  # fmt: skip
+    losses["difference"] = losses["watched clips"] - losses["code frequencies"]
+    return [{"level": level} | row for level, row in losses.map(_fixed).to_dict("index").items()]
 
 
 PARTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame], Shown], str, bool]] = {  # csv, table, figure, folded away?
@@ -225,6 +217,10 @@ def with_interval(row: Row, name: str, form: str) -> str:
     low, high = (row.get(f"{name}_{end}", row.get(end)) for end in ("low", "high"))
     ends = "" if pd.isna(low) or pd.isna(high) else f" ({form.format(low)} to {form.format(high)})"
     return form.format(row[name]) + ends
+
+
+def _fixed(value: float) -> str:
+    return NO_NUMBER if pd.isna(value) else PLAIN.format(value)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

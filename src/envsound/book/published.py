@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from envsound.base.text import NO_NUMBER, cell, markdown_table, number, wide
+from envsound.base.text import NO_NUMBER, cell, number
 from envsound.metrics.acoustic import METRICS
 from envsound.metrics.published import read_published
 from envsound.report.assets import AUDIO
 from envsound.report.facts import NOT_MEASURED
-from envsound.report.fragments import Staging, field_list, figure, not_published
+from envsound.report.fragments import Staging, field_list, figure, not_published, table_of
 from envsound.report.runs import SYNTHETIC_NOTE, Run
 
 COMPARISONS = {
@@ -86,17 +86,15 @@ class PublishedPage:
     def metrics(self) -> list[str]:
         """Return the table of means beside the published study and the reader's run."""
         table = self.run.table("table_metrics.csv")
-        own = self.own.table("table_metrics.csv").set_index("metric") if self.own else None
-        header = ["", "real", "codec", "generated", "difference", "study: real → generated"]
-        rows = []
-        for row in table.to_dict("records"):
-            cells = [label(row["metric"]), *[mean_sd(row, side) for side in ("real", "codec", "generated")]]
-            cells += [_percent(row.get("difference_percent")), _arrow(row, "published_real", "published_generated")]
-            if own is not None:
-                mine = own.loc[row["metric"]].to_dict() if row["metric"] in own.index else {}
-                cells.append(_arrow(mine, "real_mean", "generated_mean"))
-            rows.append(cells)
-        header += ["yours: real → generated"] if self.own else []
+        own = self.own.table("table_metrics.csv").set_index("metric").to_dict("index") if self.own else {}
+        rows = [
+            {"": label(row["metric"])} | {side: mean_sd(row, side) for side in ("real", "codec", "generated")}
+            | {"difference": _percent(row.get("difference_percent")),
+               "study: real → generated": _arrow(row, "published_real", "published_generated")}
+            | ({"yours: real → generated": _arrow(own.get(row["metric"], {}), "real_mean", "generated_mean")}
+               if self.own else {})
+            for row in table.to_dict("records")
+        ]  # fmt: skip
         text = (
             f"Mean ± standard deviation over clips: {table['n_real'].iloc[0]} real and "
             f"{table['n_generated'].iloc[0]} generated. What a metric leaves undefined, as silence does, is left out. "
@@ -104,7 +102,7 @@ class PublishedPage:
             "published study, whose real clips were analysed at another sample rate than its generated ones "
             "([why this matters](../published_study.md))."
         )
-        return ["## Acoustic metrics", "", text, "", *wide(markdown_table(header, rows))]
+        return ["## Acoustic metrics", "", text, "", *table_of(rows)]
 
     def ks(self) -> list[str]:
         """Return the table of Kolmogorov-Smirnov distances, with floor and ceiling."""
@@ -113,15 +111,14 @@ class PublishedPage:
             return [*lines, f"*{NOT_MEASURED}*", ""]
         own = self.own.table("ks.csv") if self.own else pd.DataFrame()
         present = [name for name in COMPARISONS if name in set(table["comparison"])]
-        header = ["", "study", *[COMPARISONS[name] for name in present], "p (Holm)", "5% threshold"]
         rows = []
         for metric in table["metric"].drop_duplicates():
             main = _row(table, present[0], metric)
-            cells = [label(metric), cell(main.get("published_statistic"))]
-            cells += [cell(_row(table, name, metric).get("statistic")) for name in present]
-            cells += [cell(main.get("p_holm")), cell(main.get("threshold_5_percent"))]
-            rows.append(cells + ([cell(_row(own, present[0], metric).get("statistic"))] if self.own else []))
-        return [*lines, KS_WORDS, "", *wide(markdown_table(header + ["yours"] * bool(self.own), rows))]
+            row = {"": label(metric), "study": cell(main.get("published_statistic"))}
+            row |= {COMPARISONS[name]: cell(_row(table, name, metric).get("statistic")) for name in present}
+            row |= {"p (Holm)": cell(main.get("p_holm")), "5% threshold": cell(main.get("threshold_5_percent"))}
+            rows.append(row | ({"yours": cell(_row(own, present[0], metric).get("statistic"))} if self.own else {}))
+        return [*lines, KS_WORDS, "", *table_of(rows)]
 
     def figures(self) -> list[str]:
         """Return the published figures."""
@@ -146,8 +143,9 @@ def study_table(path: str | Path) -> list[str]:
     for row in read_published(path).fillna({"value": "", "sd": ""}).to_dict("records"):
         value = " ± ".join(number(float(row[name])) for name in ("value", "sd") if row[name] != "")
         unit = "" if row["unit"] in ("", "1", "D", "rho") else f" {row['unit']}"
-        rows.append([f"{row['item'].replace('_', ' ')}, {row['side']}", value + unit, row["source"], str(row["note"])])
-    return wide(markdown_table(["figure", "value", "source", "note"], rows), "notes")
+        shown = {"figure": f"{row['item'].replace('_', ' ')}, {row['side']}", "value": value + unit}
+        rows.append(shown | {name: str(row[name]) for name in ("source", "note")})
+    return table_of(rows, "notes")
 
 
 def mean_sd(row: dict, side: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from envsound.base.files import write_text
+from envsound.base.text import markdown_table, wide
 from envsound.report.assets import Assets
 from envsound.run.publish import ReportKind
 
@@ -63,6 +64,11 @@ class StudyPage(Protocol):
 def figure(link: str, words: str) -> list[str]:
     """Return a figure with `words` below it and for those who do not see it."""
     return [f"```{{figure}} {link}", f":alt: {words}", ":width: 100%", "", words, "```", ""]
+
+
+def table_of(rows: Sequence[Mapping[str, str]], kind: str = "") -> list[str]:
+    """Return a table from its rows, each by the headings of its columns; none for none. kind: see `wide`."""
+    return wide(markdown_table(list(rows[0]), [[*row.values()] for row in rows]), kind) if rows else []
 
 
 def field_list(fields: Mapping[str, Any]) -> list[str]:
