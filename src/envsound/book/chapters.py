@@ -150,9 +150,9 @@ def classes_rows(run: Run, table: pd.DataFrame) -> Shown:
 def memorisation_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return the verdicts on copies, the model's and the controls'."""
     return [
-        {"run": run.folder.name, "clips": MEMORISED.get(row["side"], "model"), "space": row["space"], "n": cell(row["n"]),
-         "relative": f"{row['relative']:.2f}", "held out": f"{row['relative_held_out']:.2f}",
-         "nearer": f"{row['nearer']:.2f}",
+        {"run": run.folder.name, "clips": MEMORISED.get(row["side"], "model"), "space": row["space"],
+         "n": cell(row["n"]), "relative": _fixed(row["relative"]), "held out": _fixed(row["relative_held_out"]),
+         "nearer": _fixed(row["nearer"]),
          "nearest of all (by chance)": f"{row['n_nearest']:.0f} ({row['n_nearest_expected']:.1f})",
          "different ones they point at": cell(row.get("n_distinct")), "p (Holm)": cell(row["p_holm"], 2),
          "copies": "found out" if str(row["copies_found"]) == "True" else "not found"}
