@@ -10,8 +10,9 @@ from fakes.linked_players import players
 from fakes.runs import make_run, staging, tone, write_results
 
 from envsound.base.files import read_csv, write_csv
-from envsound.book.chapters import NO_RULES, NOTHING, PARTS, rules_list, stage_chapters, with_interval
+from envsound.book.chapters import NO_RULES, NOTHING, PARTS, rules_list, stage_chapters
 from envsound.book.published import stage_published
+from envsound.report.fragments import with_interval
 
 REPOSITORY = Path(__file__).parents[2]
 RULE = {"rule": "Decoding: one seed", "file": "drawing.py", "before": "a  b", "after": "c", "test": "t.py::test_it",

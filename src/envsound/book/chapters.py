@@ -10,7 +10,7 @@ from envsound.base.text import NO_NUMBER, cell, dropdown, number
 from envsound.book.published import CAPTIONS
 from envsound.metrics.extended import PER_CLIP
 from envsound.report.facts import ALPHA, told_apart
-from envsound.report.fragments import SYSTEM_WORDS, Staging, field_list, table_of
+from envsound.report.fragments import SYSTEM_WORDS, Staging, field_list, table_of, with_interval
 from envsound.report.runs import Run
 
 NOTHING = "*Not run here: no published run has this yet.*"
@@ -151,8 +151,8 @@ def memorisation_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return the verdicts on copies, the model's and the controls'."""
     return [
         {"run": run.folder.name, "clips": MEMORISED.get(row["side"], "model"), "space": row["space"],
-         "n": cell(row["n"]), "relative": _fixed(row["relative"]), "held out": _fixed(row["relative_held_out"]),
-         "nearer": _fixed(row["nearer"]),
+         "n": cell(row["n"]), "relative": with_interval(row, "relative", PLAIN),
+         "held out": with_interval(row, "relative_held_out", PLAIN), "nearer": with_interval(row, "nearer", PLAIN),
          "nearest of all (by chance)": f"{row['n_nearest']:.0f} ({row['n_nearest_expected']:.1f})",
          "different ones they point at": cell(row.get("n_distinct")), "p (Holm)": cell(row["p_holm"], 2),
          "copies": "found out" if str(row["copies_found"]) == "True" else "not found"}
@@ -190,7 +190,8 @@ def training_rows(run: Run, table: pd.DataFrame) -> Shown:
     losses = pd.DataFrame({"training clips": sides["train"]["loss"], "watched clips": watched["loss"],
                            "code frequencies": watched["unigram"]}).loc[watched.index]  # fmt: skip
     losses["difference"] = losses["watched clips"] - losses["code frequencies"]
-    return [{"level": level} | row for level, row in losses.map(_fixed).to_dict("index").items()]
+    return [{"level": level} | {name: with_interval(row, name, PLAIN) for name in losses}
+            for level, row in losses.to_dict("index").items()]  # fmt: skip
 
 
 PARTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame], Shown], str, bool]] = {  # csv, table, figure, folded away?
@@ -208,19 +209,6 @@ PARTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame], Shown], str, bool]] = 
     "engine/training": ("training", training_rows, "", False),
 }
 STEPS = {"decoding": "15_compare_decoding", "training": "02_train_model"}  # who wrote a table
-
-
-def with_interval(row: Row, name: str, form: str) -> str:
-    """Return a number of a row with its 95% interval, "–" where there is none."""
-    if pd.isna(row[name]):
-        return NO_NUMBER
-    low, high = (row.get(f"{name}_{end}", row.get(end)) for end in ("low", "high"))
-    ends = "" if pd.isna(low) or pd.isna(high) else f" ({form.format(low)} to {form.format(high)})"
-    return form.format(row[name]) + ends
-
-
-def _fixed(value: float) -> str:
-    return NO_NUMBER if pd.isna(value) else PLAIN.format(value)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

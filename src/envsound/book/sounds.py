@@ -1,7 +1,4 @@
-"""The book's pages of sounds: generated clips beside real ones, and beside the training clips they come closest to.
-
-Every clip shown is copied into the book and linked.
-"""
+"""The book's pages of sounds: generated clips beside real ones, and beside the training clips they come closest to."""
 
 import html
 from collections.abc import Iterable, Sequence

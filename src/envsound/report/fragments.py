@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import pandas as pd
+
 from envsound.base.files import write_text
-from envsound.base.text import markdown_table, wide
+from envsound.base.text import NO_NUMBER, markdown_table, wide
 from envsound.report.assets import Assets
 from envsound.run.publish import ReportKind
 
@@ -69,6 +71,15 @@ def figure(link: str, words: str) -> list[str]:
 def table_of(rows: Sequence[Mapping[str, str]], kind: str = "") -> list[str]:
     """Return a table from its rows, each by the headings of its columns; none for none. kind: see `wide`."""
     return wide(markdown_table(list(rows[0]), [[*row.values()] for row in rows]), kind) if rows else []
+
+
+def with_interval(row: Mapping[str, Any], name: str, form: str) -> str:
+    """Return a number of a row with its 95% interval, "–" where there is none."""
+    if pd.isna(row[name]):
+        return NO_NUMBER
+    low, high = (row.get(f"{name}_{end}", row.get(end)) for end in ("low", "high"))
+    ends = "" if pd.isna(low) or pd.isna(high) else f" ({form.format(low)} to {form.format(high)})"
+    return form.format(row[name]) + ends
 
 
 def field_list(fields: Mapping[str, Any]) -> list[str]:
