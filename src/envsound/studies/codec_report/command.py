@@ -3,6 +3,7 @@
 import argparse
 
 from envsound.base.errors import exit_code
+from envsound.base.paths import taken_to_root
 
 NAME = "codec"
 HELP = "measure a codec on clips it has never heard, beside Opus and noise"
@@ -26,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure the codec, or print its facts; returns the exit status."""
+    paths = taken_to_root(options.codec, options.weights, options.data_dir, options.run_dir)
+    options.codec, options.weights, options.data_dir, options.run_dir = paths
     if options.card:
         return exit_code(lambda: _card(options), "Without --card it is measured.")
     return exit_code(lambda: _measure(options), f"Written to {options.run_dir}")

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from envsound.base.errors import exit_code
+from envsound.base.paths import taken_to_root
 
 NAME = "bench"
 HELP = "time the model beside the usual implementation, as it grows, or the evaluation"
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure what was asked for; returns the exit status."""
+    options.out, options.peer = taken_to_root(options.out, options.peer)
     measure = {"model": _model, "growth": _growth, "evaluation": _evaluation}[options.what or "model"]
     return exit_code(lambda: measure(options), f"Written to {options.out}")
 
