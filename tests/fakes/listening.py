@@ -4,10 +4,21 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from envsound.base.files import write_csv, write_json, write_wav
 from envsound.data.audio import SAMPLE_RATE
-from envsound.studies.listening.listening_page import FOLDER, PAGE, write_listening
-from envsound.studies.listening.material import ANCHOR, GENERATED, RECORDING, REFERENCE, Sound, low_anchor
+from envsound.studies.listening.material import (
+    ANCHOR,
+    FOLDER,
+    GENERATED,
+    RECORDING,
+    REFERENCE,
+    Sound,
+    low_anchor,
+    write_listening,
+)
+from envsound.studies.listening.page import PAGE
 
 REPOSITORY = Path(__file__).parents[2]
 CODEC = "mine, 8 levels"
@@ -20,8 +31,8 @@ def tone_of(hz: float, seconds: float = 0.15) -> np.ndarray:
 
 def two_clips() -> list[Sound]:
     """A generated dog and a recording of the sea."""
-    made = Sound(tone_of(300), "0.wav", "dog", GENERATED, "model")
-    return [made, Sound(tone_of(500), "1.wav", "sea_waves", RECORDING, RECORDING)]
+    made = Sound("0.wav", "dog", GENERATED, "model", tone_of(300))
+    return [made, Sound("1.wav", "sea_waves", RECORDING, RECORDING, tone_of(500))]
 
 
 def two_trials() -> list[list[Sound]]:
@@ -30,8 +41,25 @@ def two_trials() -> list[list[Sound]]:
     for number, hz in enumerate((400, 5000)):
         samples = tone_of(hz)
         versions = {REFERENCE: samples, ANCHOR: low_anchor(samples), CODEC: samples / 2}
-        trials.append([Sound(part, f"clip-{number}", "dog", RECORDING, name) for name, part in versions.items()])
+        trials.append([Sound(f"clip-{number}", "dog", RECORDING, name, part) for name, part in versions.items()])
     return trials
+
+
+def write_examples(folder: Path, codec: str = "mine", dataset: str = "esc50", n: int = 2) -> Path:
+    """Write clips of the sea as recorded and through a codec into `folder`/examples; only the first through Opus."""
+    rows = []
+    for number in range(n):
+        kinds = ["original", "codec", *(["opus"] if number == 0 else [])]
+        for place, kind in enumerate(kinds):
+            write_wav(
+                folder / "examples" / f"{number}_{kind}.wav", tone_of(300 + 50 * number) / (1 + place), SAMPLE_RATE
+            )
+        row = {"clip": f"clip-{number}", "category": "sea_waves", "opus": "", "codec_name": codec, "opus_kbps": 6}
+        rows.append(row | {kind: f"{number}_{kind}.wav" for kind in kinds})
+    write_csv(folder / "examples" / "examples.csv", pd.DataFrame(rows))
+    write_csv(folder / "systems.csv", pd.DataFrame({"codec": ["mine", "mine"], "n_levels": [8, 1]}))
+    write_json(folder / "provenance.json", {"steps": {"08_measure_codec": {"parameters": {"dataset": dataset}}}})
+    return folder
 
 
 def make_page(root: Path, clips: list[Sound] | None = None, trials: list[list[Sound]] | None = None) -> Path:

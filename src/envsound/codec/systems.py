@@ -20,6 +20,7 @@ from envsound.codec.codes import bitrate
 from envsound.data.recordings import Recordings
 
 LEVELS = (8, 4, 2, 1)
+FEWER_LEVELS = 2  # of an example that is heard with fewer
 OPUS_KBPS = (6, 12)  # kbit/s; Opus goes no lower than 6
 OPUS = "Opus, {} kbit/s"
 OPUS_RATE = 48_000  # Hz, what opusdec is asked for
@@ -146,7 +147,8 @@ def write_examples(
 
     The first clip of every class, then the second, and so on: nothing is picked by ear. Columns: clip, category,
     original, codec, opus (names of 16-bit wav files in `folder`; opus "" where Opus is not installed), codec_name
-    (`name`), codec_kbps, opus_kbps. Older examples in `folder` are removed. Raises InputError for n_examples below 0.
+    (`name`), codec_kbps, opus_kbps. Beside them lies what FEWER_LEVELS of the codec's levels give, <clip>_2_levels.wav.
+    Older examples in `folder` are removed. Raises InputError for n_examples below 0.
     """
     if n_examples < 0:
         raise InputError(f"n_examples={n_examples}: expected 0 or more")
@@ -157,6 +159,8 @@ def write_examples(
     for row in held_out.loc[turn.index[:n_examples]].itertuples():
         clip = recordings.load(row.clip_id)
         sounds = {"original": clip, "codec": through_codec(clip, codec)}
+        if codec.n_levels > FEWER_LEVELS:
+            sounds[f"{FEWER_LEVELS}_levels"] = through_codec(clip, codec, FEWER_LEVELS)
         if opus_available():
             sounds["opus"] = through_opus(clip, codec.sample_rate, kbps)
         names = {kind: f"{row.clip_id.replace('/', '_')}_{kind}.wav" for kind in sounds}

@@ -14,8 +14,8 @@ from fakes.browser import Quiet
 from fakes.listening import make_page
 
 from envsound.studies.listening.answers import read_answers, read_key
-from envsound.studies.listening.listening_page import FOLDER, PAGE
-from envsound.studies.listening.material import REFERENCE
+from envsound.studies.listening.material import FOLDER, REFERENCE
+from envsound.studies.listening.page import PAGE
 
 MOST_KEYS = 40  # Tab presses until something must have the focus
 
@@ -25,7 +25,8 @@ def site(tmp_path_factory):
     """A tiny page of two clips and two trials, and its address on a loopback server."""
     root = tmp_path_factory.mktemp("site")
     make_page(root)
-    (root / "listening.html").write_text("the book")
+    (root / "studies").mkdir()
+    (root / "studies" / "listening.html").write_text("the book")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(root)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield root, f"http://127.0.0.1:{server.server_port}/"

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from envsound.base.errors import InputError
-from envsound.base.table_files import write_tables
-from envsound.studies.listening.agreement import krippendorff_alpha
+from envsound.base.files import write_tables
+from envsound.metrics.resampling import two_way_bootstrap
 from envsound.studies.listening.answers import QUESTIONS, Answers
 from envsound.studies.listening.material import ANCHOR, REFERENCE
 
@@ -23,6 +22,7 @@ SCREENING_COLUMNS = ["listener", "n_trials", "n_below", "share_below", "excluded
 CODEC_COLUMNS = ["condition", "category", "n_listeners", "n_ratings", "mean", "low", "high"]
 FIT_COLUMNS = ["question", "condition", "category", "n_listeners", "n_clips", "n_ratings", "mean", "low", "high"]
 LABEL_COLUMNS = ["condition", "category", "n_answers", "n_right", "share", "low", "high", "chance"]
+LEVELS = ("nominal", "interval")  # of Krippendorff's alpha
 AGREEMENT_COLUMNS = ["task", "question", "level", "n_listeners", "n_items", "alpha"]
 
 
@@ -113,25 +113,6 @@ def codec_means(codec: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def two_way_bootstrap(ratings: np.ndarray, rng: np.random.Generator, n_resamples: int) -> tuple[float, float, float]:
-    """Return the mean of ratings [n_listeners, n_clips], NaN where there is none, and its 95% percentile interval.
-
-    Listeners and clips are both resampled, so that the interval holds for other listeners and other clips (the
-    pigeonhole bootstrap of Owen 2007, which is on the safe side). Raises InputError for fewer than 1 resample.
-    """
-    if n_resamples < 1:
-        raise InputError(f"n_resamples={n_resamples}: expected 1 or more")
-    known = ~np.isnan(ratings)
-    n_listeners, n_clips = ratings.shape
-    listeners, clips = (rng.multinomial(n, np.full(n, 1 / n), n_resamples) for n in (n_listeners, n_clips))
-    sums, counts = (
-        ((listeners @ part) * clips).sum(axis=1) for part in (np.where(known, ratings, 0.0), known.astype(float))
-    )
-    means = sums[counts > 0] / counts[counts > 0]
-    low, high = np.percentile(means, (2.5, 97.5)) if len(means) else (np.nan, np.nan)
-    return float(ratings[known].mean()), float(low), float(high)
-
-
 def fit_means(fit: pd.DataFrame, seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
     """Return the mean quality and fit (1 to 10) of every source of clips, over all and by category.
 
@@ -192,29 +173,29 @@ def agreement_table(label: pd.DataFrame, fit: pd.DataFrame, codec: pd.DataFrame)
     return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
 
 
-def findings_listening(report: ListeningReport) -> str:
-    """Return Markdown sentences on a report; made-up answers are called so first."""
-    parts = [report.answers.notice()]
-    codec = report.codec[report.codec["category"] == ALL].to_dict("records")
-    out = excluded(report.screening)
-    if codec:
-        scores = "; ".join(f"{row['condition']} {_estimate(row, 'mean', '.0f')}" for row in codec)
-        parts.append(f"Mean scores against the reference: {scores}.")
-    if len(report.screening):
-        who = f": {', '.join(out)}" if out else ""
-        parts.append(f"{len(out)} of {len(report.screening)} listeners are left out of them{who}.")
-    for row in report.fit[report.fit["category"] == ALL].to_dict("records"):
-        parts.append(f"{row['question'].capitalize()} of *{row['condition']}*: {_estimate(row, 'mean', '.1f')} of 10.")
-    for row in report.label[report.label["category"] == ALL].to_dict("records"):
-        text = f"*{row['condition']}* is named rightly in {_estimate(row, 'share', '.0%')} of the answers"
-        parts.append(f"{text}; guessing gives {row['chance']:.0%}.")
-    return "\n\n".join(parts)
+def krippendorff_alpha(ratings: np.ndarray, level: str) -> float:
+    """Return Krippendorff's alpha of ratings [n_raters, n_units]; NaN marks what a rater did not judge.
 
-
-def _estimate(row: dict[str, Any], name: str, form: str) -> str:
-    """Return a value with its interval, where it has one, such as "70 (65 to 75)"."""
-    ends = f" ({row['low']:{form}} to {row['high']:{form}})" if np.isfinite(row["low"]) else ""
-    return f"{row[name]:{form}}{ends}"
+    1 is agreement without exception, 0 what chance gives; it can be negative. level "nominal": values are names,
+    written as numbers, that agree or not; "interval": disagreement is the squared difference. Units with fewer than
+    two ratings say nothing and are left out. NaN when nothing is left or all ratings are the same. Krippendorff
+    (2011), Computing Krippendorff's Alpha-Reliability. Raises InputError for another level or shape.
+    """
+    ratings = np.asarray(ratings, dtype=np.float64)
+    if level not in LEVELS:
+        raise InputError(f"level={level!r}: expected one of {', '.join(LEVELS)}")
+    if ratings.ndim != 2:
+        raise InputError(f"ratings: shape {ratings.shape}; expected [n_raters, n_units]")
+    units = [unit[~np.isnan(unit)] for unit in ratings.T]
+    units = [unit for unit in units if len(unit) > 1]
+    if not units:
+        return float("nan")
+    pairwise = _unequal_pairs if level == "nominal" else _squared_differences
+    everything = np.concatenate(units)
+    n = len(everything)
+    observed = sum(pairwise(unit) / (len(unit) - 1) for unit in units) / n
+    expected = pairwise(everything) / (n * (n - 1))
+    return float(1 - observed / expected) if expected > 0 else float("nan")
 
 
 def _all_and_each(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -227,3 +208,14 @@ def _all_and_each(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def _grid(table: pd.DataFrame, question: str) -> np.ndarray:
     """Return answers as float [n_listeners, n_items], NaN where there is none."""
     return table.pivot(index="listener", columns="item", values=question).to_numpy(dtype=np.float64)
+
+
+def _unequal_pairs(values: np.ndarray) -> float:
+    """Return how many ordered pairs of values differ."""
+    _, counts = np.unique(values, return_counts=True)
+    return float(len(values) ** 2 - (counts**2).sum())
+
+
+def _squared_differences(values: np.ndarray) -> float:
+    """Return the sum of (a - b)^2 over all ordered pairs of values."""
+    return float(2 * len(values) * ((values - values.mean()) ** 2).sum())

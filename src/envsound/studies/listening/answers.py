@@ -1,16 +1,22 @@
-"""Answers of the listening test: reads the files that listeners saved, with the page's key, and checks all of it."""
+"""Answers of the listening test: reads the files that listeners saved, with the page's key, and checks all of it.
+
+Answers can also be made up, for tests and for a first look at the analysis: nobody listened to anything then, every
+file says so, and whatever reads one repeats it.
+"""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_json
-from envsound.studies.listening.listening_page import FORMAT, KEY_FORMAT, TASKS, VERSION
+from envsound.base.files import read_json, write_json
+from envsound.studies.listening import material
+from envsound.studies.listening.material import ANCHOR, FORMAT, GENERATED, RECORDING, REFERENCE, TASKS, VERSION
 
 LISTENERS = ["listener", "file", "listening_with", "started", "finished", *(f"n_{task}" for task in TASKS), "n_failed"]
 CLIP = ["clip", "category", "origin", "condition"]
@@ -22,6 +28,13 @@ TABLES = {
 QUESTIONS = ("quality", "fit")
 LISTENER_NAME = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}"  # it is shown in pages: no markup
 LONGEST_SECONDS = 1e7  # of one answer: a tab may stay open for weeks
+MADE_UP = "MADE UP: a program wrote these answers, nobody listened"
+CATEGORIES = ("dog", "rain", "rooster", "sea_waves", "sneezing")
+CONDITIONS = {REFERENCE: 97, ANCHOR: 25, "a codec, 8 levels": 70, "a codec, 2 levels": 45, "Opus, 6 kbit/s": 40}
+SOURCES = {GENERATED: "a made-up model", RECORDING: RECORDING}
+OTHER_SCORE = 60  # what conditions that are not in CONDITIONS are about worth
+CARELESS = 6  # every so many listeners one answers at random
+STARTED = "2000-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -64,15 +77,14 @@ class Answers:
                 "**THESE ANSWERS ARE MADE UP. Nobody listened.** A program wrote them to show that the analysis works; "
                 "no number below says anything about any sound."
             )
-        rows = self.listeners
-        n_done = int((rows["finished"] != "").sum())
-        return f"Answers of **{len(rows)} listener{'s' if len(rows) != 1 else ''}**, {n_done} of whom finished."
+        n_done = int((self.listeners["finished"] != "").sum())
+        return f"Listeners: **{len(self.listeners)}**; {n_done} of them finished."
 
 
 def read_key(path: str | Path) -> Key:
-    """Read key.json, as `listening_page` writes it. Raises InputError naming the file when it is anything else."""
+    """Read key.json, as `material` writes it. Raises InputError naming the file when it is anything else."""
     value = _read(path)
-    known = isinstance(value, dict) and value.get("format") == KEY_FORMAT
+    known = isinstance(value, dict) and value.get("format") == material.KEY_FORMAT
     _check(known, path, "not a key of the listening test", "key.json as the book's build writes it")
     _check(value.get("version") == VERSION, path, f"version {value.get('version')!r}", f"version {VERSION}")
     try:
@@ -112,6 +124,60 @@ def read_answers(folder: str | Path, key: Key) -> Answers:
     return Answers(listeners, **tables, categories=key.categories, made_up=made_up == {True} or key.made_up)
 
 
+def make_up_key(path: str | Path, per_category: int = 2, n_trials: int = 5) -> Path:
+    """Write a key of a page that never was, marked as made up, and return its path."""
+    clips = [
+        {"id": f"c{number:02d}{place}{origin[0]}", "clip": f"{category}-{number}", "category": category,
+         "origin": origin, "condition": condition}
+        for place, category in enumerate(CATEGORIES)
+        for origin, condition in SOURCES.items()
+        for number in range(per_category)
+    ]  # fmt: skip
+    versions = [
+        {"id": f"v{trial}{place}", "trial": f"t{trial}", "clip": f"clip-{trial}",
+         "category": CATEGORIES[trial % len(CATEGORIES)], "origin": RECORDING, "condition": condition}
+        for trial in range(n_trials)
+        for place, condition in enumerate(CONDITIONS)
+    ]  # fmt: skip
+    head = {"format": material.KEY_FORMAT, "version": VERSION, "page": "made-up", "made_up": True}
+    write_json(path, head | {"categories": list(CATEGORIES), "clips": clips, "versions": versions})
+    return Path(path)
+
+
+def make_up_answers(key: Key, folder: str | Path, n_listeners: int = 12, seed: int = 0) -> Path:
+    """Write the answers of listeners who do not exist to the page of `key`, and return `folder`.
+
+    Each has a bias; recordings are given better marks than generated clips, and conditions those of CONDITIONS. Every
+    sixth answers at random, so that there is somebody for the screening to find.
+    """
+    for number in range(n_listeners):
+        rng = np.random.default_rng([seed, number])
+        careless = number % CARELESS == CARELESS - 1
+        name = f"made-up-{number:02d}"
+        answers = [*_clip_answers(key, rng, careless), *_codec_answers(key, rng, careless)]
+        head: dict[str, Any] = {"made_up": MADE_UP, "format": FORMAT, "version": VERSION, "page": key.page}
+        head |= {"listener": name, "seed": seed, "listening_with": "", "started": STARTED, "finished": STARTED}
+        head["order"] = [{"task": answer["task"], "item": answer["item"]} for answer in answers]
+        write_json(Path(folder) / f"{FORMAT}-{name}.json", head | {"answers": answers})
+    return Path(folder)
+
+
+def given_or_made_up(
+    answers_dir: str, key: str, out_dir: str | Path, n_listeners: int = 12, seed: int = 0
+) -> tuple[Path, Key]:
+    """Return the folder of answers and the key: those given, or made-up ones where `answers_dir` is "".
+
+    key: "" takes that of the book as last built here. Made-up files go to made_up/ in `out_dir`.
+    """
+    if answers_dir:
+        return Path(answers_dir), read_key(key or Path("book") / material.FOLDER / "key.json")
+    place = Path(out_dir) / "made_up"
+    made = read_key(make_up_key(place / "key.json"))
+    for old in (place / "answers").glob("*.json"):
+        old.unlink()
+    return make_up_answers(made, place / "answers", n_listeners, seed), made
+
+
 def _read(path: str | Path) -> Any:
     try:
         return read_json(path)
@@ -145,9 +211,8 @@ def _take(path: Path, value: dict[str, Any], key: Key, rows: dict[str, list[dict
     for number, answer in enumerate(value["answers"], 1):
         where = f"answer {number}"
         task = answer.get("task") if isinstance(answer, dict) else None
-        _check(
-            isinstance(task, str) and task in TASKS, path, f"{where} belongs to no task", f"one of {', '.join(TASKS)}"
-        )
+        known = isinstance(task, str) and task in TASKS
+        _check(known, path, f"{where} belongs to no task", f"one of {', '.join(TASKS)}")
         item = answer.get("item")
         known = isinstance(item, str) and bool(key.trial(item) if task == "codec" else item in key.clips)
         _check(known, path, f"{where} is about {item!r}", "an id of the key")
@@ -156,9 +221,8 @@ def _take(path: Path, value: dict[str, Any], key: Key, rows: dict[str, list[dict
         if answer.get("failed"):
             counts["n_failed"] += 1
             continue
-        _check(
-            _number(answer.get("seconds"), 0, LONGEST_SECONDS), path, f"{where} has no duration", "seconds, 0 or more"
-        )
+        timed = _number(answer.get("seconds"), 0, LONGEST_SECONDS)
+        _check(timed, path, f"{where} has no duration", "seconds, 0 or more")
         common = {"listener": listener["listener"], "seconds": float(answer["seconds"])}
         rows[task] += [common | row for row in READ[task](path, where, answer, key)]
         counts[f"n_{task}"] += 1
@@ -192,11 +256,7 @@ def _codec(path: Path, where: str, answer: Mapping[str, Any], key: Key) -> list[
     ]
 
 
-READ: dict[str, Callable[[Path, str, Mapping[str, Any], Key], list[dict[str, Any]]]] = {
-    "label": _label,
-    "fit": _fit,
-    "codec": _codec,
-}
+READ = {"label": _label, "fit": _fit, "codec": _codec}
 
 
 def _told(row: Mapping[str, str]) -> dict[str, str]:
@@ -205,3 +265,33 @@ def _told(row: Mapping[str, str]) -> dict[str, str]:
 
 def _number(value: Any, low: float, high: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _clip_answers(key: Key, rng: np.random.Generator, careless: bool) -> list[dict[str, Any]]:
+    bias, found = rng.normal(0, 0.7), []
+    for item, told in key.clips.items():
+        good = told["origin"] != GENERATED
+        knows = rng.random() < (0.95 if good else 0.6) and not careless
+        answer = told["category"] if knows else str(rng.choice(key.categories))
+        found.append(_answer("label", item, rng) | {"answer": answer})
+    for item, told in key.clips.items():
+        level = (8.3 if told["origin"] != GENERATED else 5.2) + bias
+        drawn = rng.uniform(1, 10, 2) if careless else level + rng.normal(0, 1.2, 2)
+        quality, fit = np.clip(drawn.round(), 1, 10).astype(int).tolist()
+        found.append(_answer("fit", item, rng) | {"quality": quality, "fit": fit})
+    return found
+
+
+def _codec_answers(key: Key, rng: np.random.Generator, careless: bool) -> list[dict[str, Any]]:
+    bias = rng.normal(0, 5)
+    trials: dict[str, dict[str, int]] = {}
+    for item, told in key.versions.items():
+        level = CONDITIONS.get(told["condition"], OTHER_SCORE)
+        spread = 1.0 if told["condition"] == REFERENCE else 8.0
+        drawn = rng.uniform(0, 100) if careless else level + (bias if spread > 1 else 0) + rng.normal(0, spread)
+        trials.setdefault(told["trial"], {})[item] = int(np.clip(drawn, 0, 100).round())
+    return [_answer("codec", trial, rng) | {"ratings": ratings} for trial, ratings in trials.items()]
+
+
+def _answer(task: str, item: str, rng: np.random.Generator) -> Mapping[str, Any]:
+    return {"task": task, "item": item, "at": STARTED, "seconds": round(float(rng.uniform(4, 40)), 3)}

@@ -1,11 +1,14 @@
-"""The sounds of the listening test: codec versions of held-out clips, and generated clips among real ones.
+"""The sounds of the listening test, and the files of its page: codec versions of held-out clips, and clips to judge.
 
-Whatever is not on this machine is left out. Every sound is read as mono at one rate, and no level is changed.
+Whatever is not on this machine is left out. Every sound is read as mono at one rate, and no level is changed. The page
+itself, book/_static/listening/, is static. A listener's answers name sounds by ids that say nothing; the key, which the
+page does not load, maps them to conditions for `studies.listening.answers`.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,60 +16,56 @@ from typing import Any
 import numpy as np
 from scipy import signal
 
-from envsound.base.errors import InputError
-from envsound.base.files import inside, read_csv, read_json, sha256_bytes
-from envsound.codec import Codec, load_codec
-from envsound.codec.systems import OPUS, level_name, through_codec
+from envsound.base.files import inside, read_csv, sha256_bytes, write_json, write_text, write_wav
 from envsound.data.audio import SAMPLE_RATE, read_clip
 from envsound.report.assets import Assets
 from envsound.report.facts import run_origin
-from envsound.report.runs import Run, SoundPage
+from envsound.report.runs import Run
 
+FOLDER = Path("_static") / "generated" / "listening"  # in the book's folder
+FORMAT, KEY_FORMAT, VERSION = "envsound-listening", "envsound-listening-key", 1
+TASKS = {"label": "Name the sound", "fit": "Quality and fit", "codec": "Codec versions against their reference"}
+MINUTES = {"label": 10 / 60, "fit": 15 / 60, "codec": 1.5}  # of one trial, roughly
+NO_CLIPS = "No generated clips with categories are on the machine that built this book."
+NO_TRIALS = (
+    "No clips as recorded and through a codec are on the machine that built this book; notebooks 01 and 08 write some."
+)
 REFERENCE, ANCHOR = "hidden reference", "low anchor, 3.5 kHz"
 RECORDING, STAND_IN, GENERATED = "recording", "synthetic stand-in", "generated"
-FEWER_LEVELS = 2  # of the codec, as one more version where the codec itself is on this machine
 MOST_TRIALS, MOST_GENERATED, MOST_REAL = 8, 20, 10
 LONGEST_SECONDS = 10.0
-ANCHOR_HZ, ANCHOR_STOP_HZ = 3500.0, 4000.0
-ANCHOR_STOP_DB = 60.0
+ANCHOR_HZ, ANCHOR_STOP_HZ, ANCHOR_STOP_DB = 3500.0, 4000.0, 60.0
+ID_DIGITS = 16
 
 
 @dataclass(frozen=True)
 class Sound:
-    """One sound of the test: samples float32 [n_samples] in [-1, 1] at SAMPLE_RATE, and what it is.
+    """One sound of the test: what it is, and its samples, float32 [n_samples] in [-1, 1] at SAMPLE_RATE.
 
     name: of the clip it belongs to; origin: RECORDING, STAND_IN or GENERATED; condition: what was done to it, or which
-    system made it.
+    system made it; path: its file, where that is not read yet.
     """
 
-    samples: np.ndarray
     name: str
     category: str
     origin: str
     condition: str
+    samples: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    path: Path | None = None
 
+    def read(self) -> "Sound":
+        """Return the sound with its samples, cut after LONGEST_SECONDS. Raises BadClip for an unreadable file."""
+        return replace(self, samples=_samples(self.path), path=None) if self.path else self
 
-@dataclass(frozen=True)
-class Entry:
-    """A clip that could be judged: its file, not yet read, and what `Sound` will say of it."""
+    @property
+    def told(self) -> dict[str, str]:
+        """What the key tells of it."""
+        return {"clip": self.name, "category": self.category, "origin": self.origin, "condition": self.condition}
 
-    path: Path
-    name: str
-    category: str
-    origin: str
-    condition: str
-
-    def read(self) -> Sound:
-        """Return the sound, cut after LONGEST_SECONDS. Raises BadClip for a file that cannot be read."""
-        samples = read_clip(self.path, SAMPLE_RATE, LONGEST_SECONDS)
-        return Sound(samples, self.name, self.category, self.origin, self.condition)
-
-
-@cache
-def _anchor_filter() -> np.ndarray:
-    width = (ANCHOR_STOP_HZ - ANCHOR_HZ) / (SAMPLE_RATE / 2)
-    n_taps, beta = signal.kaiserord(ANCHOR_STOP_DB, width)
-    return signal.firwin(n_taps | 1, (ANCHOR_HZ + ANCHOR_STOP_HZ) / 2, window=("kaiser", beta), fs=SAMPLE_RATE)
+    def id(self, role: str) -> str:
+        """Return 16 hexadecimal digits that follow from the sound, what it is and its role, and tell nothing."""
+        told = "|".join((role, *self.told.values()))
+        return sha256_bytes(told.encode() + np.float32(self.samples).tobytes())[:ID_DIGITS]
 
 
 def low_anchor(samples: np.ndarray) -> np.ndarray:
@@ -101,75 +100,11 @@ def codec_trials(folders: Sequence[Path], most: int = MOST_TRIALS) -> list[list[
     stand_ins = [folder for folder in folders if _on_stand_ins(folder)]
     trials: dict[str, dict[str, Sound]] = {}
     for folder in [folder for folder in folders if folder not in stand_ins] or stand_ins:
-        origin = STAND_IN if folder in stand_ins else RECORDING
-        for versions in _trials_of(folder, origin, most):
+        for versions in _trials_of(folder, STAND_IN if folder in stand_ins else RECORDING, most):
             reference = versions[REFERENCE]
             mark = sha256_bytes(reference.name.encode() + reference.samples.tobytes())
             trials[mark] = versions | trials.get(mark, {})
     return [_in_order(versions) for versions in list(trials.values())[:most]]
-
-
-def _on_stand_ins(folder: Path) -> bool:
-    return (folder.parent / "provenance.json").is_file() and run_origin(folder.parent).get("dataset") == "synthetic"
-
-
-def _in_order(versions: dict[str, Sound]) -> list[Sound]:
-    """Return a trial with reference and anchor first, every version cut to the shortest."""
-    n_samples = min(len(sound.samples) for sound in versions.values())
-    names = [REFERENCE, ANCHOR, *sorted(set(versions) - {REFERENCE, ANCHOR})]
-    return [replace(versions[name], samples=versions[name].samples[:n_samples]) for name in names]
-
-
-def _trials_of(folder: Path, origin: str, most: int) -> Iterator[dict[str, Sound]]:
-    examples = read_csv(folder / "examples.csv")
-    name = str(examples["codec_name"].iloc[0]) if len(examples) else ""
-    codec = codec_again(folder.parent, name)
-    highest = level_name(name, codec.n_levels) if codec else _with_all_levels(folder.parent, name)
-    for row in examples.head(most).to_dict("records"):
-        kinds = {"original": REFERENCE, "codec": highest, "opus": OPUS.format(f"{row['opus_kbps']:g}")}
-        read = {words: _read_example(folder, row[kind]) for kind, words in kinds.items()}
-        found = {words: samples for words, samples in read.items() if samples is not None}
-        if REFERENCE not in found or len(found) == 1:
-            continue
-        if codec is not None:
-            found[level_name(name, FEWER_LEVELS)] = through_codec(found[REFERENCE], codec, FEWER_LEVELS)
-        found[ANCHOR] = low_anchor(found[REFERENCE])
-        clip, category = str(row["clip"]), str(row["category"])
-        yield {words: Sound(samples, clip, category, origin, words) for words, samples in found.items()}
-
-
-def _read_example(folder: Path, name: object) -> np.ndarray | None:
-    path = inside(folder, name) if isinstance(name, str) and name else None
-    return read_clip(path, SAMPLE_RATE, LONGEST_SECONDS) if path and path.is_file() else None
-
-
-def _with_all_levels(folder: Path, codec: str) -> str:
-    """Return what a codec with all its levels is called, with their number where the report's systems.csv tells it."""
-    if (folder / "systems.csv").is_file():
-        systems = read_csv(folder / "systems.csv")
-        levels = systems.loc[systems["codec"] == codec, "n_levels"]
-        if len(levels):
-            return level_name(codec, int(levels.max()))
-    return f"{codec}, all levels"
-
-
-def codec_again(folder: str | Path, name: str) -> Codec | None:
-    """Return the codec that a report or run in `folder` used under `name`; None where it is not here, or has changed.
-
-    Nothing is downloaded; a codec with no more than FEWER_LEVELS levels is none either.
-    """
-    path = Path(folder) / "provenance.json"
-    for step in (read_json(path).get("steps", {}) if path.is_file() else {}).values():
-        given, noted = step.get("parameters", {}), step.get("facts", {})
-        wanted, expected = str(given.get("codec", "")), noted.get("codecs", {}).get(name) or noted.get("codec_hash")
-        if expected and (wanted == "bundled" or wanted.endswith(".safetensors")):
-            try:
-                codec = load_codec(wanted, device="cpu")
-            except InputError:
-                return None
-            same = codec.content_hash == expected and codec.sample_rate == SAMPLE_RATE
-            return codec if same and codec.n_levels > FEWER_LEVELS else None
-    return None
 
 
 def clips_to_judge(
@@ -185,53 +120,145 @@ def clips_to_judge(
     sources = [run for run in runs if not run.table("samples.csv").empty]
     folders = sorted(path.parent for path in Path(published).glob("*/clips.csv"))
     sources += [Run(folder) for folder in folders if (folder / "clips").is_dir()]
-    recorded = [source for source in sources if not source.synthetic and _generated(source)]
-    sources = recorded or [source for source in sources if _generated(source)]
-    generated = [entry for source in sources for entry in _generated(source) if assets.permits(entry.path)]
-    categories = {entry.category for entry in generated}
-    origin = RECORDING if recorded else STAND_IN
-    real = [entry for source in sources for entry in _real(source, origin, assets)]
-    real = [entry for entry in real if entry.category in categories and assets.permits(entry.path)]
-    references = [replace(trial[0], condition=origin) for trial in trials]
-    known = {Path(entry.name).stem for entry in real}
-    references = [
-        sound
-        for sound in references
-        if sound.origin == origin and sound.category in categories and sound.name not in known
-    ]
-    read = [entry.read() for entry in [*_in_turn(generated, MOST_GENERATED), *_in_turn(real, MOST_REAL)]]
+    made = {source: found for source in sources if (found := _generated(source))}
+    recorded = {source: found for source, found in made.items() if not source.synthetic}
+    used, origin = recorded or made, RECORDING if recorded else STAND_IN
+    generated = [sound for found in used.values() for sound in found if assets.permits(sound.path)]
+    categories = {sound.category for sound in generated}
+    real = [sound for source in used for sound in _real(source, origin)]
+    real = [sound for sound in real if sound.category in categories and assets.permits(sound.path)]
+    known = {Path(sound.name).stem for sound in real}
+    references = [replace(trial[0], condition=origin) for trial in trials if trial[0].origin == origin]
+    references = [sound for sound in references if sound.category in categories and sound.name not in known]
+    read = [sound.read() for sound in [*_in_turn(generated, MOST_GENERATED), *_in_turn(real, MOST_REAL)]]
     n_missing = max(0, MOST_REAL - sum(sound.origin != GENERATED for sound in read)) if generated else 0
     return _without_copies([*read, *_in_turn(references, n_missing)])
 
 
-def _generated(source: Run) -> list[Entry]:
+def write_listening(clips: Sequence[Sound], trials: Sequence[Sequence[Sound]], folder: str | Path) -> dict[str, Any]:
+    """Write sounds/<id>.wav, material.mjs and key.json into `folder`, and return the material.
+
+    A trial's first sound is its reference, which is written twice: as the labelled reference and as a version among
+    the others, so that no address gives it away. Every file has the same format.
+    """
+    folder = Path(folder)
+    judged = {sound.id("clip"): sound for sound in clips}
+    asked = {trial[0].id("reference"): {sound.id("version"): sound for sound in trial} for trial in trials}
+    written = judged | {name: next(iter(versions.values())) for name, versions in asked.items()}
+    for name, sound in (written | {name: one for versions in asked.values() for name, one in versions.items()}).items():
+        write_wav(folder / "sounds" / f"{name}.wav", sound.samples, SAMPLE_RATE)
+    material = _material(judged, asked)
+    write_text(folder / "material.mjs", f"window.LISTENING = {json.dumps(material)};\n")
+    key = {"format": KEY_FORMAT, "version": VERSION, "page": material["page"], "made_up": False}
+    key["categories"] = sorted({sound.category for sound in clips})
+    key["clips"] = [{"id": name, **sound.told} for name, sound in judged.items()]
+    key["versions"] = [
+        {"id": name, "trial": trial, **sound.told}
+        for trial, versions in asked.items()
+        for name, sound in versions.items()
+    ]
+    write_json(folder / "key.json", key)
+    return material
+
+
+def _material(judged: dict[str, Sound], asked: dict[str, dict[str, Sound]]) -> dict[str, Any]:
+    """Return what the page loads. Lists are sorted by id, so that their order tells nothing either."""
+    tasks: list[dict[str, Any]] = []
+    if judged:
+        names = sorted({sound.category for sound in judged.values()})
+        options = [{"id": name, "words": _words(name)} for name in names]
+        # First of all, because the next task says what each sound should be.
+        tasks.append({"task": "label", "categories": options, "trials": [{"item": name} for name in sorted(judged)]})
+        fits = [{"item": name, "asked": _words(judged[name].category)} for name in sorted(judged)]
+        tasks.append({"task": "fit", "trials": fits})
+    if asked:
+        trials = [{"item": name, "versions": sorted(versions)} for name, versions in sorted(asked.items())]
+        tasks.append({"task": "codec", "trials": trials})
+    left_out = [] if judged else [{"task": name, "why": NO_CLIPS} for name in ("label", "fit")]
+    left_out += [] if asked else [{"task": "codec", "why": NO_TRIALS}]
+    minutes = sum(MINUTES[task["task"]] * len(task["trials"]) for task in tasks)
+    material = {"format": FORMAT, "version": VERSION, "minutes": round(minutes), "tasks": tasks, "left_out": left_out}
+    return material | {"page": sha256_bytes(json.dumps(material, sort_keys=True).encode())[:ID_DIGITS]}
+
+
+def _words(category: str) -> str:
+    return category.replace("_", " ")
+
+
+@cache
+def _anchor_filter() -> np.ndarray:
+    width = (ANCHOR_STOP_HZ - ANCHOR_HZ) / (SAMPLE_RATE / 2)
+    n_taps, beta = signal.kaiserord(ANCHOR_STOP_DB, width)
+    return signal.firwin(n_taps | 1, (ANCHOR_HZ + ANCHOR_STOP_HZ) / 2, window=("kaiser", beta), fs=SAMPLE_RATE)
+
+
+def _samples(path: Path) -> np.ndarray:
+    return read_clip(path, SAMPLE_RATE, LONGEST_SECONDS)
+
+
+def _on_stand_ins(folder: Path) -> bool:
+    return (folder.parent / "provenance.json").is_file() and run_origin(folder.parent).get("dataset") == "synthetic"
+
+
+def _in_order(versions: dict[str, Sound]) -> list[Sound]:
+    """Return a trial with reference and anchor first, every version cut to the shortest."""
+    n_samples = min(len(sound.samples) for sound in versions.values())
+    names = [REFERENCE, ANCHOR, *sorted(set(versions) - {REFERENCE, ANCHOR})]
+    return [replace(versions[name], samples=versions[name].samples[:n_samples]) for name in names]
+
+
+def _trials_of(folder: Path, origin: str, most: int) -> Iterator[dict[str, Sound]]:
+    examples = read_csv(folder / "examples.csv").fillna(dict.fromkeys(("original", "codec", "opus"), ""))
+    for row in examples.head(most).to_dict("records"):
+        codec, stem = row["codec_name"], row["codec"].removesuffix("codec.wav")
+        kinds = {REFERENCE: row["original"], f"Opus, {row['opus_kbps']:g} kbit/s": row["opus"]}
+        kinds[_with_all_levels(folder.parent, codec)] = row["codec"]
+        for fewer in (path.name for path in folder.glob("*_levels.wav") if stem and path.name.startswith(stem)):
+            kinds[f"{codec}, {fewer.split('_')[-2]} levels"] = fewer
+        paths = {words: inside(folder, name) for words, name in kinds.items() if name}
+        found = {words: _samples(path) for words, path in paths.items() if path.is_file()}
+        if REFERENCE not in found or len(found) == 1:
+            continue
+        found[ANCHOR] = low_anchor(found[REFERENCE])
+        clip, category = str(row["clip"]), str(row["category"])
+        yield {words: Sound(clip, category, origin, words, samples) for words, samples in found.items()}
+
+
+def _with_all_levels(folder: Path, codec: str) -> str:
+    """Return what a codec with all its levels is called, with their number where the report's systems.csv tells it."""
+    if (folder / "systems.csv").is_file():
+        systems = read_csv(folder / "systems.csv")
+        levels = systems.loc[systems["codec"] == codec, "n_levels"]
+        if len(levels):
+            return f"{codec}, {int(levels.max())} levels"
+    return f"{codec}, all levels"
+
+
+def _generated(source: Run) -> list[Sound]:
     """Return the generated clips of a run, or of a published copy of one."""
     is_run = (source.folder / "samples.csv").is_file()
     table, folder = source.table("samples.csv" if is_run else "clips.csv"), "samples" if is_run else "clips"
     title = source.title if is_run else f"{source.folder.name}, published"
     if not {"filename", "category"} <= set(table):
         return []
-    named = table[table["category"] != ""]
-    return [
-        Entry(inside(source.folder / folder, str(name)), str(name), category, GENERATED, title)
-        for name, category in named[["filename", "category"]].to_numpy()
-    ]
+    named = table.loc[table["category"] != "", ["filename", "category"]].astype(str).to_numpy()
+    return [Sound(name, of, GENERATED, title, path=inside(source.folder / folder, name)) for name, of in named]
 
 
-def _real(source: Run, origin: str, assets: Assets) -> list[Entry]:
-    clips = SoundPage(assets, source.folder / "sounds.md").real_clips(source)
-    return [Entry(Path(path), name, category, origin, origin) for name, category, path in clips.fillna("").to_numpy()]
+def _real(source: Run, origin: str) -> list[Sound]:
+    clips = source.real_clips().fillna("").to_numpy()
+    return [Sound(name, category, origin, origin, path=Path(path)) for name, category, path in clips]
 
 
-def _in_turn(items: Iterable[Any], most: int) -> list[Any]:
+def _in_turn(sounds: Iterable[Sound], most: int) -> list[Sound]:
     """Return the first of every condition and category, then the second, and so on, `most` in all."""
     seen: Counter = Counter()
     places = []
-    for number, item in enumerate(items):
-        kind = (item.condition, item.category)
-        places.append((seen[kind], number, item))
+    for number, sound in enumerate(sounds):
+        kind = (sound.condition, sound.category)
+        places.append((seen[kind], number, sound))
         seen[kind] += 1
-    return [item for _, _, item in sorted(places, key=lambda place: place[:2])[:most]]
+    return [sound for _, _, sound in sorted(places, key=lambda place: place[:2])[:most]]
 
 
 def _without_copies(sounds: Sequence[Sound]) -> list[Sound]:
