@@ -175,11 +175,11 @@ def test_copies_made_for_another_fold_are_refused(encoded):
 def test_real_sides_hold_no_copies(encoded, monkeypatch):
     monkeypatch.setattr(compare, "load_codec", lambda *_: SampleCodec())
     measured = []
-    monkeypatch.setattr(compare, "from_codes", lambda clips, _: measured.append(clips) or [])
-    monkeypatch.setattr(compare, "from_recordings", lambda clips, _: measured.append(clips) or [])
+    for name in ("from_codes", "from_rows"):
+        monkeypatch.setattr(compare, name, lambda clips, _: measured.append(clips) or [])
     monkeypatch.setattr(compare, "from_samples", lambda *_: [])
-    monkeypatch.setattr(compare, "evaluate", lambda *_: compare.Evaluation(*[pd.DataFrame()] * 3, RATE, []))
-    compare.evaluate_run("run", fold=1, real_folds=[1, 2], n_real=100)
+    with pytest.raises(InputError, match="no clip of either side"):  # after all sides are there
+        compare.evaluate_run("run", fold=1, real_folds=[1, 2], n_real=100)
     assert [len(clips) for clips in measured] == [8, 8, 4] and all((clips["copy"] == 0).all() for clips in measured)
 
 

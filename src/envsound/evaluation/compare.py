@@ -1,10 +1,11 @@
-"""Generated clips beside real ones: who is compared with whom, at which rate, and every clip's metrics.
- Four sides go through the same measurements. `real` and `generated` are the comparison; `codec`, the same
-real clips through the codec, is the ceiling a model of codes can reach; `real_other`, as many real clips from
-other folds, is the floor that chance alone gives.
+"""Finished runs beside real clips: who is compared with whom, at which rate, every clip's metrics, and their tables.
+
+`evaluate_run` takes the published metrics of four sides. `real` and `generated` are the comparison; `codec`, the same
+real clips through the codec, is the ceiling a model of codes can reach; `real_other`, as many real clips from other
+folds, is the floor that chance alone gives. `evaluate_runs` takes every metric, and controls that need no model.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,74 +15,68 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv, write_tables
-from envsound.base.text import code_span, printable
-from envsound.codec import Codec, load_codec
+from envsound.base.files import write_tables
+from envsound.base.text import code_span
+from envsound.codec import load_codec
 from envsound.codec.codes import load_codes
-from envsound.data.folds import recorded
-from envsound.evaluation.folders import Measuring, effect_report, measure_sides, metric_rows, side_facts, skipped_notes
+from envsound.evaluation.controls import CEILING, SYSTEMS
+from envsound.evaluation.diversity import COLUMNS as DIVERSITY_COLUMNS
+from envsound.evaluation.diversity import diversity_table
 from envsound.evaluation.sides import (
+    FLOOR,
+    MODEL,
+    REAL,
     Source,
+    clips_of,
     common_rate,
     from_codes,
     from_file,
-    from_folder,
-    from_recordings,
+    from_rows,
     from_samples,
+    gather_clips,
     rates_of,
+    recordings_of,
+    samples_of,
 )
-from envsound.evaluation.tables import EvaluationReport
 from envsound.metrics.acoustic import ACOUSTIC, acoustic, chosen, log_spectral_distance, spectral_convergence
-from envsound.metrics.extended import CACHE
+from envsound.metrics.effects import class_table, effect_table, seed_table
+from envsound.metrics.extended import CACHE, PER_CLIP, Request, measure_files
 from envsound.metrics.published import PUBLISHED, summary_table
-from envsound.report.assets import slug
-from envsound.run.identity import digest
+from envsound.metrics.tests import N_SWAPS
+from envsound.run.record import RunSettings, read_runs, read_settings
 
-SIDES = ("real", "generated", "codec", "real_other")
-FOLDERS = Path("data") / "runs" / "folders"
-NAME_LENGTH = 60  # letters of a folder's name that the name of its results keeps
+ASKED_FOR = ("duration_s",)  # not generated: no test of it, and no part in how different clips are
 PAIR_COLUMNS = [
     "real", "generated", "category", "spectral_convergence", "log_spectral_distance",
     "real_energy", "generated_energy", "real_duration_s", "generated_duration_s",
 ]  # fmt: skip
+BESIDE_COLUMNS = [
+    "run", "fold", "metric", "n", "n_real", "cliffs_delta", "cliffs_delta_low", "cliffs_delta_high",
+    "wasserstein_in_sd", "ks", "p_holm",
+]  # fmt: skip
 
 
-@dataclass
-class Evaluation:
-    """What an evaluation found: a row per clip, a row per pair, the summary, and what a reader must know.
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found: tables by the names of their csv files, and facts for the provenance record.
 
-    Of folders also: effect sizes, what was left out (columns `folders.SKIPPED_COLUMNS`), and `sides`, facts on each.
+    notes: what a reader must know, in Markdown.
     """
 
-    metrics: pd.DataFrame
-    pairs: pd.DataFrame
-    table: pd.DataFrame
-    sample_rate: int  # Hz, at which everything was measured
+    tables: Mapping[str, pd.DataFrame]
+    facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    effects: EvaluationReport | None = None
-    skipped: pd.DataFrame | None = None
-    sides: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The data cut, for the provenance record."""
-        counts = self.metrics["side"].value_counts()
-        facts = {"sample_rate_hz": self.sample_rate, "n_clips": counts.to_dict(), "notes": self.notes}
-        if self.skipped is not None:
-            facts |= {"sides": self.sides, "n_skipped": len(self.skipped)}
-        return facts
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return self.tables[name]
 
     def write(self, folder: str | Path) -> None:
-        """Write all tables into a folder: metrics.csv, pairs.csv, table_metrics.csv, of folders those of 14 as well."""
-        tables = {"metrics": self.metrics, "pairs": self.pairs, "table_metrics": self.table}
-        write_tables(folder, tables if self.skipped is None else tables | {"skipped": self.skipped})
-        if self.effects is not None:
-            self.effects.write(folder)
+        """Write each table as csv into a folder."""
+        write_tables(folder, self.tables)
 
-    def report(self, folder: str | Path) -> str:
-        """Return a Markdown list: the common rate, counts, what could not be measured, where it lies."""
-        lines = [*self.notes, f"The tables are in `{Path(folder).as_posix()}`."]
-        return "\n".join(f"- {line}" for line in lines)
+    def listed(self) -> str:
+        """Return the notes as a Markdown list."""
+        return "\n".join(f"- {note}" for note in self.notes)
 
 
 def draw_real(clips: pd.DataFrame, folds: Sequence[int], n: int, seed: int) -> pd.DataFrame:
@@ -102,25 +97,17 @@ def draw_real(clips: pd.DataFrame, folds: Sequence[int], n: int, seed: int) -> p
     return pool.reset_index(drop=True)
 
 
-def measure_side(
-    clips: Iterable[Source | str | Path | np.ndarray],
-    side: str,
-    sample_rate: int,
-    metrics: Sequence[str] = (),
-    max_seconds: float = 0,
-) -> pd.DataFrame:
+def measure_side(clips: Sequence[Source], side: str, sample_rate: int, metrics: Sequence[str] = ()) -> pd.DataFrame:
     """Measure every clip of a side at `sample_rate` Hz: rows of metrics.csv, in order.
 
-    A clip is a Source, a path (resampled, cut to `max_seconds`) or an array already at `sample_rate`.
     `metrics` chooses among the acoustic ones (none: all). A clip that cannot be read is a row too: no
     samples, NaN for every metric, and its `problem` in words.
     """
-    sources = [_as_source(clip, number, max_seconds) for number, clip in enumerate(clips)]
     names = [name for name in chosen(metrics) if name in ACOUSTIC]
     return pd.DataFrame([
         {"side": side, "clip": source.name, "category": source.category, "fold": source.fold,
          "sample_rate_hz": sample_rate} | _measured(source, sample_rate, names)
-        for source in tqdm(sources, desc=f"measuring {side}", unit="clip", leave=False)
+        for source in tqdm(clips, desc=f"measuring {side}", unit="clip", leave=False)
     ])  # fmt: skip
 
 
@@ -169,49 +156,17 @@ def measure_pairs(
     return pd.DataFrame(rows, columns=PAIR_COLUMNS)
 
 
-def evaluate(
-    sides: dict[str, list[Source]],
-    metrics: Sequence[str] = (),
-    seed: int = 0,
-    published: str | Path = PUBLISHED,
-) -> Evaluation:
-    """Measure all sides at the lowest of their rates, pair generated with real, and summarise.
+def paired_report(sides: Mapping[str, Sequence[Source]], rows: pd.DataFrame, rate: int, seed: int = 0) -> Report:
+    """Pair generated with real, and summarise: the tables metrics (which are `rows`), pairs and table_metrics.
 
-    `sides` maps real and generated, and optionally codec and real_other, to their clips; `metrics` chooses
-    among the acoustic metrics (none: all).
+    rows: of metrics.csv, of all `sides`, which were measured at `rate` Hz.
     """
-    rate = common_rate(*sides.values())
-    rows = pd.concat([measure_side(clips, side, rate, metrics) for side, clips in sides.items()], ignore_index=True)
-    pairs = pair_clips(rows[rows["side"] == "generated"], rows[rows["side"] == "real"], seed)
-    pairs = measure_pairs(pairs, sides["real"], sides["generated"], rate)
-    table = summary_table(rows, pairs, published)
-    return Evaluation(rows, pairs, table, rate, _notes(sides, rows, rate))
-
-
-def evaluate_folders(
-    sides: dict[str, list[Source]],
-    folders: dict[str, str],
-    how: Measuring,
-    metrics: Sequence[str] = (),
-    seed: int = 0,
-    n_resamples: int = 1000,
-    published: str | Path = PUBLISHED,
-) -> Evaluation:
-    """Evaluate sides of which at least one is a folder of files; nothing is written.
-
-    Like `evaluate`, but what cannot be compared is left out (see `folders.measure_sides`), and effect sizes with
-    intervals are found for the extended metrics too. folders: what each side's folder is called.
-    """
-    measured = measure_sides(sides, how)
-    rows = metric_rows(measured, [name for name in chosen(metrics) if name in ACOUSTIC])
-    pairs = pair_clips(rows[rows["side"] == "generated"], rows[rows["side"] == "real"], seed)
-    pairs = measure_pairs(pairs, measured.sources["real"], measured.sources["generated"], measured.sample_rate)
-    return Evaluation(
-        rows, pairs, summary_table(rows, pairs, published), measured.sample_rate,
-        [*_notes(measured.sources, rows, measured.sample_rate), *skipped_notes(measured), _cut_note(pairs)],
-        effect_report(measured, folders.get("generated", ""), seed, n_resamples),
-        measured.skipped, side_facts(measured, folders),
-    )  # fmt: skip
+    pairs = pair_clips(rows[rows["side"] == MODEL], rows[rows["side"] == REAL], seed)
+    pairs = measure_pairs(pairs, sides[REAL], sides[MODEL], rate)
+    tables = {"metrics": rows, "pairs": pairs, "table_metrics": summary_table(rows, pairs, PUBLISHED)}
+    notes = _notes(sides, rows, rate)
+    facts = {"sample_rate_hz": rate, "n_clips": rows["side"].value_counts().to_dict(), "notes": notes}
+    return Report(tables, facts, notes)
 
 
 def evaluate_run(
@@ -223,89 +178,139 @@ def evaluate_run(
     real_seed: int = 0,
     train_folds: Sequence[int] = (),
     metrics: Sequence[str] = (),
-    generated_dir: str = "",
-    real_dir: str = "",
     clip_seconds: float = 5.0,
-    min_seconds: float = 0.1,
     codec: str = "bundled",
     codec_weights: str = "",
     codec_weights_sha256: str = "",
     device: str = "auto",
+) -> Report:
+    """Evaluate a run in the published metrics and write the tables of `paired_report` into it.
+
+    Generated clips are those of the run's samples.csv; real clips `n_real` of its codes.csv from `real_folds` (none:
+    the held-out `fold`). codec: "" for no ceiling; the floor is drawn from `train_folds` (none: all other folds). All
+    clips are cut to `clip_seconds` (0: whole), and measured at the lowest rate of any. metrics: some of the acoustic
+    ones (none: all). Raises InputError for a request that cannot be met.
+    """
+    if clip_seconds < 0:
+        raise InputError(f"clip_seconds={clip_seconds}: expected 0 or more")
+    clips, folds = recordings_of(run_dir), list(real_folds) or [fold]
+    drawn = draw_real(clips, folds, n_real, real_seed)
+    sides = {REAL: from_rows(drawn, clip_seconds), MODEL: from_samples(run_dir, clip_seconds)}
+    if codec:
+        loaded = load_codec(codec, codec_weights, device, codec_weights_sha256)
+        load_codes(drawn["codes_file"].iloc[0], loaded.content_hash)  # another codec's codes fail here, at once
+        sides[CEILING] = from_codes(drawn, loaded)
+    others = sorted(set(train_folds or clips["fold"]) - set(folds))
+    if others:
+        sides[FLOOR] = from_rows(draw_real(clips, others, len(drawn), real_seed), clip_seconds)
+    rate = common_rate(*sides.values())
+    rows = [measure_side(sources, side, rate, metrics) for side, sources in sides.items()]
+    report = paired_report(sides, pd.concat(rows, ignore_index=True), rate, real_seed)
+    report.write(run_dir)
+    return report
+
+
+def measure_clips(
+    clips: pd.DataFrame, max_seconds: float, cache_dir: str | Path = CACHE, n_jobs: int = 1
+) -> tuple[pd.DataFrame, int]:
+    """Return clips with every metric and `problem` beside them, and the rate in Hz at which all were measured.
+
+    That is the lowest rate at which any of them is stored.
+    """
+    paths = list(dict.fromkeys(clips["path"]))
+    rate = common_rate([from_file(path) for path in paths])
+    measured = measure_files(paths, Request(rate, max_seconds), cache_dir, n_jobs)
+    return clips.merge(measured, on="path", how="left", validate="many_to_one"), rate
+
+
+def tables_of(clips: pd.DataFrame, seed: int = 0, n_resamples: int = 1000) -> dict[str, pd.DataFrame]:
+    """Return the tables of measured clips, by name: effects, by class, over training seeds, diversity, and the clips.
+
+    clips: columns `sides.CLIP_COLUMNS`, PER_CLIP and problem, the system "real" among them. The table of diversity is
+    empty where no metric varies over the real clips. What is ASKED_FOR is described, and neither tested nor part of
+    diversity.
+    """
+    names = list(PER_CLIP)
+    effects = effect_table(clips, names, seed, n_resamples, ASKED_FOR)
+    try:
+        diversity = diversity_table(clips, [name for name in names if name not in ASKED_FOR], seed, n_resamples)
+    except InputError:
+        diversity = pd.DataFrame(columns=DIVERSITY_COLUMNS)
+    return {
+        "evaluation": effects,
+        "evaluation_by_class": class_table(clips, names, seed, n_resamples, ASKED_FOR),
+        "evaluation_seeds": seed_table(effects),
+        "diversity": diversity,
+        "evaluation_clips": clips,
+    }
+
+
+def evaluate_runs(
+    run_dir: str | Path,
+    more_runs: Sequence[str | Path] = (),
+    seed: int = 0,
     n_resamples: int = 1000,
     n_jobs: int = 1,
+    device: str = "auto",
     cache_dir: str | Path = CACHE,
-) -> Evaluation:
-    """Evaluate a run, or any folders, and write the tables (`Evaluation.write`) to `results_folder`.
+) -> Report:
+    """Evaluate a finished run, and further training seeds of it, in every metric of PER_CLIP; see `tables_of`.
 
-    Generated clips are those of the run's samples.csv, or all audio below `generated_dir`. Real clips are
-    `n_real` of the run's codes.csv from `real_folds` (none: the held-out `fold`), or all audio below
-    `real_dir`. Only a run's own recordings have the sides codec ("" for none) and real_other, which is drawn
-    from `train_folds` (none: all other folds). All clips are cut to `clip_seconds` (0: whole). Only where a folder is
-    given are clips below `min_seconds` and silent ones left out, and the extended metrics taken, by `n_jobs` processes
-    and with intervals from `n_resamples` resamples. Raises InputError for a request that cannot be met.
+    seed: of the floor, the controls and the resamples. Raises InputError when the runs do not belong together or one
+    is not finished.
     """
-    for name, value in (("clip_seconds", clip_seconds), ("min_seconds", min_seconds)):
-        if value < 0:
-            raise InputError(f"{name}={value}: expected 0 or more")
-    if generated_dir:
-        sides = {"generated": from_folder(generated_dir, clip_seconds)}
-    else:
-        sides = {"generated": from_samples(run_dir, clip_seconds)}
-    if real_dir:
-        sides["real"] = from_folder(real_dir, clip_seconds)
-    else:
-        clips, folds = recorded(read_csv(Path(run_dir) / "codes.csv")), list(real_folds) or [fold]
-        drawn = draw_real(clips, folds, n_real, real_seed)
-        others = sorted(set(train_folds or clips["fold"]) - set(folds))
-        sides["real"] = from_recordings(drawn, clip_seconds)
-        if codec:
-            sides |= _codec_side(drawn, load_codec(codec, codec_weights, device, codec_weights_sha256))
-        sides |= _floor_side(clips, others, len(drawn), real_seed, clip_seconds) if others else {}
-    sides = {side: sides[side] for side in SIDES if side in sides}
-    if generated_dir or real_dir:
-        how = Measuring(clip_seconds, min_seconds, n_jobs, cache_dir)
-        names = {"real": _last_parts(real_dir or run_dir), "generated": _last_parts(generated_dir or run_dir)}
-        result = evaluate_folders(sides, names, how, metrics, real_seed, n_resamples)
-    else:
-        result = evaluate(sides, metrics, real_seed)
-    result.write(results_folder(run_dir, generated_dir, real_dir))
-    return result
+    runs = read_runs(run_dir, more_runs)
+    first = runs[0]
+    codec = load_codec(first.codec, first.codec_weights, device, first.codec_weights_sha256)
+    clips = gather_clips(runs, codec, Path(run_dir) / "controls", seed)
+    clips, rate = measure_clips(clips, first.clip_seconds, cache_dir, n_jobs)
+    counts = clips.groupby(["system", "run"], sort=False).size()
+    facts = {
+        "sample_rate_hz": rate,
+        "n_clips": {" ".join(filter(None, key)): int(n) for key, n in counts.items()},
+        "held_out_fold": first.fold,
+        "train_folds": sorted(int(fold) for fold in set(clips.loc[clips["system"] == FLOOR, "fold"])),
+        "codec": codec.name,
+        "codec_hash": codec.content_hash,
+        "training_seeds": [run.seed for run in runs],
+        "problems": clips.loc[clips["problem"] != "", "problem"].drop_duplicates().tolist(),
+        "n_metrics": len(PER_CLIP) - len(ASKED_FOR),
+        "n_swaps": N_SWAPS,
+    }
+    return Report(tables_of(clips, seed, n_resamples), facts)
 
 
-def results_folder(run_dir: str | Path, generated_dir: str = "", real_dir: str = "") -> Path:
-    """Return where an evaluation's files go: the run, or a folder in FOLDERS named after the folders compared.
+def systems_in(clips: pd.DataFrame) -> pd.DataFrame:
+    """Return the systems in a table of clips, in words, with their runs and numbers of clips."""
+    counts = clips.groupby(["system", "run"], sort=False).size().reset_index(name="n")
+    return counts.assign(what=counts["system"].map(SYSTEMS))
 
-    Its name ends with a mark of their whole paths, so that equal names in different places do not meet.
+
+def runs_beside(
+    run_dirs: Sequence[str | Path], seed: int = 0, n_resamples: int = 1000, n_jobs: int = 1,
+    cache_dir: str | Path = CACHE,
+) -> pd.DataFrame:  # fmt: skip
+    """Return how far finished runs, of whatever presets, are from real clips: BESIDE_COLUMNS, a row a run and metric.
+
+    Each run, called by the last two parts of its folder, is compared with all real clips of its own held-out fold, and
+    Holm's correction is over its metrics. All clips are measured at the lowest rate of any, cut to the shortest length
+    that any run was made with.
     """
-    if not (generated_dir or real_dir):
-        return Path(run_dir)
-    folders = [Path(name or run_dir).expanduser().resolve() for name in (generated_dir, real_dir)]
-    names = [slug("_".join(path.parts[-2:]))[:NAME_LENGTH] for path in folders]
-    return FOLDERS / f"{'_against_'.join(names)}-{digest(printable(str(path)) for path in folders)[:6]}"
+    runs = [read_settings(folder) for folder in run_dirs]
+    clips = pd.concat(map(_real_and_generated, runs), ignore_index=True)
+    lengths = [run.clip_seconds for run in runs if run.clip_seconds]
+    clips, _ = measure_clips(clips, min(lengths, default=0), cache_dir, n_jobs)
+    tables = []
+    for (name, rows), run in zip(clips.groupby("place", sort=False), runs, strict=True):
+        table = effect_table(rows, list(PER_CLIP), seed, n_resamples, ASKED_FOR)
+        tables.append(table[table["system"] == MODEL].assign(run=name, fold=run.fold))
+    return pd.concat(tables, ignore_index=True)[BESIDE_COLUMNS]
 
 
-def _last_parts(folder: str | Path) -> str:
-    """Return the last two parts of a folder's path, as one shows them: the rest may be nobody's business."""
-    return printable("/".join(Path(folder).expanduser().resolve().parts[-2:]))
-
-
-def _codec_side(clips: pd.DataFrame, codec: Codec) -> dict[str, list[Source]]:
-    load_codes(clips["codes_file"].iloc[0], codec.content_hash)  # another codec's codes fail here, at once
-    return {"codec": from_codes(clips, codec)}
-
-
-def _floor_side(
-    clips: pd.DataFrame, folds: Sequence[int], n: int, seed: int, clip_seconds: float
-) -> dict[str, list[Source]]:
-    return {"real_other": from_recordings(draw_real(clips, folds, n, seed), clip_seconds)}
-
-
-def _as_source(clip: Source | str | Path | np.ndarray, number: int, max_seconds: float) -> Source:
-    if isinstance(clip, Source):
-        return clip
-    if isinstance(clip, str | Path):
-        return from_file(clip, max_seconds=max_seconds)
-    return Source(f"clip {number}", lambda rate: clip)
+def _real_and_generated(run: RunSettings) -> pd.DataFrame:
+    table = recordings_of(run.folder)
+    parts = [clips_of(REAL, table[table["fold"] == run.fold]), clips_of(MODEL, samples_of(run.folder))]
+    return pd.concat(parts).assign(place="/".join(run.folder.parts[-2:]))
 
 
 def _measured(source: Source, sample_rate: int, names: Sequence[str]) -> dict[str, Any]:
@@ -318,20 +323,14 @@ def _measured(source: Source, sample_rate: int, names: Sequence[str]) -> dict[st
     return {"n_samples": clip.size, "peak": peak, **{name: values[name] for name in names}, "problem": ""}
 
 
-def _cut_note(pairs: pd.DataFrame) -> str:
-    n_cut = int((pairs["real_duration_s"] != pairs["generated_duration_s"]).sum())
-    text = "Of a pair of unequal lengths only the first part is compared, as long as the shorter clip"
-    return f"{text}: {n_cut} of {len(pairs)} pairs."
-
-
-def _notes(sides: dict[str, list[Source]], rows: pd.DataFrame, rate: int) -> list[str]:
+def _notes(sides: Mapping[str, Sequence[Source]], rows: pd.DataFrame, rate: int) -> list[str]:
+    """Return the common rate, how many clips each side has, which could not be measured, and classes without any."""
     stored = ", ".join(f"{side} {rates_of(clips)}" for side, clips in sides.items())
     notes = [f"Everything is measured at {rate} Hz, the lowest rate of any side (stored: {stored})."]
-    counts = ", ".join(f"{side} n = {len(clips)}" for side, clips in sides.items())
-    notes.append(f"Clips: {counts}.")
+    notes.append(f"Clips: {', '.join(f'{side} n = {len(clips)}' for side, clips in sides.items())}.")
     for row in rows[rows["problem"] != ""].itertuples():
         notes.append(f"Not measured: {row.side} {code_span(row.clip)}: {row.problem}")
-    real, generated = (set(rows.loc[rows["side"] == side, "category"]) - {""} for side in ("real", "generated"))
+    real, generated = (set(rows.loc[rows["side"] == side, "category"]) - {""} for side in (REAL, MODEL))
     if generated - real:
         names = ", ".join(map(code_span, sorted(generated - real)))
         notes.append(f"No real clip of {names}: those are paired with any real clip.")

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import soxr
 import torch
 from tqdm.auto import tqdm
 
+from envsound.base.cache import JSON, stored
 from envsound.base.errors import InputError
-from envsound.base.files import inside, read_csv, read_json, write_csv, write_json, write_wav
+from envsound.base.files import inside, read_csv, write_csv, write_json, write_wav
 from envsound.codec.base import Codec
 from envsound.codec.codes import load_codes
 from envsound.codec.systems import noise_like
 from envsound.data.audio import read_clip
-from envsound.evaluation.sides import decode_clip
 from envsound.run.identity import digest, module_hash
 
 CEILING = "codec"
@@ -57,7 +58,7 @@ class Bigram:
     """Codes of each level after the code before, drawn as often as they occur in some clips; levels by themselves.
 
     After a code seen n times with T different successors a successor is drawn with chance n / (n + T), else a code by
-    its overall share: Witten and Bell's interpolation (1991, method C), as in `code_measures.Guesser`. The first code
+    its overall share: Witten and Bell's interpolation (1991, method C). The first code
     is the first of one of the clips.
     """
 
@@ -101,6 +102,19 @@ def draw_unigram(clips: Sequence[np.ndarray], n_frames: int, rng: np.random.Gene
 def shuffled(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return codes [n_levels, n_frames] with the frames in random order: a clip's sounds, and no course in time."""
     return codes[:, rng.permutation(codes.shape[1])]
+
+
+def decode_clip(codes_file: str | Path, seconds: float, codec: Codec, sample_rate: int) -> np.ndarray:
+    """Decode one clip's cached codes to float32 [n_samples] at `sample_rate` Hz, cut to `seconds`."""
+    clip = decode(load_codes(codes_file, codec.content_hash), seconds, codec)
+    return clip if sample_rate == codec.sample_rate else soxr.resample(clip, codec.sample_rate, sample_rate)
+
+
+def decode(codes: np.ndarray, seconds: float, codec: Codec) -> np.ndarray:
+    """Decode codes int [n_levels, n_frames] to float32 [n_samples] at the codec's rate, cut to `seconds`."""
+    with torch.inference_mode():
+        clip = codec.decode(torch.from_numpy(codes.astype(np.int64))[None])[0].float().cpu().numpy()
+    return clip[: round(seconds * codec.sample_rate)]
 
 
 def draw_like(pool: pd.DataFrame, like: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -159,10 +173,7 @@ class _Maker:
             return noise_like(recording, int(rng.integers(2**32)))
         if system in AS_THEY_ARE:
             return decode_clip(row.codes_file, row.seconds, self.codec, self.codec.sample_rate)
-        codes = self._codes(system, row, rng)
-        with torch.inference_mode():
-            clip = self.codec.decode(torch.from_numpy(codes)[None])[0].float().cpu().numpy()
-        return clip[: round(row.seconds * self.codec.sample_rate)]
+        return decode(self._codes(system, row, rng), row.seconds, self.codec)
 
     def _codes(self, system: str, row: Any, rng: np.random.Generator) -> np.ndarray:
         """Return codes int64 [n_levels, n_frames]."""
@@ -208,9 +219,9 @@ def _one_of_each(drawn: pd.DataFrame) -> pd.DataFrame:
 
 def _made_before(folder: Path, asked: dict[str, Any]) -> pd.DataFrame | None:
     """Return controls.csv of a folder that holds what is asked for, None of any other."""
+    if stored(folder / "controls.json", JSON) != asked:
+        return None
     try:
-        if read_json(folder / "controls.json") != asked:
-            return None
         table = _with_paths(read_csv(folder / "controls.csv"), folder)
     except InputError:
         return None

@@ -5,9 +5,9 @@ Copies are nearer. Distances are taken between log-mel spectra, which shifts in 
 and in embeddings.
 """
 
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from scipy.stats import mannwhitneyu
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.base.files import write_wav
+from envsound.base.files import write_csv, write_wav
 from envsound.evaluation.listeners.network import mel_spectra, window_samples
 from envsound.evaluation.sides import Source
-from envsound.evaluation.spaces.embeddings import Embedded, Embedding, NotRun, SourceClips, embed_clips
-from envsound.metrics.tests import capitalised, holm
-from envsound.report.players import player
+from envsound.evaluation.spaces.embeddings import Embedding, NotRun, SourceClips, embed_clips
+from envsound.metrics.tests import holm
 
+PAIRS = "nearest_pairs"  # folder in a run for the pairs to hear
 LOG_MEL = "log-mel"  # the name of the space that is no embedding
 N_MELS = 32
 FRAME_SECONDS = 0.04  # s; frames are averaged to about this length
@@ -40,6 +40,11 @@ MEMORISATION_COLUMNS = [
     "nearer", "p_nearer", "n_nearest", "n_nearest_expected", "n_distinct", "p_nearest", "p_holm", "copies_found",
     "note",
 ]  # fmt: skip
+
+
+Placed = tuple[Sequence[np.ndarray] | np.ndarray, pd.DataFrame]  # clips as points of a space, and their rows
+Place = Callable[[str, Sequence[Source]], Placed]  # of a side's name and clips
+Distances = Callable[[Any, Any], np.ndarray]  # of two sets of points: [n_a, n_b]
 
 
 @dataclass(frozen=True)
@@ -136,10 +141,16 @@ def measure_memorisation(
         raise InputError(f"{held_out}: {leaked[0]} is a training clip, too; expected clips of other folds")
     if n_copies:
         sides = {**sides, COPIED: copied_clips(training, n_copies, seed)}
-    tables = [_log_mel_neighbours(sides, training, sample_rate)]
+    spaces: list[tuple[str, Place, Distances]] = [(LOG_MEL, partial(_level_maps, sample_rate), level_distances)]
     for embedding in embeddings:
         if not isinstance(embedding, NotRun):
-            tables.append(_embedded_neighbours(sides, training, embedding, sample_rate))
+            spaces.append((embedding.name, partial(_points, embedding, sample_rate), cdist))
+    tables = []
+    for space, place, distances in spaces:
+        known, known_clips = place("training", training)
+        for side, sources in sides.items():
+            points, clips = place(side, sources)
+            tables.append(neighbour_table(distances(points, known), clips, known_clips, side, space))
     neighbours = pd.concat(tables, ignore_index=True)
     table = memorisation_table(neighbours, held_out)
     missing = [embedding for embedding in embeddings if isinstance(embedding, NotRun)]
@@ -203,12 +214,24 @@ def closest_pairs(neighbours: pd.DataFrame, side: str = "generated", n: int = 10
 
 
 def write_pairs(
-    pairs: pd.DataFrame, clips: Sequence[Source], training: Sequence[Source], folder: str | Path, sample_rate: int
+    neighbours: pd.DataFrame,
+    clips: Sequence[Source],
+    training: Sequence[Source],
+    folder: str | Path,
+    sample_rate: int,
+    n_pairs: int = 10,
 ) -> pd.DataFrame:
-    """Write both clips of each of `closest_pairs` as 16-bit wav files at `sample_rate` Hz.
+    """Write the `n_pairs` closest pairs of each space as 16-bit wav files at `sample_rate` Hz, with pairs.csv.
 
-    Returns the pairs with the columns clip_file and nearest_file, names in `folder`.
+    One clip of each pair may be a recording: the folder is for this machine alone. clips: those of the side "generated"
+    among the `neighbours`. Older pairs in `folder` are removed. Returns `closest_pairs` with the columns clip_file and
+    nearest_file, names in `folder`. Raises InputError for n_pairs below 0.
     """
+    if n_pairs < 0:
+        raise InputError(f"n_pairs={n_pairs}: expected 0 or more")
+    for old in Path(folder).glob("*.wav"):
+        old.unlink()
+    pairs = closest_pairs(neighbours, n=n_pairs)
     sources = [{source.name: source for source in part} for part in (clips, training)]
     files: dict[str, list[str]] = {"clip": [], "nearest": []}
     for row in pairs.to_dict("records"):
@@ -216,45 +239,9 @@ def write_pairs(
             name = f"{row['space']}_{row['rank']:02d}_{column}.wav".replace(" ", "_").replace(",", "")
             write_wav(Path(folder) / name, SourceClips([known[row[column]]], sample_rate)[0], sample_rate)
             names.append(name)
-    return pairs.assign(**{f"{column}_file": names for column, names in files.items()})
-
-
-def pair_players(pairs: pd.DataFrame, folder: str | Path, relative_to: str | Path = "notebooks") -> str:
-    """Return an HTML table of linked players for the pairs of `write_pairs`, for a page in the folder `relative_to`."""
-    if pairs.empty:
-        return "<p>There is no pair to hear.</p>"
-    head = "".join(f"<th>{words}</th>" for words in ("space", "rank", "clip", "nearest training clip", "distance"))
-    rows = []
-    for row in pairs.to_dict("records"):
-        sounds = [
-            player(Path(folder) / row[f"{column}_file"], f"{row[category] or row[column]}", relative_to)
-            for column, category in (("clip", "category"), ("nearest", "nearest_category"))
-        ]
-        cells = [html.escape(str(row["space"])), int(row["rank"]), *sounds, f"{row['distance']:.3g}"]
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return f'<table class="sounds"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-
-
-def findings_memorisation(table: pd.DataFrame, side: str = "generated", control: str = COPIED) -> str:
-    """Return Markdown sentences on a table of `memorisation_table`: the side's verdict, and that on the control."""
-    rows, copies = (table[table["side"] == name] for name in (side, control))
-    if rows.empty:
-        return f"No {side} clip was compared with the training clips."
-    found = list(rows.loc[rows["copies_found"].astype(bool), "space"])
-    first = rows.iloc[0]
-    text = f"{capitalised(side)} clips (n = {first['n']:.0f}, {first['n_held_out']:.0f} held-out ones beside them) "
-    text += (
-        f"are **nearer to training clips than new recordings are** in {', '.join(found)}."
-        if found
-        else ("are **not found nearer to training clips than new recordings are**.")
-    )
-    unseen = list(copies.loc[~copies["copies_found"].astype(bool), "space"])
-    if copies.empty or unseen:
-        where = f" in {', '.join(unseen)}" if unseen else ""
-        return (
-            f"{text} Beware: the control of copied training clips was not found out{where}, so this says nothing there."
-        )
-    return f"{text} The control of copied training clips was found out in every space."
+    pairs = pairs.assign(**{f"{column}_file": names for column, names in files.items()})
+    write_csv(Path(folder) / "pairs.csv", pairs)
+    return pairs
 
 
 def p_of_nearest(k: int, n: int, m: int) -> float:
@@ -283,28 +270,13 @@ def _comparison(clips: pd.DataFrame, held_out: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _log_mel_neighbours(
-    sides: Mapping[str, Sequence[Source]], training: Sequence[Source], sample_rate: int
-) -> pd.DataFrame:
-    known, rows = _level_maps(training, sample_rate, "training"), []
-    for side, sources in sides.items():
-        maps = _level_maps(sources, sample_rate, side)
-        rows.append(neighbour_table(level_distances(maps[0], known[0]), maps[1], known[1], side, LOG_MEL))
-    return pd.concat(rows, ignore_index=True)
+def _points(embedding: Embedding, sample_rate: int, side: str, sources: Sequence[Source]) -> Placed:
+    """Return the point of each clip that can be read in an embedding, and the rows of those."""
+    found = embed_clips(sources, embedding, sample_rate, side)
+    return found.vectors, found.clips
 
 
-def _embedded_neighbours(
-    sides: Mapping[str, Sequence[Source]], training: Sequence[Source], embedding: Embedding, sample_rate: int
-) -> pd.DataFrame:
-    known, rows = embed_clips(training, embedding, sample_rate, "training"), []
-    for side, sources in sides.items():
-        points: Embedded = embed_clips(sources, embedding, sample_rate, side)
-        distances = cdist(points.vectors, known.vectors)
-        rows.append(neighbour_table(distances, points.clips, known.clips, side, embedding.name))
-    return pd.concat(rows, ignore_index=True)
-
-
-def _level_maps(sources: Sequence[Source], sample_rate: int, side: str) -> tuple[list[np.ndarray], pd.DataFrame]:
+def _level_maps(sample_rate: int, side: str, sources: Sequence[Source]) -> Placed:
     """Return the level map of each clip that can be read, and the columns clip and category of those."""
     clips, maps, rows = SourceClips(sources, sample_rate), [], []
     for place, source in enumerate(tqdm(clips.sources, desc=f"{LOG_MEL}: {side}", unit="clip", leave=False)):

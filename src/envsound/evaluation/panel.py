@@ -1,30 +1,32 @@
 """A finished run judged by listeners: distances between embeddings, class truth, memorisation, and the tables of these.
 
 Two listeners of different kinds learn from real clips alone. One may choose a model's settings, the other reports on
-the model, so that no network judges what it has chosen itself.
+the model, so that no network judges what it has chosen itself: a setting that looks best to a judge favours what that
+judge attends to.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from envsound.base.files import write_tables
-from envsound.evaluation.listeners.cache import CACHE as LISTENERS
-from envsound.evaluation.listeners.cache import cached_listener, cached_trainer
+from envsound.base.errors import InputError
+from envsound.base.files import read_json
+from envsound.evaluation.compare import Report
 from envsound.evaluation.listeners.network import Listener
-from envsound.evaluation.listeners.training import ListenerTraining
+from envsound.evaluation.listeners.training import CACHE as LISTENERS
+from envsound.evaluation.listeners.training import ListenerTraining, kept_listener, listener_trainer
 from envsound.evaluation.memorisation import N_COPIES, THROUGH_CODEC, copied_clips, measure_memorisation
-from envsound.evaluation.run_sides import FLOOR, MODEL, REAL, Sides, remembered
-from envsound.evaluation.seeds import Judges, judge_run, numbers_of, seeds_table
-from envsound.evaluation.selectors import Selectors, read_selectors
-from envsound.evaluation.spaces.cache import CACHE as EMBEDDINGS
-from envsound.evaluation.spaces.cache import KeptEmbedding
+from envsound.evaluation.sides import FLOOR, MODEL, REAL, Sides, Source, from_samples, remembered
+from envsound.evaluation.spaces.distances import measure_distances
+from envsound.evaluation.spaces.embeddings import CACHE as EMBEDDINGS
 from envsound.evaluation.spaces.embeddings import (
     Embedding,
+    KeptEmbedding,
     ListenerEmbedding,
     NotRun,
     Reduced,
@@ -33,67 +35,93 @@ from envsound.evaluation.spaces.embeddings import (
     embed_clips,
 )
 from envsound.evaluation.spaces.pretrained import pretrained_embeddings
-from envsound.evaluation.spaces.tables import measure_distances
 from envsound.evaluation.truth import (
     ACCURACY_COLUMNS,
     MIX_COLUMNS,
     Classifier,
-    Mix,
     Trainer,
     accuracy_table,
     hear_classes,
+    mixes_of,
     recogniser_trainer,
     train_on_mixes,
-    usual_mixes,
 )
-from envsound.run.record import read_runs
+from envsound.run.record import RunSettings, read_runs
 
 REPORTS, MAY_SELECT = "reports", "may select"
 ROLES = {"cnn": REPORTS, "mfcc_svm": MAY_SELECT}
-TABLES = (
-    "distances", "distances_by_class", "class_truth", "class_training", "confusion", "memorisation", "nearest",
-    "listener_seeds",
-)  # fmt: skip
-TRUTH_COLUMNS = ["role", *ACCURACY_COLUMNS, "note"]  # note: who judged the settings, see `selectors`
+TRUTH_COLUMNS = ["role", *ACCURACY_COLUMNS, "note"]  # note: who judged the settings, see `Selectors`
 TRAINING_COLUMNS = ["role", *MIX_COLUMNS, "note"]
 CONFUSION_COLUMNS = ["side", "classifier", "category", "heard", "n"]
 MEMORISED = (REAL, MODEL)  # sides whose nearest training clips are looked for, beside the controls
+DISTANCES = ("kad", "fad", "fad_infinity", "precision", "recall")  # compared over training seeds
+SPREAD = ["mean", "sd", "lowest", "highest", "n_runs"]
+SELECTION = "15_compare_decoding"  # the step whose record names the judges of a run's settings
+PUBLISHED = Path("data") / "published"
+SAME = "judged the decoding settings itself: no independent judge"
+SAME_KIND = "another {kind} judged the decoding settings, which may favour this one"
+Numbers = dict[tuple[str, str], float]  # by quantity and judge
 
 
 @dataclass(frozen=True)
 class Panel:
     """Who judges: classifiers by name, the embeddings (an embedding that cannot be had here says why), and the network.
 
-    The network is among the classifiers and, by its activations, among the embeddings.
+    The network is among the classifiers and, by its activations, among the embeddings. trainers: by the same names, of
+    listeners that learn from mixes of real and generated clips.
     """
 
     cnn: Listener
     classifiers: dict[str, Classifier]
     embeddings: list[Embedding | NotRun]
+    trainers: dict[str, Trainer]
 
 
 @dataclass(frozen=True)
-class ListenerReport:
-    """What listeners found, one table for each of TABLES, and facts for the provenance."""
+class Selectors:
+    """The judges of a run's settings: the content hashes of some, and the kinds of some, such as "MFCC and SVM"."""
 
-    distances: pd.DataFrame
-    distances_by_class: pd.DataFrame
-    class_truth: pd.DataFrame
-    class_training: pd.DataFrame
-    confusion: pd.DataFrame
-    memorisation: pd.DataFrame
-    nearest: pd.DataFrame
-    listener_seeds: pd.DataFrame
-    facts: dict[str, Any] = field(default_factory=dict)
+    hashes: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
 
-    def write(self, folder: str | Path) -> None:
-        """Write each table as csv into a folder."""
-        write_tables(folder, {name: getattr(self, name) for name in TABLES})
+    def note(self, listener: Any, is_trained_anew: bool = False) -> str:
+        """Return what a reader must know of a listener's numbers, "" for one that has nothing to do with a choice.
+
+        A listener may have a `content_hash` and a `kind`. is_trained_anew: the numbers are those of listeners like this
+        one, trained on other clips: only kinds count.
+        """
+        if not is_trained_anew and getattr(listener, "content_hash", "") in self.hashes:
+            return SAME
+        kind = getattr(listener, "kind", "")
+        return SAME_KIND.format(kind=kind) if kind in self.kinds else ""
+
+    def check(self, reporting: Mapping[str, Any]) -> None:
+        """Raise InputError when a listener or an embedding that reports is a judge of the settings itself."""
+        for name, one in reporting.items():
+            if getattr(one, "content_hash", "") in self.hashes:
+                raise InputError(f"{name!r}: selected the model; expected another one to report on it")
+
+
+def read_selectors(run_dir: str | Path, more: Sequence[str] = (), published: str | Path = PUBLISHED) -> Selectors:
+    """Return the judges that a run's own record names, and that of the run published under its preset.
+
+    A preset's settings are chosen with one run and used by all of them. more: content hashes of further judges. A
+    record from before judges had a hash names their kind alone. Raises InputError for a record that cannot be read.
+    """
+    hashes, kinds = set(more), set()
+    for folder in (Path(run_dir), Path(published) / Path(run_dir).resolve().parent.name):
+        file = folder / "provenance.json"
+        facts = read_json(file).get("steps", {}).get(SELECTION, {}).get("facts", {}) if file.is_file() else {}
+        judges = facts.get("selected_by", {})
+        hashes |= set(judges.values())
+        kinds |= {*judges, *([facts["recogniser"]] if facts.get("recogniser") else [])}
+    return Selectors(frozenset(hashes), frozenset(kinds))
 
 
 def train_panel(
     sides: Sides,
     n_epochs: int = 60,
+    mix_epochs: int = 40,
     seed: int = 0,
     ast_weights: str | Path = "",
     clap_weights: str | Path = "",
@@ -103,96 +131,123 @@ def train_panel(
 ) -> Panel:
     """Train both listeners on `sides.taught` and fit the embeddings' components to the same clips.
 
-    The network keeps its last epoch. ast_weights, clap_weights: see `embeddings_pretrained.pretrained_embeddings`.
-    Raises InputError for clips that cannot be learnt from, and for weights that are not what they should be.
+    The network keeps its last epoch; mix_epochs: of the networks that learn from mixes. ast_weights, clap_weights: see
+    `spaces.pretrained.pretrained_embeddings`. Raises InputError for clips that cannot be learnt from, and for weights
+    that are not what they should be.
     """
     clips, names = SourceClips(sides.taught, sides.sample_rate), [source.category for source in sides.taught]
     training = ListenerTraining(n_epochs=n_epochs, seed=seed)
-    cnn = cached_listener(clips, names, sides.sample_rate, training, device, listener_dir)
+    cnn = kept_listener(clips, names, sides.sample_rate, training, device, listener_dir)
     svm = recogniser_trainer()(clips, names, sides.sample_rate, seed)
     found = [StatisticsEmbedding(), ListenerEmbedding(cnn, "cnn")]
     found += pretrained_embeddings(ast_weights, clap_weights, device)
     embeddings = [one if isinstance(one, NotRun) else _reduced(one, sides, embedding_dir) for one in found]
-    return Panel(cnn, dict(zip(ROLES, (cnn, svm), strict=True)), embeddings)
+    network = listener_trainer(ListenerTraining(n_epochs=mix_epochs), device, listener_dir)
+    named = [dict(zip(ROLES, both, strict=True)) for both in ((cnn, svm), (network, recogniser_trainer()))]
+    return Panel(cnn, named[0], embeddings, named[1])
 
 
 def evaluate_by_listeners(
     sides: Sides,
     panel: Panel,
-    mix_epochs: int = 40,
     mix_seeds: Sequence[int] = (0,),
     large_mixes: bool = False,
     selected_by: Sequence[str] = (),
     seed: int = 0,
-    device: str = "auto",
-    listener_dir: str | Path = LISTENERS,
     more_runs: Sequence[str | Path] = (),
-) -> ListenerReport:
-    """Return every table of a run; see `distance_tables`, `class_truth` and `memorisation` for what is in them.
+) -> Report:
+    """Return every table of a run; see `spaces.distances`, `truth` and `memorisation` for what is in them.
 
-    mix_epochs: of the networks trained on mixes of real and generated clips, one for each of `mix_seeds`; large_mixes:
-    whether those learn from the mixes that take every clip, too, as the other listener does; selected_by: content
-    hashes of networks that chose the run's settings, beside those that the records of notebook 15 name; more_runs:
-    further training seeds of the run, which are in `listener_seeds` alone. Raises InputError when a network that chose
-    is to report, or a run differs in more than its seed; the other listener's rows bear a note.
+    mix_seeds: one network each, for every mix of real and generated clips; large_mixes: whether networks learn from the
+    mixes that take every clip, too, as the other listener does; selected_by: content hashes of networks that chose the
+    run's settings, beside those that `read_selectors` finds; more_runs: further training seeds of the run, which are in
+    listener_seeds alone. Raises InputError when a network that chose is to report, or a run differs in more than its
+    seed; the other listener's rows bear a note.
     """
     runs = read_runs(sides.run.folder, more_runs) if more_runs else [sides.run]
     selectors = read_selectors(sides.run.folder, selected_by)
-    selectors.check({name: one for name, one in panel.classifiers.items() if ROLES[name] == REPORTS})
-    measured = {"sample_rate": sides.sample_rate, "selected_by": sorted(selectors.hashes)}
-    distances = measure_distances(sides.by_system, panel.embeddings, reference=REAL, seed=seed, **measured)
+    reporting = {name: one for name, one in panel.classifiers.items() if ROLES[name] == REPORTS}
+    selectors.check(reporting | {one.name: one for one in panel.embeddings})
+    distances = measure_distances(sides.by_system, panel.embeddings, REAL, sides.sample_rate, seed)
     heard = hear_classes(sides.distinct, panel.classifiers, sides.sample_rate)
-    network = cached_trainer(ListenerTraining(n_epochs=mix_epochs), device, listener_dir)
-    trainers = dict(zip(ROLES, (network, recogniser_trainer()), strict=True))
     compared = {system: sides.distinct[system] for system in MEMORISED}
     compared[THROUGH_CODEC] = remembered(copied_clips(sides.reconstructed, N_COPIES, seed))
-    memorised = measure_memorisation(
-        compared, sides.training, panel.embeddings, sides.sample_rate, held_out=REAL, seed=seed
-    )
-    is_whole = distances["category"] == ""
-    truth, training = accuracy_table(heard), _training_table(sides, trainers, mix_seeds, large_mixes)
-    judges = Judges(panel.embeddings, panel.classifiers, trainers, _mix_of_model(sides), mix_seeds, seed)
+    copies = measure_memorisation(compared, sides.training, panel.embeddings, sides.sample_rate, REAL, N_COPIES, seed)
+    truth, training = accuracy_table(heard), _training_table(sides, panel.trainers, mix_seeds, large_mixes)
     numbers = {runs[0].seed: numbers_of(distances, truth, training)}
-    numbers |= {run.seed: judge_run(run, sides, judges) for run in runs[1:]}
-    return ListenerReport(
-        distances=distances[is_whole].reset_index(drop=True),
-        distances_by_class=distances[~is_whole].reset_index(drop=True),
-        class_truth=_with_role(truth, TRUTH_COLUMNS, selectors.notes(panel.classifiers)),
-        class_training=_with_role(
-            training, TRAINING_COLUMNS, selectors.notes(panel.classifiers, are_trained_anew=True)
-        ),
-        confusion=heard.groupby(CONFUSION_COLUMNS[:-1], sort=False).size().reset_index(name="n"),
-        memorisation=memorised.table,
-        nearest=memorised.neighbours,
-        listener_seeds=seeds_table(numbers),
-        facts=_facts(sides, panel, selectors) | {"training_seeds": [run.seed for run in runs]},
-    )
+    numbers |= {run.seed: judge_run(run, sides, panel, mix_seeds, seed) for run in runs[1:]}
+    is_whole = distances["category"] == ""
+    tables = {
+        "distances": distances[is_whole].reset_index(drop=True),
+        "distances_by_class": distances[~is_whole].reset_index(drop=True),
+        "class_truth": _with_role(truth, panel, selectors)[TRUTH_COLUMNS],
+        "class_training": _with_role(training, panel, selectors, is_trained_anew=True)[TRAINING_COLUMNS],
+        "confusion": heard.groupby(CONFUSION_COLUMNS[:-1], sort=False).size().reset_index(name="n"),
+        "memorisation": copies.table,
+        "nearest": copies.neighbours,
+        "listener_seeds": seeds_table(numbers),
+    }
+    return Report(tables, _facts(sides, panel, selectors) | {"training_seeds": [run.seed for run in runs]})
 
 
-def mixes_of(sides: Sides) -> list[Mix]:
-    """Return the training sets that are compared, none when the model was not told classes or left one out.
+def judge_run(run: RunSettings, sides: Sides, panel: Panel, mix_seeds: Sequence[int] = (0,), seed: int = 0) -> Numbers:
+    """Return what `numbers_of` says of the clips that a run has generated, against the real clips of `sides`.
 
-    Those of `class_truth.usual_mixes`, all real clips, and as many clips through the codec as generated ones: what a
-    perfect model of its codes could teach.
+    The judges are those of the first run; listeners learn from the run's own clips, and nothing where it has too few of
+    a class for the mix that the first run's taught.
     """
-    made = {source.category for source in sides.by_system[MODEL]}
-    if "" in made or {source.category for source in sides.training} - made:
-        return []
-    first, *others = usual_mixes({REAL: sides.training, MODEL: sides.by_system[MODEL]}, REAL)
-    return [first, Mix(f"all {REAL}", {REAL: 0}), Mix("codec", {"codec": first.n_per_class[REAL]}), *others]
+    model, rate = from_samples(run.folder, run.clip_seconds), sides.sample_rate
+    pair = {REAL: sides.by_system[REAL], MODEL: model}
+    distances = measure_distances(pair, panel.embeddings, REAL, rate, seed, by_class=False)
+    truth, training = pd.DataFrame(columns=ACCURACY_COLUMNS), pd.DataFrame(columns=MIX_COLUMNS)
+    if any(source.category for source in model):
+        truth = accuracy_table(hear_classes({MODEL: model}, panel.classifiers, rate), by_class=False)
+    mixes = [mix for mix in mixes_of(sides.training, sides.by_system[MODEL]) if mix.name == MODEL]
+    n_made = Counter(source.category for source in model)
+    if mixes and min(n_made[source.category] for source in sides.training) >= mixes[0].n_per_class[MODEL]:
+        training = train_on_mixes({MODEL: model}, pair[REAL], mixes, panel.trainers, rate, mix_seeds)
+    return numbers_of(distances, truth, training)
 
 
-def _mix_of_model(sides: Sides) -> Mix | None:
-    """Return the mix of generated clips alone; None when they can teach none."""
-    return next((mix for mix in mixes_of(sides) if mix.name == MODEL), None)
+def numbers_of(distances: pd.DataFrame, truth: pd.DataFrame, training: pd.DataFrame, system: str = MODEL) -> Numbers:
+    """Return what is compared over training seeds, by quantity and judge, from rows of the tables of notebook 17.
+
+    DISTANCES; accuracy, of clips heard as asked; and accuracy_taught, of real clips recognised after learning from
+    generated ones alone, the mean over the seeds of that mix.
+    """
+    found: Numbers = {}
+    whole = distances[(distances["side"] == system) & (distances["category"] == "")]
+    for name in DISTANCES:
+        found |= {(name, row["embedding"]): row[name] for row in whole.to_dict("records") if pd.notna(row[name])}
+    heard = truth[(truth["side"] == system) & (truth["category"] == "")]
+    found |= {("accuracy", row["classifier"]): row["accuracy"] for row in heard.to_dict("records")}
+    taught = training[training["mix"] == system].groupby("classifier", sort=False)["accuracy"].mean()
+    return found | {("accuracy_taught", str(name)): float(value) for name, value in taught.items()}
+
+
+def seeds_table(found: Mapping[int, Numbers]) -> pd.DataFrame:
+    """Return listener_seeds.csv: a row for each quantity and judge, of every training seed the first run's numbers.
+
+    found: numbers by training seed, the main run's first. Columns: quantity, judge, seed_<n> for each training seed,
+    and mean, sd (n - 1, NaN for one run), lowest and highest over the n_runs in which it is known.
+    """
+    columns = [f"seed_{seed}" for seed in found]
+    rows = []
+    for quantity, judge in next(iter(found.values())):
+        values = np.array([numbers.get((quantity, judge), np.nan) for numbers in found.values()], dtype=float)
+        known = values[~np.isnan(values)]
+        sd = known.std(ddof=1) if known.size > 1 else np.nan
+        spread = (known.mean(), sd, known.min(), known.max(), known.size)
+        rows.append((quantity, judge, *values, *spread))
+    return pd.DataFrame(rows, columns=["quantity", "judge", *columns, *SPREAD])
 
 
 def _training_table(
     sides: Sides, trainers: Mapping[str, Trainer], seeds: Sequence[int], large_mixes: bool
 ) -> pd.DataFrame:
     """Return what listeners learn from mixes; the machine has no use for seeds but draws other clips with each."""
-    pools = {REAL: sides.training, MODEL: sides.by_system[MODEL], "codec": sides.reconstructed}
-    mixes, tables = mixes_of(sides), []
+    pools: dict[str, list[Source]] = {REAL: sides.training, MODEL: sides.by_system[MODEL], "codec": sides.reconstructed}
+    mixes, tables = mixes_of(pools[REAL], pools[MODEL]), []
     for name, trainer in trainers.items():
         takes_all = large_mixes or ROLES[name] != REPORTS  # a network is slow to train
         chosen = [mix for mix in mixes if takes_all or all(mix.n_per_class.values())]
@@ -207,9 +262,10 @@ def _reduced(embedding: Embedding, sides: Sides, folder: str | Path) -> Reduced:
     return Reduced(kept, reference, standardised=isinstance(embedding, StatisticsEmbedding))
 
 
-def _with_role(table: pd.DataFrame, columns: list[str], notes: dict[str, str]) -> pd.DataFrame:
+def _with_role(table: pd.DataFrame, panel: Panel, selectors: Selectors, is_trained_anew: bool = False) -> pd.DataFrame:
     """Return a table with the role of each row's classifier and the note on it."""
-    return table.assign(role=table["classifier"].map(ROLES), note=table["classifier"].map(notes))[columns]
+    notes = {name: selectors.note(one, is_trained_anew) for name, one in panel.classifiers.items()}
+    return table.assign(role=table["classifier"].map(ROLES), note=table["classifier"].map(notes))
 
 
 def _facts(sides: Sides, panel: Panel, selectors: Selectors) -> dict[str, Any]:

@@ -1,24 +1,34 @@
-"""Where the clips of a comparison come from: each is loaded when it is measured, never all at once."""
+"""Where the clips of a comparison come from: files, a folder or a run; each is loaded when it is measured, never all.
+
+What a run's folder holds is read here (and in `run.contract`) alone. Who is compared: `gather_clips` for measuring,
+`gather_sides` for listeners. These differ in the floor. To a network clips that it learnt from are not new, so that its
+floor is one whole fold from which no listener learns; else it is drawn from all folds the model was trained on.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import soundfile
-import soxr
-import torch
 
 from envsound.base.errors import InputError
-from envsound.base.files import inside, read_csv
+from envsound.base.files import inside
 from envsound.base.text import printable
-from envsound.codec import Codec
-from envsound.codec.codes import load_codes
+from envsound.codec import Codec, load_codec
 from envsound.data.audio import read_clip
+from envsound.data.folds import recorded, training_sets
+from envsound.evaluation.controls import SYSTEMS, Material, decode_clip, draw_like, make_controls
+from envsound.run.contract import SAMPLES, read_table
+from envsound.run.record import RunSettings, read_settings
 
 AUDIO_SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
 AUDIO_SUFFIXES |= {".aif", ".opus", ".oga", ".m4a", ".aac"}
+MOST_KEPT = 512  # recordings in memory at once: about 250 MB of clips of 5 s at 24 kHz
+REAL, FLOOR, MODEL = "real", "real_other", "generated"
+CLIP_COLUMNS = ["system", "run", "clip", "path", "category", "fold"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,26 @@ class Source:
     category: str = ""
     fold: int = 0
     path: str = ""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The clips that listeners compare, each read when it is asked for.
+
+    by_system: the clips of each system, in the order of SYSTEMS; distinct: the same without repetitions, such as those
+    of a copied clip; training: the recordings the model learnt from; reconstructed: the same through the codec;
+    taught: the recordings that listeners learn from; floor_fold: whose clips are the floor, 0 where there is none;
+    sample_rate: Hz, the lowest at which any clip is stored.
+    """
+
+    run: RunSettings
+    by_system: dict[str, list[Source]]
+    distinct: dict[str, list[Source]]
+    training: list[Source]
+    reconstructed: list[Source]
+    taught: list[Source]
+    floor_fold: int
+    sample_rate: int
 
 
 def from_file(path: str | Path, name: str = "", category: str = "", fold: int = 0, max_seconds: float = 0) -> Source:
@@ -71,21 +101,16 @@ def from_folder(folder: str | Path, max_seconds: float = 0) -> list[Source]:
     ]
 
 
+def from_rows(rows: pd.DataFrame, max_seconds: float = 0) -> list[Source]:
+    """Return the clips of rows with the columns path, category, fold, and clip (CLIP_COLUMNS) or filename."""
+    names = rows["clip" if "clip" in rows else "filename"]
+    facts = zip(rows["path"], names, rows["category"], rows["fold"], strict=True)
+    return [from_file(path, name, category, int(fold), max_seconds) for path, name, category, fold in facts]
+
+
 def from_samples(run_dir: str | Path, max_seconds: float = 0) -> list[Source]:
-    """Return the generated clips that a run's samples.csv lists. Raises InputError when there are none."""
-    table = read_csv(Path(run_dir) / "samples.csv")
-    if table.empty:
-        raise InputError(f"{run_dir}/samples.csv: lists no sample, expected at least one")
-    folder = Path(run_dir) / "samples"
-    return [
-        from_file(inside(folder, name), name, category, 0, max_seconds)
-        for name, category in zip(table["filename"], text_column(table, "category"), strict=True)
-    ]
-
-
-def from_recordings(clips: pd.DataFrame, max_seconds: float = 0) -> list[Source]:
-    """Return the recordings that rows of a codes.csv table name."""
-    return [from_file(row.path, row.filename, row.category, int(row.fold), max_seconds) for row in clips.itertuples()]
+    """Return the generated clips of a run, see `samples_of`."""
+    return from_rows(samples_of(run_dir), max_seconds)
 
 
 def from_codes(clips: pd.DataFrame, codec: Codec) -> list[Source]:
@@ -102,20 +127,8 @@ def from_codes(clips: pd.DataFrame, codec: Codec) -> list[Source]:
     ]
 
 
-def decode_clip(codes_file: str | Path, seconds: float, codec: Codec, sample_rate: int) -> np.ndarray:
-    """Decode one clip's cached codes to float32 [n_samples] at `sample_rate` Hz, cut to `seconds`."""
-    codes = load_codes(codes_file, codec.content_hash).astype(np.int64)  # [n_levels, n_frames]
-    with torch.inference_mode():
-        clip = codec.decode(torch.from_numpy(codes)[None])[0].float().cpu().numpy()  # [n_samples]
-    clip = clip[: round(seconds * codec.sample_rate)]
-    return clip if sample_rate == codec.sample_rate else soxr.resample(clip, codec.sample_rate, sample_rate)
-
-
 def common_rate(*sides: Sequence[Source]) -> int:
-    """Return the lowest rate (Hz) at which any clip of any side is stored.
-
-    Raises InputError when no clip can be read.
-    """
+    """Return the lowest rate (Hz) at which any clip of any side is stored. Raises InputError when none can be read."""
     rates = [source.sample_rate for side in sides for source in side if source.sample_rate > 0]
     if not rates:
         raise InputError("no clip of either side can be read, expected audio files that soundfile opens")
@@ -128,9 +141,103 @@ def rates_of(sources: Sequence[Source]) -> str:
     return (" and ".join(str(rate) for rate in rates) or "unknown") + " Hz"
 
 
-def text_column(table: pd.DataFrame, name: str) -> list[str]:
-    """Return a text column; one that is empty throughout a csv comes back from pandas as NaN, here as ""."""
-    return table[name].fillna("").astype(str).tolist()
+def recordings_of(run_dir: str | Path) -> pd.DataFrame:
+    """Return the rows of a run's codes.csv that stand for recordings as they are."""
+    return recorded(read_table(run_dir, "recordings"))
+
+
+def samples_of(run_dir: str | Path) -> pd.DataFrame:
+    """Return the rows of a run's samples.csv with `path`, and fold 0.
+
+    Raises InputError when it lists none, or one that lies outside the run.
+    """
+    table = read_table(run_dir, "samples")
+    if table.empty:
+        raise InputError(f"{run_dir}/samples.csv: lists no sample, expected at least one")
+    return table.assign(path=[inside(Path(run_dir) / SAMPLES, name).as_posix() for name in table["filename"]], fold=0)
+
+
+def clips_of(system: str, rows: pd.DataFrame, run: str = "") -> pd.DataFrame:
+    """Return rows of a table of recordings or samples as clips of a system: CLIP_COLUMNS."""
+    return rows[["path", "category", "fold"]].assign(system=system, run=run, clip=rows["filename"])[CLIP_COLUMNS]
+
+
+def gather_clips(runs: Sequence[RunSettings], codec: Codec, controls_dir: str | Path, seed: int) -> pd.DataFrame:
+    """Return every clip of a comparison, columns CLIP_COLUMNS: real, floor, ceiling, controls, and each run's samples.
+
+    Real clips are all of the held-out fold; those of the floor, and what controls are made of, are drawn from the folds
+    the model was trained on, as many of each class. Control clips are written below `controls_dir`.
+    """
+    held_out, train = _split(runs[0])
+    drawn = draw_like(train, held_out, seed)
+    controls = make_controls(Material(held_out, train, drawn), codec, controls_dir, seed)
+    parts = [clips_of(REAL, held_out), clips_of(FLOOR, drawn), controls.assign(run="")[CLIP_COLUMNS]]
+    parts += [clips_of(MODEL, samples_of(run.folder), run.name) for run in runs]
+    order = {name: place for place, name in enumerate(SYSTEMS)}
+    return pd.concat(parts, ignore_index=True).sort_values(
+        "system", key=lambda names: names.map(order), kind="stable", ignore_index=True
+    )
+
+
+def gather_sides(run_dir: str | Path, seed: int = 0, floor_fold: int = 0, device: str = "auto") -> Sides:
+    """Return the sides of a finished run; controls that `gather_clips` has had made for this seed are used again.
+
+    floor_fold: 0 takes the validation fold where the run has one, else the last of its training folds; a run of a
+    single training fold has no floor. Raises InputError when the run is not finished, or the fold is neither.
+    """
+    run = read_settings(run_dir)
+    codec = load_codec(run.codec, run.codec_weights, device, run.codec_weights_sha256)
+    clips = gather_clips([run], codec, Path(run_dir) / "controls", seed)
+    held_out, train = _split(run)
+    floor_fold = _floor_fold(train, run, floor_fold)
+    rows = {str(system): of_system for system, of_system in clips.groupby("system", sort=False) if system != FLOOR}
+    if floor_fold:
+        table = recordings_of(run_dir)
+        rows[FLOOR] = draw_like(table[table["fold"] == floor_fold].reset_index(drop=True), held_out, seed)
+    rows = {system: rows[system] for system in SYSTEMS if system in rows}
+    by_system = {system: from_rows(of_system, run.clip_seconds) for system, of_system in rows.items()}
+    by_system[REAL] = remembered(by_system[REAL])
+    training = remembered(from_rows(train, run.clip_seconds))
+    return Sides(
+        run=run,
+        by_system=by_system,
+        distinct={system: from_rows(part.drop_duplicates("path"), run.clip_seconds) for system, part in rows.items()},
+        training=training,
+        reconstructed=from_codes(train, codec),
+        taught=[source for source in training if source.fold != floor_fold],
+        floor_fold=floor_fold,
+        sample_rate=common_rate(*by_system.values(), training),
+    )
+
+
+def remembered(sources: Sequence[Source]) -> list[Source]:
+    """Return sources whose clips stay in memory once they are read, the last MOST_KEPT that were asked for.
+
+    Recordings must be decoded and resampled, and are asked for a dozen times.
+    """
+
+    @lru_cache(maxsize=MOST_KEPT)
+    def load(place: int, rate: int) -> np.ndarray:
+        return sources[place].load(rate)
+
+    return [replace(source, load=partial(load, place)) for place, source in enumerate(sources)]
+
+
+def _split(run: RunSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of the held-out fold and those the model was trained on."""
+    table = recordings_of(run.folder)
+    train, _ = training_sets(table, run.fold, list(run.train_folds), run.validation_fold)
+    return table[table["fold"] == run.fold].reset_index(drop=True), train
+
+
+def _floor_fold(train: pd.DataFrame, run: RunSettings, asked: int) -> int:
+    """Return the fold whose clips are the floor, 0 when all folds are needed to teach the listeners."""
+    folds = sorted(int(fold) for fold in train["fold"].unique())
+    allowed = [*folds, run.validation_fold] if run.validation_fold else folds
+    if asked and asked not in allowed:
+        raise InputError(f"floor_fold={asked}: expected 0 or one of the folds {allowed}")
+    chosen = asked or run.validation_fold or folds[-1]
+    return 0 if folds == [chosen] else chosen
 
 
 def _stored_rate(path: str | Path) -> int:

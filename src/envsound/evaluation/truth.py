@@ -5,6 +5,7 @@ that learnt from generated clips, alone or mixed with real ones, recognise real 
 of Ravuri and Vinyals 2019)?
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -28,7 +29,7 @@ MIX_COLUMNS = [
 
 
 class Classifier(Protocol):
-    """Anything that names the class of clips, such as `listener.Listener`."""
+    """Anything that names the class of clips, such as `listeners.network.Listener`."""
 
     def predict(self, clips: Sequence[np.ndarray], sample_rate: int) -> list[str]: ...
 
@@ -57,7 +58,7 @@ def hear_classes(
     sides: clips by the name of their side, each with the category that was asked for; held-out real clips among them
     show what the classifiers can do at best. Clips without a category, or that cannot be read, are left out.
     sample_rate: Hz, common to all sides; a classifier with a `sample_rate` of its own gets clips resampled from it.
-    Who of them may report is for `selectors`. Raises InputError for no classifier and when no clip has a category.
+    Who of them may report is for `panel`. Raises InputError for no classifier and when no clip has a category.
     """
     rows = []
     for side, sources in sides.items():
@@ -85,41 +86,22 @@ def accuracy_table(heard: pd.DataFrame, by_class: bool = True) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=ACCURACY_COLUMNS)
 
 
-def confusion_table(heard: pd.DataFrame, side: str, classifier: str) -> pd.DataFrame:
-    """Return how often each category asked for (rows) was heard as each category (columns), counts.
+def mixes_of(real: Sequence[Source], generated: Sequence[Source]) -> list[Mix]:
+    """Return the training sets to compare, of the pools real, generated and codec (the real ones through the codec).
 
-    Rows and columns are the same, in alphabetical order: every category that was asked for or heard.
-    Raises InputError when nothing was heard of that side by that classifier.
+    As many clips of a class as the smallest class of either side has, so that sets differ in kind and not in number:
+    real, generated, half of each, and through the codec, what a perfect model of its codes could teach. And two of all
+    clips, of the real side and of both. None when the model was not told classes or left one out.
     """
-    rows = heard[(heard["side"] == side) & (heard["classifier"] == classifier)]
-    if rows.empty:
-        raise InputError(f"side={side!r}, classifier={classifier!r}: nothing was heard of it")
-    names = sorted({*rows["category"], *rows["heard"]})
-    counts = pd.crosstab(rows["category"], rows["heard"]).reindex(index=names, columns=names, fill_value=0)
-    return counts.rename_axis(index="asked", columns="heard")
-
-
-def usual_mixes(pools: Mapping[str, Sequence[Source]], real: str = "real") -> list[Mix]:
-    """Return the training sets to compare: real clips alone, and for each other pool three sets.
-
-    The pool alone, half of each, and everything of both. All but the last have as many clips of a class as the smallest
-    class of any pool, so that they differ in kind and not in number.
-    Raises InputError when there is no other pool, or one lacks a class of the real pool.
-    """
-    sizes = {name: pd.Series([source.category for source in pool]).value_counts() for name, pool in pools.items()}
-    if real not in sizes or len(sizes) < 2:
-        raise InputError(f"pools={list(pools)}: expected {real!r} and at least one other")
-    smallest = min(int(size.reindex(sizes[real].index, fill_value=0).min()) for size in sizes.values())
-    if smallest < 1:
-        raise InputError("pools: a class of the real pool has no clip in another one; expected some of every class")
-    mixes, half = [Mix(real, {real: smallest})], smallest // 2
-    for name in sizes:
-        if name != real:
-            mixes.append(Mix(name, {name: smallest}))
-            if half:
-                mixes.append(Mix(f"half {real}, half {name}", {real: smallest - half, name: half}))
-            mixes.append(Mix(f"{real} and {name}", {real: 0, name: 0}))
-    return mixes
+    counts = [Counter(source.category for source in pool) for pool in (real, generated)]
+    if "" in counts[1] or set(counts[0]) - set(counts[1]):
+        return []
+    n = min(count[category] for count in counts for category in counts[0])
+    mixes = [Mix("real", {"real": n}), Mix("all real", {"real": 0}), Mix("codec", {"codec": n})]
+    mixes.append(Mix("generated", {"generated": n}))
+    if n > 1:
+        mixes.append(Mix("half real, half generated", {"real": n - n // 2, "generated": n // 2}))
+    return [*mixes, Mix("real and generated", {"real": 0, "generated": 0})]
 
 
 def train_on_mixes(
@@ -173,24 +155,8 @@ def draw_mix(pools: Mapping[str, Sequence[Source]], mix: Mix, seed: int) -> list
 
 
 def recogniser_trainer() -> Trainer:
-    """Return a trainer of the support vector machine on MFCCs (`codecs.recognising`); it has no use for a seed."""
+    """Return a trainer of the support vector machine on MFCCs (`listeners.mfcc`); it has no use for a seed."""
     return lambda clips, categories, sample_rate, seed: train_recogniser(clips, categories, sample_rate)
-
-
-def findings_mixes(table: pd.DataFrame) -> str:
-    """Return Markdown sentences on the rows of `train_on_mixes`: the mean accuracy over seeds of every mix.
-
-    With the interval over test clips of a single seed, or the range over several.
-    """
-    lines = []
-    for (classifier, mix), rows in table.groupby(["classifier", "mix"], sort=False):
-        first, accuracy = rows.iloc[0], rows["accuracy"]
-        text = f"- {classifier} trained on {mix} ({first['n_training']} clips, of each class {first['composition']}): "
-        spread = f"{first['low']:.0%} to {first['high']:.0%}"
-        if len(rows) > 1:
-            spread = f"{accuracy.min():.0%} to {accuracy.max():.0%} over {len(rows)} seeds"
-        lines.append(f"{text}**{accuracy.mean():.0%}** ({spread}) of {first['n']} real clips")
-    return "\n".join([*lines, f"- chance: {table['chance'].iloc[0]:.0%}"])
 
 
 def _heard(

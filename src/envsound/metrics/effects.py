@@ -10,7 +10,7 @@ from scipy import stats
 
 from envsound.base.errors import InputError
 from envsound.metrics.resampling import Resamples, in_blocks, percentiles
-from envsound.metrics.tests import ALPHA, PAIRED, TWO_SAMPLE, benjamini_hochberg, holm, ks_test, paired_ks_test
+from envsound.metrics.tests import PAIRED, TWO_SAMPLE, benjamini_hochberg, holm, ks_test, paired_ks_test
 
 SUMMARY = ("mean", "sd", "median")
 EFFECTS = ("cliffs_delta", "wasserstein")
@@ -161,26 +161,6 @@ def seed_table(table: pd.DataFrame, system: str = "generated") -> pd.DataFrame:
             row |= dict(zip((f"{name}_{part}" for part in ("mean", "sd", "lowest", "highest")), parts, strict=True))
         rows.append(row)
     return pd.DataFrame(rows, columns=SEED_COLUMNS)
-
-
-def telling_apart(table: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
-    """Return how many metrics tell each system and run from real clips, from a table of `effect_table`.
-
-    Columns: system, run; n and n_real, clips, the most of any metric; test, see `effect_table`; n_tests, of
-    metrics that can be tested at all; n_apart, of those that the test rejects at `alpha` after Holm; apart, their
-    names, the largest distance first.
-    """
-    rows = []
-    for (system, run), group in tested(table).groupby(["system", "run"], sort=False):
-        apart = group[group["p_holm"] < alpha].sort_values("ks", ascending=False, kind="stable")["metric"]
-        numbers = [int(group[name].max()) for name in ("n", "n_real")]
-        rows.append((system, run, *numbers, group["test"].iloc[0], len(group), len(apart), list(apart)))
-    return pd.DataFrame(rows, columns=["system", "run", "n", "n_real", "test", "n_tests", "n_apart", "apart"])
-
-
-def tested(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose test says something: the metric is defined on both sides, and not the same throughout."""
-    return table[table["ks"].notna() & (table["note"] == "")]
 
 
 def _compared(

@@ -7,7 +7,7 @@ import pandas as pd
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv
-from envsound.metrics.acoustic import ACOUSTIC, METRICS, PAIRWISE
+from envsound.metrics.acoustic import ACOUSTIC, PAIRWISE
 
 PUBLISHED = Path("data") / "published" / "published_study.csv"
 TABLE_COLUMNS = [
@@ -71,20 +71,6 @@ def summary_table(metrics: pd.DataFrame, pairs: pd.DataFrame, published: str | P
 def difference_percent(real: float, generated: float) -> float:
     """Return 100 (generated - real) / |real|, NaN when `real` is zero or either is NaN."""
     return float(100 * (generated - real) / abs(real)) if real else float("nan")
-
-
-def headline(table: pd.DataFrame) -> str:
-    """Return a Markdown sentence on a summary table: the metric whose means differ most.
-
-    The six acoustic metrics are ranked by the difference of the means in standard deviations of the real clips.
-    """
-    shift = (table["generated_mean"] - table["real_mean"]) / table["real_sd"]
-    rows = table.assign(shift=shift)[np.isfinite(shift) & (table["metric"] != "duration_s")]
-    if rows.empty:
-        return "No acoustic metric varies over the real clips."
-    most = rows.loc[rows["shift"].abs().idxmax()]
-    words = f"{most['shift']:+.2f} standard deviations of the real clips"
-    return f"**{METRICS[most['metric']].label}** differs most, by {words}."
 
 
 def _statistics(values: pd.Series, side: str) -> dict[str, float]:

@@ -3,8 +3,9 @@
 import copy
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from envsound.base import cache
 from envsound.base.device import choose_device, choose_precision
 from envsound.base.errors import InputError
 from envsound.base.files import atomic_path
@@ -22,10 +24,13 @@ from envsound.evaluation.listeners.network import (
     ListenerConfig,
     ListenerNetwork,
     hear,
+    load_listener,
     mel_spectra,
     window_samples,
 )
+from envsound.run.identity import module_hash
 
+CACHE = cache.FOLDER / "listeners"
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 N_EQUALISED = 6  # points over the bands between which a random filter's level is a straight line in dB
 Labelled = tuple[Sequence[np.ndarray], Sequence[str]]
@@ -60,10 +65,9 @@ class ListenerTraining:
     def __post_init__(self) -> None:
         if self.n_epochs < 1 or self.batch_size < 1 or not self.lr > 0 or not self.window_seconds > 0:
             raise InputError("n_epochs, batch_size, lr, window_seconds: expected each above 0")
-        if min(self.weight_decay, self.mixup, self.gain_db, self.n_masks, self.equaliser_db, self.transposed_bands) < 0:
-            raise InputError(
-                "weight_decay, mixup, gain_db, n_masks, equaliser_db, transposed_bands: expected none below 0"
-            )
+        never_negative = ("weight_decay", "mixup", "gain_db", "n_masks", "equaliser_db", "transposed_bands")
+        if min(getattr(self, name) for name in never_negative) < 0:
+            raise InputError(f"{', '.join(never_negative)}: expected none below 0")
         for name in ("label_smoothing", "time_mask", "frequency_mask"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}: expected a share from 0 to below 1")
@@ -110,6 +114,37 @@ def train_listener(
     window = round(training.window_seconds * sample_rate / (window_samples(sample_rate) // 4))
     network, facts = train_network(spectra, classes, len(names), window, training, watched, config, target)
     return Listener(network, names, sample_rate, {"training": asdict(training), "n_clips": len(spectra)} | facts)
+
+
+def kept_listener(
+    clips: Sequence[np.ndarray],
+    categories: Sequence[str],
+    sample_rate: int,
+    training: ListenerTraining = DEFAULT_TRAINING,
+    device: str = "auto",
+    cache_dir: str | Path = CACHE,
+) -> Listener:
+    """Return `train_listener` of the same, trained once: the network is kept in `cache_dir`, see `cache.kept`.
+
+    It depends on the clips in their order, their categories and rate, the settings, the code, torch and the kind of
+    device; not on the number of threads, which moves the last digits.
+    """
+    parts = [[cache.clip_key(clip) for clip in clips], list(categories), int(sample_rate), asdict(training)]
+    parts += [choose_device(device).type, torch.__version__, module_hash("envsound.evaluation.listeners.training")]
+    form = cache.Format(".safetensors", partial(load_listener, device=device), lambda file, made: made.save(file))
+    make = partial(train_listener, clips, categories, sample_rate, training, device=device)
+    return cache.kept(cache_dir, parts, make, form)
+
+
+def listener_trainer(
+    training: ListenerTraining = DEFAULT_TRAINING, device: str = "auto", cache_dir: str | Path = CACHE
+) -> Callable[[Sequence[np.ndarray], Sequence[str], int, int], Listener]:
+    """Return a trainer (`truth.Trainer`) that trains no network twice; the seed is that of the training."""
+
+    def train(clips: Sequence[np.ndarray], categories: Sequence[str], sample_rate: int, seed: int) -> Listener:
+        return kept_listener(clips, categories, sample_rate, replace(training, seed=seed), device, cache_dir)
+
+    return train
 
 
 def train_network(

@@ -1,12 +1,13 @@
 """Clips as points: embeddings behind one interface, one learnt by the study on real clips and one not learnt at all.
 
-Distances (`envsound.evaluation.spaces.distances`) and nearest neighbours (`envsound.evaluation.memorisation`)
-are taken between these points. Networks trained elsewhere are in `envsound.evaluation.spaces.pretrained`.
+Distances (`spaces.distances`) and nearest neighbours (`memorisation`) are taken between these points. Networks trained
+elsewhere are in `spaces.pretrained`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,14 @@ from scipy.signal.windows import hann
 from sklearn.decomposition import PCA
 from tqdm.auto import tqdm
 
+from envsound.base import cache
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_bytes
 from envsound.evaluation.listeners.network import LOG_FLOOR, Listener, mel_spectra, window_samples
 from envsound.evaluation.sides import Source
+from envsound.run.identity import module_hash
 
+CACHE = cache.FOLDER / "embeddings"
 BATCH_SIZE = 32  # clips in memory at once
 MODULATION_EDGES_HZ = (0.5, 1, 2, 4, 8, 16)
 N_MODULATED = 8  # groups of mel bands whose modulation is measured
@@ -37,14 +41,9 @@ class Embedding(Protocol):
     `sample_rate` is the rate in Hz that clips must have, 0 for any.
     """
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def content_hash(self) -> str: ...
-
-    @property
-    def sample_rate(self) -> int: ...
+    name: str
+    content_hash: str
+    sample_rate: int
 
     def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
         """Return a point for each clip, float [n_clips, dim]; clips are float [n_samples] at `sample_rate` Hz."""
@@ -119,6 +118,32 @@ class StatisticsEmbedding:
     def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
         """Return `spectrum_statistics` of each clip, float64 [n_clips, 2 n_mels + 40], at any rate that it allows."""
         return np.stack([spectrum_statistics(clip, sample_rate, self.n_mels) for clip in clips])
+
+
+class KeptEmbedding:
+    """An embedding that keeps its points in a folder, behind the same interface; see `cache.kept_all`.
+
+    A point of another network, code, library, kind of device, rate or clip is another one; equal clips share one
+    whatever theirs are called. Points that are asked for together are computed together: their last digits may depend
+    on that.
+    """
+
+    def __init__(self, embedding: Embedding, folder: str | Path = CACHE):
+        self.embedding, self.folder = embedding, Path(folder)
+        self.name, self.content_hash = embedding.name, embedding.content_hash
+        self.sample_rate = embedding.sample_rate
+        device = getattr(embedding, "device", torch.device("cpu")).type
+        code = module_hash(type(embedding).__module__)
+        self.depends_on = [self.content_hash, code, cache.libraries("numpy", "torch", "transformers"), device]
+
+    def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Return a point for each clip, float [n_clips, dim]; clips are float [n_samples] at `sample_rate` Hz."""
+
+        def make(places: list[int]) -> Iterator[np.ndarray]:
+            return iter(self.embedding.embed([clips[place] for place in places], sample_rate))
+
+        parts: list[list[Any]] = [[cache.clip_key(clip), int(sample_rate), *self.depends_on] for clip in clips]
+        return np.stack(cache.kept_all(self.folder, parts, make, cache.ARRAY))
 
 
 class Reduced:
@@ -234,13 +259,3 @@ def embed_clips(sources: Sequence[Source], embedding: Embedding, sample_rate: in
         first = next(iter(problems.values()), "there are none")
         raise InputError(f"{side}: no clip can be read ({first}); expected at least one")
     return Embedded(np.concatenate(vectors), pd.DataFrame(rows, columns=CLIP_COLUMNS), problems)
-
-
-def check_independent(reporting: Sequence[Embedding | NotRun], selected_by: Sequence[str]) -> None:
-    """Raise InputError when an embedding that reports a result belongs to a network that selected the model.
-
-    selected_by: the `content_hash` of every network that chose an epoch, a setting or a clip.
-    """
-    for embedding in reporting:
-        if not isinstance(embedding, NotRun) and embedding.content_hash in selected_by:
-            raise InputError(f"embedding {embedding.name!r}: selected the model; expected another one to report it")

@@ -4,11 +4,11 @@ Neither is a dependency of the study. Weights are read from a folder or from the
 downloaded; without them `pretrained_embeddings` says why an embedding is not run here.
 """
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -99,7 +99,8 @@ def load_ast(weights: str | Path = "", device: str = "auto") -> PretrainedEmbedd
     """
     network, extractor, target = _load("AST", "ASTModel", weights, AST_WEIGHTS, device)
     seconds = extractor.max_length / 100  # frames of 10 ms
-    return PretrainedEmbedding("AST", network, extractor, _pooled, extractor.sampling_rate, seconds, target)
+    points = attrgetter("pooler_output")
+    return PretrainedEmbedding("AST", network, extractor, points, extractor.sampling_rate, seconds, target)
 
 
 def load_clap(weights: str | Path = "", device: str = "auto") -> PretrainedEmbedding:
@@ -155,13 +156,10 @@ def _load(name: str, kind: str, weights: str | Path, cached: str, device: str) -
 
 def _transformers(name: str) -> ModuleType:
     try:
-        return importlib.import_module("transformers")
+        import transformers
     except ImportError:
         raise NotHere(f"{name} needs the package transformers, which is not installed") from None
-
-
-def _pooled(answer: Any) -> Tensor:
-    return answer.pooler_output
+    return transformers
 
 
 def _projected(answer: Any) -> Tensor:
