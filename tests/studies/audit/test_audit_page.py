@@ -53,7 +53,7 @@ def test_the_prose_has_every_number_it_names(published):
     write_json(published.parent / "codec" / "card.json", {"content_hash": audited, "training": training})
     text = rendered(published)
     assert NOT_MEASURED not in text and "–" not in text and "nan" not in text and "labels: 731 clips" in text
-    for number in ("14 of 14", "0.321 (0.254 to 0.405)", "50.9% (42.2 to 63.7)", "1 of 15", "starts at\n8.2"):
+    for number in ("14 of 14", "0.321 (0.254 to 0.405)", "-50.9% (-63.7% to -42.2%)", "1 of 15", "starts at\n8.2"):
         assert number in text
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.files import read_csv, read_json
-from envsound.base.text import NO_NUMBER, NOT_RUN, cell, dropdown, markdown_table, percent, wide
+from envsound.base.text import NOT_RUN, cell, dropdown, markdown_table, percent, wide
 from envsound.metrics.acoustic import METRICS
 from envsound.report import facts as report_facts
-from envsound.report.fragments import Staging, field_list, not_published
+from envsound.report.fragments import Staging, field_list, not_published, with_interval
 from envsound.run.publish import ReportKind
 
 NAME, STEP, PAGE = "audit", "16_audit_published_study", "studies/audit.md"
@@ -47,8 +47,6 @@ MEASURES = {
 }
 VARIANTS = {"masks": "frame masks", "padded": "padded with a valid code"}
 VERDICTS = ["agrees", "differs", "missing", "noted"]
-SHARE, CHANGE = ("share", "share_low", "share_high"), ("change", "change_low", "change_high")
-VALUE, GAIN = ("value", "low", "high"), ("difference", "low", "high")
 Row = Mapping[str, Any]
 
 
@@ -93,13 +91,6 @@ def facts(published: Path) -> Mapping[str, Any]:
     return {NAME: report_facts.facts(found)}
 
 
-def estimate(row: Row, columns: tuple[str, str, str] = VALUE, scale: float = 1, unit: str = "") -> str:
-    """Return a value with the ends of its interval, such as "39.4% (30.7 to 52.9)"; "–" where there is none."""
-    value, low, high = (scale * row[name] for name in columns)
-    ends = "" if pd.isna(low) else f" ({cell(low)} to {cell(high)})"
-    return NO_NUMBER if pd.isna(value) else f"{cell(value)}{unit}{ends}"
-
-
 def label(name: str) -> str:
     """Return the words for a metric, or for another name of a published figure."""
     name = str(name).removesuffix("_claim")
@@ -113,6 +104,18 @@ def _table(folder: Path, name: str) -> pd.DataFrame:
 
 def _noted(folder: Path) -> dict[str, Any]:
     return read_json(folder / "provenance.json")["steps"][STEP]["facts"]
+
+
+def _value(row: Row) -> str:
+    return with_interval(row, "value", "{:.3g}")
+
+
+def _share(row: Row) -> str:
+    return with_interval(row, "share", "{:.1%}")
+
+
+def _points(row: Row) -> str:
+    return with_interval(row, "difference", "{:.1%}").replace("%", "")
 
 
 def _origin(folder: Path) -> list[str]:
@@ -153,21 +156,12 @@ def _figure_numbers(table: pd.DataFrame) -> dict[str, Any]:
     return report_facts.keyed(table, ("item", "side", "quantity")) | more
 
 
-def _rate_numbers(table: pd.DataFrame) -> dict[str, Any]:
-    """By metric: `share` of the published difference, `hidden` its opposite, and the other columns as they are."""
-    hidden = table[list(SHARE)].mul(-1).rename(columns={"share_low": "share_high", "share_high": "share_low"})
-    return {
-        row["metric"]: row | {"share": estimate(row, SHARE, 100, "%"), "hidden": estimate(less, SHARE, 100, "%")}
-        for row, less in zip(table.to_dict("records"), hidden.to_dict("records"), strict=True)
-    }
-
-
 def _snr_numbers(table: pd.DataFrame) -> dict[str, Any]:
     """By measure, with _high or _low for the rate and _20 for a true ratio of 20 dB, where it has one."""
     top, found = table["rate_hz"].max(), {}
     for row in table.to_dict("records"):
         ratio = "" if pd.isna(row["true_snr_db"]) else f"_{row['true_snr_db']:g}"
-        found[f"{row['measure']}_{'high' if row['rate_hz'] == top else 'low'}{ratio}"] = row | {"value": estimate(row)}
+        found[f"{row['measure']}_{'high' if row['rate_hz'] == top else 'low'}{ratio}"] = row | {"value": _value(row)}
     return found
 
 
@@ -186,7 +180,7 @@ def _protocol_numbers(table: pd.DataFrame) -> dict[str, Any]:
     """By comparison, such as epoch_level_0: the `gain` in points, accuracies, and the share of `shared` sources."""
     found = {}
     for row in table.to_dict("records"):
-        more = {"gain": estimate(row, GAIN, 100), "shared": f"{percent(row['shared_sources_first'], 0)}%"}
+        more = {"gain": _points(row), "shared": f"{percent(row['shared_sources_first'], 0)}%"}
         more |= {side: f"{percent(row[f'accuracy_{side}'])}%" for side in ("first", "second")}
         found[row["comparison"].replace(",", "").replace(" ", "_")] = row | more
     return found
@@ -208,13 +202,13 @@ PARTS = {
         "rates", "metric | higher rate | lower rate | change | D | published D | published: real → generated | share",
         lambda row: [METRICS[row["metric"]].axis_label,
                      *(f"{cell(row[f'mean_{end}'])} ± {cell(row[f'sd_{end}'], 2)}" for end in ("high", "low")),
-                     estimate(row, CHANGE), cell(row["ks"], 2), cell(row["published_ks"], 2),
+                     with_interval(row, "change", "{:,.4g}"), cell(row["ks"], 2), cell(row["published_ks"], 2),
                      f"{cell(row['published_real'])} → {cell(row['published_generated'])}",
-                     estimate(row, SHARE, 100, "%")],
+                     _share(row)],
     ),
     "snr": Part(
         "snr", "measure | true ratio (dB) | rate (Hz) | value | sd over clips | n | published",
-        lambda row: [MEASURES[row["measure"]], cell(row["true_snr_db"]), f"{row['rate_hz']:,}", estimate(row),
+        lambda row: [MEASURES[row["measure"]], cell(row["true_snr_db"]), f"{row['rate_hz']:,}", _value(row),
                      cell(row["sd"]), str(row["n"]), cell(row["published"])],
         "notes", "Show the table",
     ),
@@ -227,7 +221,7 @@ PARTS = {
     "protocol": Part(
         "protocol", "comparison | first | accuracy | second | accuracy | first less second (points)",
         lambda row: [row["comparison"], row["first"], f"{percent(row['accuracy_first'])}%", row["second"],
-                     f"{percent(row['accuracy_second'])}%", estimate(row, GAIN, 100)],
+                     f"{percent(row['accuracy_second'])}%", _points(row)],
         "notes",
     ),
     "ks": Part(
@@ -246,7 +240,7 @@ PARTS = {
 NUMBERS = {
     "checks": lambda table: report_facts.keyed(table.assign(of=table[VERDICTS].sum(axis=1)), ("check", "quantity")),
     "figures": _figure_numbers,
-    "rates": _rate_numbers,
+    "rates": lambda table: {row["metric"]: row | {"share": _share(row)} for row in table.to_dict("records")},
     "snr": _snr_numbers,
     "padding": _padding_numbers,
     "protocol": _protocol_numbers,
