@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,8 @@ from envsound.base.files import write_csv
 from envsound.data.audio import read_clip
 from envsound.evaluation.listeners.network import ListenerConfig, ListenerNetwork, hear, mel_spectra, window_samples
 from envsound.evaluation.listeners.training import ListenerTraining, Resume, train_network
-from envsound.run.identity import digest, module_hash
-from envsound.studies.recognition.features import cached_features
-from envsound.studies.recognition.rounds import Clips, Fold
+from envsound.run.identity import digest
+from envsound.studies.recognition.rounds import Clips, Fold, code_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class CnnRecogniser:
     `pooled_frames` before the network sees them: at 24 kHz one lasts 21 ms then, which halves the work.
     """
 
+    kind: ClassVar[str] = "cnn"
     name: str = "log-mel CNN"
     sample_rate: int = 24_000  # Hz, at which clips are heard
     clip_seconds: float = 5.0  # s, to which they are cut
@@ -50,21 +50,21 @@ class CnnRecogniser:
     n_masks: int = 2  # of each kind
     time_mask: float = 0.1  # longest, as a share of the window
     frequency_mask: float = 0.15  # widest, as a share of the bands
-    precision: str = "auto"
+    precision: str = "auto"  # float32 on a CPU in any case
     refit: bool = False  # on training and validation fold together, up to the epoch chosen; twice the work
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.pooled_frames < 1:
             raise InputError(f"pooled_frames={self.pooled_frames}: expected 1 or more")
-        self._config()  # so that what is out of range is named at once
-        self._training(seed=0)
+        self._plan(seed=0)  # so that what is out of range is named at once
 
     def settings(self) -> dict[str, Any]:
+        """See `rounds.Recogniser`."""
         return {key: value for key, value in asdict(self).items() if key != "device"}
 
     def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
-        """See `recognition.Recogniser`; the state is kept after every epoch, and the history in training.csv."""
+        """See `rounds.Recogniser`; the state is kept after every epoch, and the history in training.csv."""
         validation = (self.spectra(fold.validation), torch.from_numpy(fold.validation.labels))
         network, facts = self._train(fold.train, folder / "training.pt", seed, validation)
         write_csv(folder / "training.csv", pd.DataFrame(facts["history"]))
@@ -79,15 +79,14 @@ class CnnRecogniser:
 
         The last group may be smaller.
         """
-        what = f"log-mel {self.sample_rate} {self.clip_seconds} {self.n_mels} {self.pooled_frames}"
 
         def measure(file: Path, _: Path) -> np.ndarray:
             clip = read_clip(file, self.sample_rate, self.clip_seconds)
             (spectrum,) = mel_spectra([clip], self.sample_rate, self.n_mels)
             return F.avg_pool1d(spectrum, self.pooled_frames, ceil_mode=True).numpy()
 
-        found = cached_features(clips, measure, f"{what} {module_hash('envsound.studies.recognition.cnn')}")
-        return [torch.from_numpy(spectrum) for spectrum in found]
+        depends_on = (self.sample_rate, self.clip_seconds, self.n_mels, self.pooled_frames, code_of(__name__))
+        return [torch.from_numpy(spectrum) for spectrum in clips.features(measure, "log-mel", *depends_on)]
 
     def _train(
         self, clips: Clips, state: Path, seed: int, watched: tuple[list[Tensor], Tensor] | None = None, **options: int
@@ -95,21 +94,16 @@ class CnnRecogniser:
         """Train on clips, going on from `state` when it was made with the same clips, settings, seed and code."""
         hop = window_samples(self.sample_rate) // 4 * self.pooled_frames
         window = round(self.clip_seconds * self.sample_rate / hop)
-        code = module_hash("envsound.studies.recognition.cnn")
-        parts = [clips.digest, json.dumps(self.settings(), sort_keys=True), str(seed), str(options), code]
-        resume = Resume(state, digest(parts))
+        settings = json.dumps(self.settings(), sort_keys=True)
+        resume = Resume(state, digest([clips.digest, settings, str(seed), str(options), code_of(__name__)]))
+        config, training = self._plan(seed)
         return train_network(
-            self.spectra(clips), clips.labels, len(clips.categories), window, self._training(seed), watched,
-            self._config(), self.device, resume=resume, **options,
+            self.spectra(clips), clips.labels, len(clips.categories), window, training, watched, config, self.device,
+            resume=resume, **options,
         )  # fmt: skip
 
-    def _config(self) -> ListenerConfig:
-        return ListenerConfig(**self._own(ListenerConfig))
-
-    def _training(self, seed: int) -> ListenerTraining:
-        own = self._own(ListenerTraining)
-        return ListenerTraining(**own | {"seed": seed, "window_seconds": self.clip_seconds})
-
-    def _own(self, other: type) -> dict[str, Any]:
-        """Return the parameters that another dataclass has, too."""
-        return {field.name: getattr(self, field.name) for field in fields(other) if hasattr(self, field.name)}
+    def _plan(self, seed: int) -> tuple[ListenerConfig, ListenerTraining]:
+        """Return the network's shape and its training, from the parameters that they have, too."""
+        shape, own = ({field.name: getattr(self, field.name) for field in fields(other) if hasattr(self, field.name)}
+                      for other in (ListenerConfig, ListenerTraining))  # fmt: skip
+        return ListenerConfig(**shape), ListenerTraining(**own, seed=seed, window_seconds=self.clip_seconds)

@@ -1,41 +1,60 @@
-"""What all recognisers built on the generative model share: the model's shape, and where its weights come from.
+"""The generative model as a recogniser: its layers, pooled over the time of whole clips, and a linear probe of them.
 
-Recognisers are read from flat tables of settings (`recognisers`); these say which start they mean.
+No class is ever told to the model. It has random weights, or it has learnt the generative task on the training clips of
+one round of cross-validation alone: neither its test clips nor those it chooses on are read, and no label is. One such
+training serves every recogniser that asks for the same.
 """
 
-from dataclasses import dataclass, fields
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from envsound.base.cache import Format, kept
+from envsound.base.cache import key as cache_key
 from envsound.base.device import choose_device, choose_precision
 from envsound.base.errors import InputError
-from envsound.studies.recognition.pretraining import (
-    STORE,
-    CheckpointStart,
-    PretrainedStart,
-    Pretraining,
-    RandomStart,
-    Start,
+from envsound.codec import load_codec
+from envsound.codec.codes import load_codes, stored_codec_hash
+from envsound.studies.recognition.baselines import linear_probe
+from envsound.studies.recognition.rounds import Clips, Fold, code_of
+from envsound.systems.soundstorm.batches import CodeSet
+from envsound.systems.soundstorm.checkpoints import (
+    Checkpoint,
+    codebooks_of,
+    load_checkpoint,
+    save_checkpoint,
+    start_from_codebooks,
 )
-from envsound.systems.soundstorm.conformer import ModelConfig
+from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
+from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 
-STARTS = ("random", "speech", "environment")
+CPU = torch.device("cpu")
+STORE = Path("data") / "cache" / "pretraining"  # one file for each pretraining, named after all it depends on
+STARTS = ("random", "environment")
+NO_CLASS = ["any"]
+PLAN = {"warmup_fraction": 0.2, "prompt_chance": 0.5}  # a classifier sees whole clips, a decoder none or a prompt
+WATCHED_SHARE = 0.02  # of the clips: kept out of pretraining, whose loss on them is written down
+LOWEST_VARIANCE = 1e-8  # where the gradient of a square root is still finite
 
 
 @dataclass(frozen=True)
 class ConformerSettings:
-    """The model of a recogniser: no class is told to it, and all levels of codes go in.
+    """The model of a recogniser, without classes; all levels of codes go in.
 
-    start: "random" weights; "speech", those of `speech_checkpoint`, which brings its own shape; or "environment", the
-    generative task on the training clips of each round, from random weights or, where a checkpoint is named, from those
-    of speech. Recognisers that ask for the same pretraining share it.
+    start: "random" weights, as the published study's public code has them, or "environment", the generative task of
+    SoundStorm on the training clips of each round. Its defaults are short, for a CPU; nothing is chosen by the clips
+    that are watched, and the last weights are kept.
     """
 
     name: str = "Conformer"
-    start: str = "environment"  # random | speech | environment
-    speech_checkpoint: str = ""  # file that notebook 12 made; "" = none
+    start: str = "environment"  # random | environment
     codebook_init: bool = False  # random weights start from the codec's codebooks
     codec: str = "bundled"  # that made the codes
     codec_weights: str = ""  # of encodec_24khz; "" = the released ones
@@ -47,50 +66,76 @@ class ConformerSettings:
     dropout: float = 0.1  # inside the model
     pretraining_epochs: int = 2
     pretraining_batch_size: int = 8  # clips
-    pretraining_lr: float = 1e-3  # highest
-    pretraining_prompt_chance: float = 0.5
-    pretraining_ema_decay: float = 0.0
-    pretraining_dir: str = str(STORE)  # finished pretrainings, named after all they depend on
+    pretraining_lr: float = 1e-3  # highest, of the one-cycle schedule
     precision: str = "auto"
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.start not in STARTS:
             raise InputError(f"start={self.start!r}: expected one of {', '.join(STARTS)}")
-        if self.start == "random" and self.speech_checkpoint:
-            raise InputError("speech_checkpoint: of no use with start=random; expected none")
-        self.weights()  # so that an impossible shape is named at once
+        self.shape()  # so that what is impossible is named at once
+        self._plan(0)
 
-    def weights(self) -> Start:
-        """Return where the weights come from."""
-        speech = CheckpointStart(self.speech_checkpoint)
-        if self.start == "speech":
-            return speech
-        shape = ModelConfig(**self.own(ModelConfig))
-        random = RandomStart(shape, self.codec if self.codebook_init else "", self.codec_weights)
+    def shape(self) -> ModelConfig:
+        """Return the shape of the model."""
+        sizes = (self.n_levels, self.codebook_size, self.dim, self.n_layers, self.n_heads)
+        return ModelConfig(*sizes, dropout=self.dropout)
+
+    def model(self, train: Clips, seed: int) -> MaskedConformer:
+        """Return the model, on the CPU, for a round whose training clips are `train`; trained now unless it is kept.
+
+        Raises InputError when its codebooks are not those of the clips' codec.
+        """
         if self.start == "random":
-            return random
-        plan = Pretraining(
-            num_epochs=self.pretraining_epochs,
-            batch_size=self.pretraining_batch_size,
-            lr=self.pretraining_lr,
-            prompt_chance=self.pretraining_prompt_chance,
-            ema_decay=self.pretraining_ema_decay,
-            precision=choose_precision(self.precision, self.place),  # two precisions are two models
-        )
-        first = speech if self.speech_checkpoint else random
-        return PretrainedStart(first, plan, Path(self.pretraining_dir), self.place)
+            return self._random(train, seed)
+        form = Format(".safetensors", lambda file: load_checkpoint(file, CPU), _keep)
+        with torch.random.fork_rng(devices=[]):  # a model draws weights before it is given others
+            return kept(STORE, self._parts(train, seed), lambda: self._pretrained(train, seed), form).model.eval()
 
-    def own(self, other: type) -> dict[str, Any]:
-        """Return the settings that another dataclass has, too."""
-        return {field.name: getattr(self, field.name) for field in fields(other) if hasattr(self, field.name)}
+    def key(self, train: Clips, seed: int) -> str:
+        """Return a hash: equal keys mean equal weights. Nothing is trained to find it, and no label is looked at."""
+        return cache_key(*self._parts(train, seed))
 
-    def settings_with(self, *more: str | type) -> dict[str, Any]:
-        """Return what determines the model, and more settings: by name, or all that a dataclass has."""
-        found = self.weights().settings() | {"precision": self.precision}
-        for one in more:
-            found |= {one: getattr(self, one)} if isinstance(one, str) else self.own(one)
-        return found
+    def settings(self) -> dict[str, Any]:
+        """Return what determines the result beside data and code; see `rounds.Recogniser`."""
+        return {name: value for name, value in asdict(self).items() if name not in ("name", "device")}
+
+    def _parts(self, train: Clips, seed: int) -> list[Any]:
+        codec = stored_codec_hash(train.codes_files[0]) if self.codebook_init else ""
+        parts = [asdict(self.shape()), codec, seed, code_of("envsound.systems.soundstorm.training")]
+        if self.start == "random":
+            return parts
+        codes = [file.stem for file in train.codes_files]  # made of the clip's sound and the codec, not of its label
+        return [*parts, asdict(self._plan(seed)), WATCHED_SHARE, *codes]
+
+    def _plan(self, seed: int, initial_checkpoint: str = "") -> TrainingConfig:
+        own = {name: getattr(self, f"pretraining_{name}") for name in ("batch_size", "lr")}
+        own |= {"num_epochs": self.pretraining_epochs, "precision": self.computed_in, "seed": seed}
+        return TrainingConfig(initial_checkpoint=initial_checkpoint, **PLAN, **own)
+
+    def _random(self, train: Clips, seed: int) -> MaskedConformer:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = MaskedConformer(self.shape())
+        if self.codebook_init:
+            codec = load_codec(self.codec, self.codec_weights, CPU)
+            wanted = stored_codec_hash(train.codes_files[0])
+            if codec.content_hash != wanted:
+                raise InputError(f"codec={self.codec!r}: the clips have codes of another codec, {wanted}")
+            start_from_codebooks(model, codebooks_of(codec), torch.Generator().manual_seed(seed))
+        return model.eval()
+
+    def _pretrained(self, train: Clips, seed: int) -> Checkpoint:
+        """Learn the generative task in a folder named as what is kept, going on where a training was killed."""
+        folder = STORE / self.key(train, seed)
+        codec_hash, initial = stored_codec_hash(train.codes_files[0]), folder / "initial.safetensors"
+        save_checkpoint(initial, Checkpoint(self._random(train, seed), NO_CLASS, {"codec_hash": codec_hash}))
+        learnt, watched = split_watched(train, seed)
+        cuda = [self.place] if self.place.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):  # the trainer seeds torch's own generator
+            plan = self._plan(seed, str(initial))
+            Trainer(learnt, watched, self.shape(), plan, folder, self.place, codec_hash).fit()
+        return load_checkpoint(folder / "checkpoints" / "last.safetensors", CPU, codec_hash)
 
     @property
     def place(self) -> torch.device:
@@ -98,10 +143,126 @@ class ConformerSettings:
         return choose_device(self.device)
 
     @property
-    def reduced_precision(self) -> bool:
-        """Whether matrix products are computed in bfloat16."""
-        return choose_precision(self.precision, self.place) == "bf16-mixed"
+    def computed_in(self) -> str:
+        """The precision, which is part of what a result depends on: two precisions are two models."""
+        return choose_precision(self.precision, self.place)
 
     def autocast(self) -> torch.autocast:
-        """Return a context in which the model computes in the precision asked for."""
-        return torch.autocast(self.place.type, torch.bfloat16, enabled=self.reduced_precision)
+        """Return a context in which the model computes in that precision."""
+        return torch.autocast(self.place.type, torch.bfloat16, enabled=self.computed_in == "bf16-mixed")
+
+
+def _keep(file: Path, made: Checkpoint) -> None:
+    """Keep a pretrained model and, beside it, its losses; what was needed to go on with the training goes."""
+    folder = file.with_suffix("")
+    save_checkpoint(file, made)
+    shutil.copyfile(folder / "training.csv", file.with_suffix(".csv"))
+    shutil.rmtree(folder)
+
+
+def split_watched(train: Clips, seed: int) -> tuple[CodeSet, CodeSet]:
+    """Return the codes to learn from and those whose loss is watched, drawn from the training clips; no labels.
+
+    At least one clip is watched. Raises InputError when nothing is left to learn from.
+    """
+    n_watched = max(1, round(WATCHED_SHARE * len(train)))
+    if n_watched >= len(train):
+        raise InputError(f"clips: {len(train)} to train on leave none beside the one that is watched; expected more")
+    order = np.random.default_rng([seed, len(train)]).permutation(len(train))
+    parts = (np.sort(order[n_watched:]), np.sort(order[:n_watched]))
+    codes = [[load_codes(file) for file in train.rows(part).codes_files] for part in parts]
+    return tuple(CodeSet(part, np.zeros(len(part), np.int64), NO_CLASS) for part in codes)
+
+
+@dataclass(frozen=True)
+class ProbedConformer(ConformerSettings):
+    """A frozen model read by a linear probe on mean and standard deviation over time of all its layers.
+
+    The probe is `baselines.linear_probe`. What a model makes of a clip is computed once and kept.
+    """
+
+    kind: ClassVar[str] = "conformer_probe"
+    name: str = "Conformer, linear probe"
+    skip_repeats: bool = True  # leave out frames that repeat the one before in every level: digital silence
+    refit: bool = True  # on training and validation fold together, once the strength is chosen
+
+    def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
+        """See `rounds.Recogniser`; `folder` stays empty."""
+
+        def features(clips: Clips) -> np.ndarray:
+            found = self.statistics(fold, seed, clips)
+            return found.reshape(len(found), -1)
+
+        return linear_probe(features, fold, self.refit)
+
+    def statistics(self, fold: Fold, seed: int, clips: Clips) -> np.ndarray:
+        """Return mean and standard deviation over time of every layer, float32 [n_clips, n_states, 2, dim].
+
+        Each clip is computed by itself, so that no other clip changes how its numbers are rounded.
+        """
+
+        @cache
+        def model() -> MaskedConformer:  # loaded, or trained, when the first clip asks for it
+            return self.model(fold.train, seed).to(self.place).eval()
+
+        def measure(_: Path, codes_file: Path) -> np.ndarray:
+            (codes,) = load_clips([codes_file], self.skip_repeats)
+            batch, known = torch.from_numpy(codes.astype(np.int64))[None].to(self.place), model()
+            with torch.no_grad(), self.autocast():
+                return pooled_statistics(layer_states(known, embed_codes(known, batch)))[0].cpu().numpy()
+
+        depends_on = (self.key(fold.train, seed), self.skip_repeats, self.computed_in, code_of(__name__))
+        return np.stack(clips.features(measure, "Conformer", *depends_on))
+
+
+def load_clips(files: Sequence[Path], skip_repeats: bool) -> list[np.ndarray]:
+    """Load the codes of clips, int16 [n_levels, n_frames] each; without repeated frames when asked for."""
+    codes = [load_codes(file) for file in files]
+    return [without_repeats(clip) for clip in codes] if skip_repeats else codes
+
+
+def without_repeats(codes: np.ndarray) -> np.ndarray:
+    """Return codes [n_levels, n_frames] without the frames that repeat the one before in every level."""
+    is_new = np.concatenate([[True], (codes[:, 1:] != codes[:, :-1]).any(0)])
+    return codes[:, is_new]
+
+
+def embed_codes(model: MaskedConformer, codes: Tensor) -> Tensor:
+    """Return the sum of the code embeddings, [batch, n_frames, dim]: codes int64 [batch, n_levels, n_frames]."""
+    return torch.stack([embed(level) for embed, level in zip(model.embeddings, codes.unbind(1), strict=True)]).sum(0)
+
+
+def layer_states(model: MaskedConformer, embedded: Tensor, valid: Tensor | None = None) -> list[Tensor]:
+    """Return the states of every layer, n_layers + 1 of [batch, n_frames, dim]; the first is `embedded` itself.
+
+    valid: bool [batch, n_frames], False on padded frames, whose states mean nothing; None: all are valid.
+    Raises InputError for a model with classes: it may have learnt to expect the answer among its inputs.
+    """
+    if model.config.n_classes:
+        raise InputError(
+            f"model: trained to be told one of {model.config.n_classes} classes; expected one that was told none"
+        )
+    if valid is not None and bool(valid.all()):
+        valid = None
+    states = [embedded]
+    for block in model.blocks:
+        states.append(block(states[-1], valid))
+    return states
+
+
+def weighted_statistics(states: Tensor, weights: Tensor) -> Tensor:
+    """Return mean and standard deviation over time, [batch, 2, dim], of states [batch, n_frames, dim].
+
+    weights: [batch, n_frames], rows sum to 1; a frame of weight 0 counts for nothing, whatever its state holds.
+    """
+    weights = weights[..., None]
+    states = states.masked_fill(weights == 0, 0.0)
+    mean = (weights * states).sum(1)  # no matrix product, which mixed precision would round
+    variance = (weights * (states - mean[:, None]).square()).sum(1)
+    return torch.stack([mean, variance.clamp(min=LOWEST_VARIANCE).sqrt()], 1)
+
+
+def pooled_statistics(layers: Sequence[Tensor]) -> Tensor:
+    """Return mean and standard deviation over time of every layer, float32 [batch, n_states, 2, dim]."""
+    weights = layers[0].float().new_full(layers[0].shape[:2], 1 / layers[0].shape[1])
+    return torch.stack([weighted_statistics(states.float(), weights) for states in layers], 1)

@@ -1,198 +1,319 @@
-"""Recognisers that go on training the generative model: a Conformer over all levels of codes, and a readout.
+"""A recogniser that goes on training the generative model: a Conformer over all levels of codes, and attention.
 
-Model and readout learn together, on codes that may be cropped, hidden and mixed anew at every step. No class is told to
-the model. `recognition_frozen` has the recognisers that leave it as it is.
+Model and readout learn together, on codes that are cropped, hidden and mixed anew at every step. A training that was
+killed goes on after its last epoch, and ends as one that was not: every random draw depends on the seed and the number
+of the step alone.
 """
 
+import copy
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.base.tensors import read_tensors, write_tensors
+from envsound.base.files import atomic_path, write_csv
 from envsound.run.identity import digest
-from envsound.studies.recognition.code_sampling import (
-    CodeAugmentation,
-    CodeBatch,
-    even_windows,
+from envsound.studies.recognition.conformer import (
+    ConformerSettings,
+    embed_codes,
+    layer_states,
     load_clips,
-    padded,
-    training_batch,
+    weighted_statistics,
 )
-from envsound.studies.recognition.frozen import PooledConformer
-from envsound.studies.recognition.pretraining import code_of
-from envsound.studies.recognition.readout_probe import fitted_probe
-from envsound.studies.recognition.readouts import READOUTS, embed_codes, layer_states, seeded_readout
-from envsound.studies.recognition.rounds import Fold
-from envsound.studies.recognition.training import STATE, ClassifierSchedule, ClassifierTraining, judged
+from envsound.studies.recognition.rounds import Clips, Fold, code_of
+from envsound.systems.soundstorm.batches import CodeSet, epoch_batches
 from envsound.systems.soundstorm.conformer import MaskedConformer
+from envsound.systems.soundstorm.training import derive_seed
 
-SCORED_AT_ONCE = 16  # windows or clips
-ANSWER = "probabilities"
-PROBE = "probe"  # the readout that is fitted to the frozen model first
-
-
-class CodeClassifier(nn.Module):
-    """A Conformer without its generative heads, and a readout. With `frozen` the Conformer stays as it is."""
-
-    def __init__(self, model: MaskedConformer, readout: nn.Module, frozen: bool):
-        super().__init__()
-        model.heads = nn.ModuleList()  # a fifth of the weights, and of no use here
-        self.model, self.readout, self.frozen = model.requires_grad_(not frozen), readout, frozen
-
-    def train(self, mode: bool = True) -> "CodeClassifier":
-        """Switch dropout on or off; a frozen model has none at any time."""
-        super().train(mode)
-        if self.frozen:
-            self.model.eval()
-        return self
-
-    def forward(self, batch: CodeBatch) -> Tensor:
-        """Return class scores [batch, n_classes] of codes on this module's device."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            embedded = embed_codes(self.model, batch.codes)
-            if batch.share is not None:
-                share = batch.share[:, None, None]
-                embedded = share * embedded + (1 - share) * embedded[batch.other]
-            layers = layer_states(self.model, embedded, batch.valid)
-        return self.readout(layers, batch.valid)
+STATE, KEPT = "training_state.pt", ("identity", "epoch", "history", "best", "best_weights")
+HISTORY = ("epoch", "loss", "accuracy", "cross_entropy")
+SCORED_AT_ONCE = 16  # windows
+SMALLEST = 1e-40  # probability whose logarithm is still taken
+GRAD_CLIP = 1.0  # global norm
+LIMITS = (
+    (lambda value: value > 0, "above 0", ("num_epochs", "batch_size", "lr", "trunk_lr")),
+    (lambda value: value >= 0, "0 or more", ("weight_decay", "patience", "crop_frames", "mixup")),
+    (lambda value: 0 <= value < 1, "0 to below 1", ("readout_dropout", "warmup_fraction", "label_smoothing")),
+    (lambda value: 0 <= value < 1, "0 to below 1", ("masked_share", "level_dropout")),
+)
 
 
 @dataclass(frozen=True)
-class FinetunedConformer(PooledConformer):
-    """A Conformer that goes on learning with its readout; with `trunk_lr` 0 the readout alone learns.
+class FinetunedConformer(ConformerSettings):
+    """A Conformer that goes on learning, with AdamW, a cosine and an early stop, below a readout of attention.
 
-    Settings are those of `ConformerSettings`, `recognition_training.ClassifierSchedule` and
-    `code_sampling.CodeAugmentation`, and mean what they mean there. The readout "probe" is first fitted to whole
-    clips as the model knows them at its start (see `readout_probe`), which counts as an epoch to choose from. A test
-    clip is heard in even windows of `crop_frames`, whose probabilities are averaged. The defaults leave codes as they
-    are: a probe of whole clips hears less in crops, and takes more epochs than a CPU has time for to make up for it.
+    The epoch is chosen on validation clips, by accuracy and then by cross-entropy. A test clip is heard in even windows
+    of `crop_frames`, whose probabilities are averaged. It wants a GPU.
     """
 
+    kind: ClassVar[str] = "conformer_finetuned"
     name: str = "Conformer, fine-tuned"
-    readout: str = PROBE  # mean | layers | attention | probe
-    readout_dropout: float = 0.5
-    probe_epochs: int = 60  # of the readout "probe" alone, of which the best is taken
-    probe_lr: float = 1e-3  # highest, of the readout "probe" alone
-    num_epochs: int = 1  # what two CPU cores have time for
+    readout_dropout: float = 0.3
+    num_epochs: int = 30
     batch_size: int = 16  # clips
-    lr: float = 2e-5  # highest, of the readout; five times as much undoes a probe of thousands of features
-    trunk_lr: float = 2e-5  # highest, of the Conformer
-    warmup_fraction: float = 0.1
+    lr: float = 1e-3  # highest, of the readout
+    trunk_lr: float = 3e-4  # highest, of the Conformer
+    warmup_fraction: float = 0.1  # of the steps; the rates then fall on half a cosine to 0
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
-    patience: int = 4  # epochs
-    crop_frames: int = 0  # whole clips
-    skip_repeats: bool = True
-    masked_share: float = 0.0
-    level_dropout: float = 0.0
-    mixup: float = 0.0
+    patience: int = 10  # epochs without a better one before training ends; 0 = never
+    crop_frames: int = 150  # length of the stretches seen, in training and in a test; 0 = whole clips
+    skip_repeats: bool = True  # leave out frames that repeat the one before in every level: digital silence
+    masked_share: float = 0.1  # of the codes, each hidden behind the mask token by itself
+    level_dropout: float = 0.2  # chance that an item keeps only its first 1 to n_levels - 1 levels
+    mixup: float = 0.3  # both parameters of the Beta distribution of an item's share; 0 = no mixing
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.schedule()  # so that what is out of range is named at once
-        self.probe_schedule()
-        self.augmentation()
-        if self.readout not in (*READOUTS, PROBE):
-            raise InputError(f"readout={self.readout!r}: expected one of {', '.join((*READOUTS, PROBE))}")
-
-    def schedule(self) -> ClassifierSchedule:
-        """Return the settings of the training loop."""
-        return ClassifierSchedule(**self.own(ClassifierSchedule))
-
-    def probe_schedule(self) -> ClassifierSchedule:
-        """Return the settings of the training of the readout "probe" by itself, without warm-up or early stop."""
-        return replace(self.schedule(), num_epochs=self.probe_epochs, lr=self.probe_lr, warmup_fraction=0.0, patience=0)
-
-    def augmentation(self) -> CodeAugmentation:
-        """Return how codes are changed."""
-        return CodeAugmentation(**self.own(CodeAugmentation))
+        for fits, expected, names in LIMITS:
+            for name in names:
+                if not fits(getattr(self, name)):
+                    raise InputError(f"{name}={getattr(self, name)}: expected {expected}")
+        if self.mixup and not self.crop_frames:
+            raise InputError(f"mixup={self.mixup}: needs crop_frames, since clips of unequal length cannot be mixed")
 
     def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
-        """See `recognition.Recogniser`. `folder` holds the state of a training that goes on, then the answer."""
-        identity = self._identity(fold, seed)
-        path = Path(folder) / f"{ANSWER}.safetensors"
-        known = read_answer(path, identity)
-        if known is None:
-            known = self._train(fold, Path(folder), seed, identity)
-            write_tensors(path, {ANSWER: torch.from_numpy(known)}, ANSWER, {"identity": identity})
-            (Path(folder) / STATE).unlink(missing_ok=True)
-        return known
+        """See `rounds.Recogniser`. `folder` holds the state of a training that goes on, and its history."""
+        training = Tuning(self, fold, seed, Path(folder))
+        training.fit()
+        found = self.probabilities(training.classifier, load_clips(fold.test.codes_files, self.skip_repeats))
+        (Path(folder) / STATE).unlink()
+        return found.numpy()
 
-    def _train(self, fold: Fold, folder: Path, seed: int, identity: str) -> np.ndarray:
-        schedule, augmentation = self.schedule(), self.augmentation()
-        classifier = self._classifier(fold, seed)
-        clips = load_clips(fold.train.codes_files, augmentation.skip_repeats)
-        watched = load_clips(fold.validation.codes_files, augmentation.skip_repeats)
-        targets = np.eye(len(fold.train.categories), dtype=np.float32)[fold.train.labels]
-        mask_token, labels = classifier.model.mask_token, torch.from_numpy(fold.validation.labels)
-
-        def batch_loss(rows: np.ndarray, draws: np.random.Generator) -> Tensor:
-            batch = training_batch([clips[row] for row in rows], targets[rows], augmentation, mask_token, draws)
-            batch = batch.to(self.place)
-            with self.autocast():
-                scores = classifier(batch)
-            return F.cross_entropy(scores.float(), batch.targets, label_smoothing=schedule.label_smoothing)
-
-        def validate() -> tuple[float, float]:
-            return judged(self._probabilities(classifier, watched), labels)
-
-        groups = [{"params": list(classifier.readout.parameters()), "lr": schedule.lr}]
-        if not classifier.frozen:
-            groups.append({"params": list(classifier.model.parameters()), "lr": schedule.trunk_lr})
-        training = ClassifierTraining(classifier, groups, len(clips), schedule, seed, folder, identity)
-        training.fit(batch_loss, validate, self.name, start_counts=self.readout == PROBE)
-        return self._probabilities(classifier, load_clips(fold.test.codes_files, augmentation.skip_repeats)).numpy()
-
-    def _classifier(self, fold: Fold, seed: int) -> CodeClassifier:
-        model = self.weights().model(fold.train, seed)
-        return CodeClassifier(model, self._readout(fold, seed, model), frozen=self.trunk_lr == 0).to(self.place)
-
-    def _readout(self, fold: Fold, seed: int, model: MaskedConformer) -> nn.Module:
-        n_classes = len(fold.train.categories)
-        if self.readout != PROBE:
-            return seeded_readout(self.readout, model, n_classes, self.readout_dropout, seed)
-        seen = [(self.statistics(fold, seed, clips), clips.labels) for clips in (fold.train, fold.validation)]
-        return fitted_probe(*seen, n_classes, self.readout_dropout, self.probe_schedule(), seed)
+    def classifier(self, train: Clips, seed: int) -> "CodeClassifier":
+        """Return the model with an untrained readout, both drawn from `seed` alone."""
+        model = self.model(train, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            readout = AttentionReadout(model.config.dim, len(train.categories), self.readout_dropout)
+        return CodeClassifier(model, readout).to(self.place)
 
     @torch.no_grad()
-    def _probabilities(self, classifier: CodeClassifier, clips: Sequence[np.ndarray]) -> Tensor:
+    def probabilities(self, classifier: "CodeClassifier", clips: Sequence[np.ndarray]) -> Tensor:
         """Return float64 [n_clips, n_classes]: the mean over each clip's windows, or of the whole clip at once."""
         windows = [even_windows(clip, self.crop_frames) for clip in clips]
         flat = [window for of_clip in windows for window in of_clip]
         found = []
         for first in range(0, len(flat), SCORED_AT_ONCE):
             codes, valid = padded(flat[first : first + SCORED_AT_ONCE], classifier.model.mask_token)
-            batch = CodeBatch(codes, valid, torch.empty(0)).to(self.place)
             with self.autocast():
-                scores = classifier(batch)
+                scores = classifier(CodeBatch(codes, valid, torch.empty(0)).to(self.place))
             found.append(scores.cpu().double().softmax(1))
         parts = torch.cat(found).split([len(of_clip) for of_clip in windows])
         return torch.stack([part.mean(0) for part in parts])
 
-    def _identity(self, fold: Fold, seed: int) -> str:
-        """Return a hash of all the answer depends on; of the test clips their codes alone."""
-        parts = [repr(self.settings()), self.weights().key(fold.train, seed), str(seed), fold.train.digest]
-        parts += [fold.validation.digest, self.reduced_precision, code_of("recognition_finetuned")]
-        return digest([*map(str, parts), *(file.stem for file in fold.test.codes_files)])
 
-    def settings(self) -> dict[str, Any]:
-        """See `recognition.Recogniser`."""
-        probe = ("probe_epochs", "probe_lr") if self.readout == PROBE else ()
-        return self.settings_with("readout", "readout_dropout", *probe, ClassifierSchedule, CodeAugmentation)
+class AttentionReadout(nn.Module):
+    """Frames of the last layer weighted by what they hold, then their mean and standard deviation, then linear.
+
+    Attentive statistics pooling (Okabe et al. 2018, eq. 1 to 6): a bark between silences should not be averaged away.
+    """
+
+    def __init__(self, dim: int, n_classes: int, dropout: float = 0.0, hidden: int = 128):
+        super().__init__()
+        self.attention = nn.Sequential(nn.Linear(dim, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        self.dropout = nn.Dropout(dropout)
+        self.classes = nn.Linear(2 * dim, n_classes)
+
+    def forward(self, states: Tensor, valid: Tensor) -> Tensor:
+        """Return scores [batch, n_classes] of states [batch, n_frames, dim]; valid: bool [batch, n_frames]."""
+        merits = self.attention(states)[..., 0].float().masked_fill(~valid, float("-inf"))
+        pooled = weighted_statistics(states.float(), merits.softmax(1))
+        return self.classes(self.dropout(pooled.flatten(1)))
 
 
-def read_answer(path: Path, identity: str) -> np.ndarray | None:
-    """Return stored probabilities, float64 [n, n_classes]; None when there are none of this identity."""
-    try:
-        tensors, header = read_tensors(path, ANSWER)
-        return tensors[ANSWER].numpy().copy() if header["identity"] == identity else None
-    except (OSError, SafetensorError, KeyError, ValueError):
-        return None
+class CodeBatch(NamedTuple):
+    """What a classifier is trained on at one step.
+
+    codes: int64 [batch, n_levels, n_frames] in 0..mask_token; valid: bool [batch, n_frames]; targets: float32 [batch,
+    n_classes], the share of each class; share: float32 [batch], of each item itself, the rest being item `other`, int64
+    [batch]. Both are None without mixing.
+    """
+
+    codes: Tensor
+    valid: Tensor
+    targets: Tensor
+    share: Tensor | None = None
+    other: Tensor | None = None
+
+    def to(self, device: torch.device) -> "CodeBatch":
+        """Return the same batch on a device."""
+        return CodeBatch(*(None if part is None else part.to(device) for part in self))
+
+
+class CodeClassifier(nn.Module):
+    """A Conformer without its generative heads, and a readout of its last layer."""
+
+    def __init__(self, model: MaskedConformer, readout: AttentionReadout):
+        super().__init__()
+        model.heads = nn.ModuleList()  # a fifth of the weights, and of no use here
+        self.model, self.readout = model, readout
+
+    def forward(self, batch: CodeBatch) -> Tensor:
+        """Return class scores [batch, n_classes] of codes on this module's device."""
+        embedded = embed_codes(self.model, batch.codes)
+        if batch.share is not None:
+            share = batch.share[:, None, None]
+            embedded = share * embedded + (1 - share) * embedded[batch.other]
+        return self.readout(layer_states(self.model, embedded, batch.valid)[-1], batch.valid)
+
+
+def training_batch(
+    codes: Sequence[np.ndarray], targets: np.ndarray, settings: FinetunedConformer, mask_token: int,
+    draws: np.random.Generator,
+) -> CodeBatch:  # fmt: skip
+    """Return a batch of clips, codes int [n_levels, n_frames] each and targets [batch, n_classes], changed at random.
+
+    Mixing is mixup (Zhang et al. 2018) of input embeddings, which the model does with `share` and `other`; every item
+    keeps the larger part of itself. Crops of clips shorter than `crop_frames` go round them.
+    """
+    if settings.crop_frames:
+        codes = [_crop(clip, settings.crop_frames, draws) for clip in codes]
+    batch, valid = padded(codes, mask_token)
+    hidden = torch.from_numpy(draws.random(batch.shape, dtype=np.float32) < settings.masked_share)
+    n_items, n_levels, _ = batch.shape
+    if n_levels > 1:
+        few, kept = draws.random(n_items) < settings.level_dropout, draws.integers(1, n_levels, n_items)
+        kept = torch.from_numpy(np.where(few, kept, n_levels))
+        hidden |= (torch.arange(n_levels) >= kept[:, None])[..., None]
+    batch, wanted = batch.masked_fill(hidden, mask_token), torch.from_numpy(np.asarray(targets, dtype=np.float32))
+    if not settings.mixup:
+        return CodeBatch(batch, valid, wanted)
+    share = draws.beta(settings.mixup, settings.mixup, len(codes))
+    share = torch.from_numpy(np.maximum(share, 1 - share).astype(np.float32))
+    other = torch.from_numpy(draws.permutation(len(codes)))
+    return CodeBatch(batch, valid, share[:, None] * wanted + (1 - share[:, None]) * wanted[other], share, other)
+
+
+def padded(codes: Sequence[np.ndarray], mask_token: int) -> tuple[Tensor, Tensor]:
+    """Return clips of codes [n_levels, n_frames] as int64 [batch, n_levels, longest], and bool [batch, longest]."""
+    rows = np.arange(len(codes))
+    return CodeSet(list(codes), np.zeros(len(codes), np.int64), []).batch(rows, mask_token)[:2]
+
+
+def _crop(codes: np.ndarray, n_frames: int, draws: np.random.Generator) -> np.ndarray:
+    length = codes.shape[1]
+    start = draws.integers(length - n_frames + 1) if length >= n_frames else draws.integers(length)
+    return codes[:, np.arange(start, start + n_frames) % length]
+
+
+def even_windows(codes: np.ndarray, n_frames: int) -> list[np.ndarray]:
+    """Cut codes [n_levels, n_clip_frames] into as few windows of `n_frames` frames as cover them, evenly spaced.
+
+    A shorter clip is one window that goes round it. n_frames 0: the clip itself is the only window.
+    """
+    length = codes.shape[1]
+    if not n_frames or length == n_frames:
+        return [codes]
+    if length < n_frames:
+        return [codes[:, np.arange(n_frames) % length]]
+    starts = np.linspace(0, length - n_frames, math.ceil(length / n_frames)).round().astype(int)
+    return [codes[:, start : start + n_frames] for start in starts]
+
+
+def rate_factor(step: int, n_steps: int, warmup_fraction: float) -> float:
+    """Return the share of the highest learning rate at `step` (from 0) of `n_steps`: a line up, half a cosine down."""
+    n_warm = round(warmup_fraction * n_steps)
+    if step < n_warm:
+        return (step + 1) / (n_warm + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - n_warm) / max(1, n_steps - n_warm)))
+
+
+class Tuning:
+    """One training of a recogniser's classifier; `fit` leaves it with the weights of its best epoch.
+
+    folder: takes STATE after every epoch and training.csv. A state is gone on from when it was made from the same.
+    """
+
+    def __init__(self, settings: FinetunedConformer, fold: Fold, seed: int, folder: Path):
+        self.settings, self.seed, self.folder = settings, seed, folder
+        self.classifier = settings.classifier(fold.train, seed)
+        files = (fold.train.codes_files, fold.validation.codes_files)
+        self.clips, self.watched = (load_clips(part, settings.skip_repeats) for part in files)
+        self.targets = np.eye(len(fold.train.categories), dtype=np.float32)[fold.train.labels]
+        self.labels = torch.from_numpy(fold.validation.labels)
+        made_from = (settings.settings(), settings.key(fold.train, seed), settings.computed_in, seed, code_of(__name__))
+        self.identity = digest([*map(str, made_from), fold.train.digest, fold.validation.digest])
+        groups = [{"params": list(part.parameters())} for part in (self.classifier.readout, self.classifier.model)]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        self.epoch, self.history, self.best, self.best_weights = 0, [], [0, -1.0, 0.0], {}
+        self._resume()
+
+    def fit(self) -> None:
+        """Train to the end. Raises InputError when the loss is not finite."""
+        place, n_epochs, patience = self.settings.place, self.settings.num_epochs, self.settings.patience or math.inf
+        bar = tqdm(total=n_epochs, initial=self.epoch, desc=self.settings.name, unit="epoch", leave=False)
+        with bar, torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+            while self.epoch < n_epochs and self.epoch - self.best[0] < patience:
+                self._run_epoch()
+                bar.update()
+        self.classifier.load_state_dict(self.best_weights)
+        self.classifier.eval()
+
+    def _run_epoch(self) -> None:
+        self.classifier.train()
+        batches = list(epoch_batches(len(self.clips), self.settings.batch_size, self.seed, self.epoch))
+        first, n_steps = self.epoch * len(batches), self.settings.num_epochs * len(batches)
+        losses = [self._step(rows, first + number, n_steps) for number, rows in enumerate(batches)]
+        self.epoch += 1
+        self.classifier.eval()
+        accuracy, cross_entropy = judged(self.settings.probabilities(self.classifier, self.watched), self.labels)
+        row = (self.epoch, float(np.mean(losses)), accuracy, cross_entropy)
+        self.history.append(dict(zip(HISTORY, row, strict=True)))
+        if (accuracy, -cross_entropy) > (self.best[1], -self.best[2]):
+            self.best = [self.epoch, accuracy, cross_entropy]
+            self.best_weights = copy.deepcopy(self.classifier.state_dict())
+        self._save()
+
+    def _step(self, rows: np.ndarray, step: int, n_steps: int) -> float:
+        settings, factor = self.settings, rate_factor(step, n_steps, self.settings.warmup_fraction)
+        for group, highest in zip(self.optimizer.param_groups, (settings.lr, settings.trunk_lr), strict=True):
+            group["lr"] = highest * factor
+        torch.manual_seed(derive_seed(self.seed, step))  # of dropout
+        draws, clips = np.random.default_rng(derive_seed(self.seed, step, 1)), [self.clips[row] for row in rows]
+        batch = training_batch(clips, self.targets[rows], settings, self.classifier.model.mask_token, draws)
+        with settings.autocast():
+            scores = self.classifier(batch.to(settings.place))
+        targets = batch.targets.to(settings.place)
+        loss = F.cross_entropy(scores.float(), targets, label_smoothing=settings.label_smoothing)
+        if not torch.isfinite(loss):
+            raise InputError(f"{settings.name}: the loss is {loss.item()} at step {step}; try lower rates")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_([one for group in self.optimizer.param_groups for one in group["params"]], GRAD_CLIP)
+        self.optimizer.step()
+        return loss.item()
+
+    def _save(self) -> None:
+        state = {name: getattr(self, name) for name in KEPT}
+        state |= {"classifier": self.classifier.state_dict(), "optimizer": self.optimizer.state_dict()}
+        write_csv(self.folder / "training.csv", pd.DataFrame(self.history, columns=HISTORY))
+        with atomic_path(self.folder / STATE) as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self) -> None:
+        if not (self.folder / STATE).is_file():
+            return
+        state = torch.load(self.folder / STATE, map_location=self.settings.place, weights_only=True)
+        if state["identity"] != self.identity:  # other settings, clips or code: start anew
+            return
+        for name in KEPT:
+            setattr(self, name, state[name])
+        self.classifier.load_state_dict(state["classifier"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def judged(probabilities: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return accuracy and cross-entropy (nat) of probabilities [n, n_classes] against labels int64 [n]."""
+    right = (probabilities.argmax(1) == labels).double().mean()
+    likelihood = probabilities[torch.arange(len(labels)), labels].clamp(min=SMALLEST)
+    return float(right), float(-likelihood.log().mean())

@@ -1,69 +1,250 @@
-"""The report of the classification study: run the recognisers, write every table, and say what was found."""
+"""A report on recognising sounds: its rows, read from files of settings, run on every round, and written as tables.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A file in notebooks/studies/recognisers names a `kind` and whatever differs from that kind's defaults. A new kind is a
+class in KINDS, a dataclass whose parameters are plain settings with defaults (see `rounds.Recogniser`).
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import yaml
+from tqdm.auto import tqdm
 
+from envsound.base.cache import JSON, kept
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv, write_csv
-from envsound.base.text import NO_NUMBER, NOT_RUN, interval, percent
+from envsound.base.files import read_csv, read_json, sha256_file, write_csv
+from envsound.base.paths import find_root
+from envsound.base.text import NOT_RUN
+from envsound.codec import BUNDLED
 from envsound.codec.base import Codec
 from envsound.codec.codes import encode_recordings
+from envsound.data.listing import recording_of
 from envsound.data.recordings import Recordings
+from envsound.evaluation.spaces.pretrained import NotHere
 from envsound.metrics.published import PUBLISHED
-from envsound.studies.recognition.exposure import findings_exposure
-from envsound.studies.recognition.facts import heard_clips, met_recordings
-from envsound.studies.recognition.goals import findings_goals, goals_table
-from envsound.studies.recognition.history import findings_history, history_table
-from envsound.studies.recognition.rounds import Clips, Fold, Recogniser, clips_of, cross_validation
-from envsound.studies.recognition.scores import Recognised, recognise
-from envsound.studies.recognition.tables import (
-    CITED,
-    beside_table,
-    claim_table,
-    classes_table,
-    confusions_table,
-    pairs_table,
-    summary_table,
+from envsound.run.presets import checked, nearest
+from envsound.studies.recognition import tables as made
+from envsound.studies.recognition.baselines import AstProbe, CodecProbe, MfccSvm
+from envsound.studies.recognition.cnn import CnnRecogniser
+from envsound.studies.recognition.conformer import ProbedConformer
+from envsound.studies.recognition.finetuned import FinetunedConformer
+from envsound.studies.recognition.patch_bag import PatchBag
+from envsound.studies.recognition.rounds import (
+    Clips,
+    Fold,
+    Recogniser,
+    check_scores,
+    clips_of,
+    code_of,
+    cross_validation,
 )
+from envsound.studies.recognition.tables import CITED, CLIP_COLUMNS, FOLD_COLUMNS, NO_CODEC, Recognised, folder_name
 
+FOLDER = Path("notebooks/studies/recognisers")
+KINDS: dict[str, type] = {
+    one.kind: one
+    for one in (CodecProbe, MfccSvm, PatchBag, CnnRecogniser, AstProbe, ProbedConformer, FinetunedConformer)
+}
 SCORES_FOLDER = "recognisers"  # in a run's folder: checkpoints and scores of each recogniser, fold and seed
-CLIPS = "recognition_clips.csv"
-PAIRS, CLAIM, GOALS = "recognition_pairs", "recognition_claim", "recognition_goals"
-TRAINING = "recognition_training"
-NOTHING_BESIDE = pd.DataFrame({"beside": ["no other run was named"]})
+HISTORY_COLUMNS = ["recogniser", "fold", "seed", "epoch", "loss", "accuracy", "cross_entropy", "chosen"]
+CARD, LISTED = "card.json", "attribution.csv"  # beside a codec's weights: what it is, and the clips it was trained on
 
 
-@dataclass(frozen=True)
-class Report:
-    """The tables of a run, by the name of their file without its suffix, and what the recognisers said."""
+def recogniser_names(folder: str | Path = FOLDER) -> list[str]:
+    """Return the names of the files of settings in `folder`, sorted."""
+    return sorted(path.stem for path in Path(folder).glob("*.yml"))
 
-    found: Recognised
-    tables: dict[str, pd.DataFrame]
 
-    @property
-    def summary(self) -> pd.DataFrame:
-        """recognition.csv."""
-        return self.tables["recognition"]
+def load_recognisers(
+    names: Sequence[str], shared: Mapping[str, Any] | None = None, folder: str | Path = FOLDER
+) -> list[Recogniser]:
+    """Return the recognisers of some files of settings, in order.
 
-    @property
-    def best(self) -> str:
-        """The recogniser of the highest accuracy among those that were run. Raises InputError when none was."""
-        measured = self.summary[self.summary["status"] == "measured"]
-        if measured.empty:
-            raise InputError("recognisers: none of them can run on this machine; expected at least one")
-        return str(measured.loc[measured["accuracy"].idxmax(), "recogniser"])
+    shared: settings for all of them, such as device or codec, given to those that have them and do not state them.
+    Raises InputError for an unknown file, kind or setting, a value of the wrong type or out of range, no name at all,
+    and for two recognisers that would be the same row.
+    """
+    if not names:
+        raise InputError(f"recognisers: there are none; expected some of {', '.join(recogniser_names(folder))}")
+    found = [_load(name, shared, Path(folder)) for name in names]
+    rows = Counter(folder_name(one.name) for one in found)
+    for one in found:
+        if (times := rows[folder_name(one.name)]) > 1:
+            raise InputError(f"recognisers: {one.name!r} occurs {times} times; expected a name for each row")
+    return found
 
-    @property
-    def findings(self) -> str:
-        """The report in Markdown: what was found, how it was learnt, what the codec has met, and the goals."""
-        text = findings_recognition(*(self.tables[name] for name in ("recognition", PAIRS, CLAIM)))
-        learnt = findings_history(self.tables[TRAINING], self.summary)
-        parts = (text, learnt, findings_exposure(self.summary), findings_goals(self.tables[GOALS]))
-        return "\n\n".join(part for part in parts if part)
+
+def make_recogniser(
+    kind: str, settings: Mapping[str, Any], shared: Mapping[str, Any] | None = None, label: str = "recogniser"
+) -> Recogniser:
+    """Return a recogniser of a kind from its settings; what is left out is as in `shared`, else has its default.
+
+    label: what error messages call the place the settings come from. Raises InputError as `load_recognisers` does.
+    """
+    if kind not in KINDS:
+        raise InputError(f"{label}: unknown kind {kind!r}; expected {nearest(kind, KINDS)}")
+    defaults = {field.name: field.default for field in fields(KINDS[kind])}
+    given = {name: value for name, value in (shared or {}).items() if name in defaults}
+    for key, value in settings.items():
+        if key not in defaults:
+            raise InputError(f"{label}: unknown setting {key!r} of a {kind}; expected {nearest(key, defaults)}")
+        example = defaults[key]
+        plain = [list(one) if isinstance(one, tuple) else one for one in (value, example)]
+        given[key] = type(example)(checked(*plain, f"{label}: {key}"))  # a list becomes a tuple where that is one
+    return KINDS[kind](**given)
+
+
+def _load(name: str, shared: Mapping[str, Any] | None, folder: Path) -> Recogniser:
+    path, known = folder / f"{name}.yml", recogniser_names(folder)
+    if name not in known:
+        raise InputError(f"recogniser {name!r}: no such file as {path}; expected {nearest(name, known)}")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(settings, dict) or "kind" not in settings:
+        raise InputError(f"{path}: has no kind; expected kind: and one of {', '.join(KINDS)}")
+    return make_recogniser(str(settings.pop("kind")), settings, shared, str(path))
+
+
+def recognise(
+    recognisers: Sequence[Recogniser], rounds: Sequence[Fold], folder: str | Path, seeds: Sequence[int] = (0,)
+) -> Recognised:
+    """Train and score every recogniser on every round with every seed; what is finished in `folder` is not done again.
+
+    A recogniser that raises NotHere has no row, on any fold. Raises InputError when one returns no probabilities.
+    """
+    folds, clips, not_run = [], [], {}
+    with tqdm(total=len(recognisers) * len(rounds) * len(seeds), desc="recognisers", unit="fold") as bar:
+        for recogniser in recognisers:
+            try:
+                found = []
+                for fold, seed in ((fold, seed) for fold in rounds for seed in seeds):
+                    bar.set_postfix_str(f"{recogniser.name}, fold {fold.number}")
+                    found.append((fold, seed, score_fold(recogniser, fold, folder, seed)))
+                    bar.update()
+            except NotHere as error:
+                not_run[recogniser.name] = str(error)
+                continue
+            met = met_recordings(codec_of(recogniser))
+            for fold, seed, scored in found:
+                rows = _clip_rows(recogniser.name, fold, seed, scored["scores"], heard_clips(met, fold.test))
+                clips.append(rows)
+                folds.append(_fold_row(recogniser, fold, seed, rows, scored["seconds"]))
+    rows = pd.concat(clips, ignore_index=True) if clips else pd.DataFrame(columns=CLIP_COLUMNS)
+    return Recognised(pd.DataFrame(folds, columns=FOLD_COLUMNS), rows, not_run)
+
+
+def score_fold(recogniser: Recogniser, fold: Fold, folder: str | Path, seed: int) -> dict[str, Any]:
+    """Return what a recogniser thinks of a round's test clips, kept with all that it depends on.
+
+    scores: probabilities, lists [n_test][n_classes]; seconds: the wall time it took.
+    """
+    place = _place(folder, recogniser.name, fold.number, seed)
+    parts = [recogniser.settings(), code_of(type(recogniser).__module__), fold.number, fold.validation_fold, seed]
+    parts += [part.digest for part in (fold.train, fold.validation, fold.test)]
+
+    def make() -> dict[str, Any]:
+        started = time.perf_counter()
+        scores = check_scores(recogniser.fit_and_score(fold, place, seed), fold, recogniser.name)
+        return {"scores": scores.tolist(), "seconds": round(time.perf_counter() - started, 3)}
+
+    return kept(place, parts, make, JSON)
+
+
+def _place(folder: str | Path, name: str, fold: int, seed: int) -> Path:
+    return Path(folder) / folder_name(name) / f"fold{fold}_seed{seed}"
+
+
+def codec_of(recogniser: Recogniser) -> str:
+    """Return the setting `codec` of a recogniser that reads codes; "" for one that hears the sound itself."""
+    return str(getattr(recogniser, "codec", ""))
+
+
+def learnt_from(recogniser: Recogniser, fold: Fold) -> Clips:
+    """Return the clips that a recogniser's answers are learnt from: the validation clips too where it is refitted."""
+    return fold.train_and_validation if recogniser.settings().get("refit", False) else fold.train
+
+
+def clip_names(files: Sequence[Path]) -> list[str]:
+    """Return a name for each file: its own without the suffix, after its folder's where two files are called alike."""
+    stems = Counter(file.stem for file in files)
+    return [file.stem if stems[file.stem] == 1 else f"{file.parent.name}/{file.stem}" for file in files]
+
+
+def source_of(clip: str) -> str:
+    """Return the recording that a clip was cut from, where its name tells it (`data.listing`); else the clip."""
+    return recording_of(clip) or clip
+
+
+def met_recordings(codec: str) -> frozenset[str] | None:
+    """Return the recordings (`source_of`) that a codec was trained on, without labels; None where that is not known.
+
+    codec: as in `codec.load_codec`; "" has met nothing. It is known of a codec whose weights lie beside a card that
+    names their hash, and a list of training clips. Raises InputError when the list has no clips.
+    """
+    if not codec:
+        return frozenset()
+    weights = find_root() / BUNDLED if codec == "bundled" else Path(codec)
+    card, listed = weights.parent / CARD, weights.parent / LISTED
+    if not all(path.is_file() for path in (weights, card, listed)):
+        return None
+    if read_json(card).get("content_hash") != sha256_file(weights):  # the card of another codec
+        return None
+    table = read_csv(listed)
+    if "clip" not in table or table.empty:
+        raise InputError(f"{listed}: names no clip; expected a column clip with the clips the codec was trained on")
+    return frozenset(source_of(clip) for clip in table["clip"])
+
+
+def heard_clips(met: frozenset[str] | None, clips: Clips) -> np.ndarray:
+    """Return whether each clip's recording was among a codec's training clips: float64 [n], 1 or 0; NaN: not known.
+
+    met: from `met_recordings`. Other cuts of a recording that was met count as met: they resemble each other.
+    """
+    if met is None:
+        return np.full(len(clips), np.nan)
+    return np.array([float(source_of(name) in met) for name in clip_names(clips.files)])
+
+
+def _fold_row(recogniser: Recogniser, fold: Fold, seed: int, clips: pd.DataFrame, seconds: float) -> dict[str, Any]:
+    learnt, right = learnt_from(recogniser, fold), int(clips["is_right"].sum())
+    n_heard, codec = clips["codec_heard"].sum(skipna=False), Path(codec_of(recogniser)).stem or NO_CODEC
+    row = (recogniser.name, recogniser.kind, codec, fold.number, fold.validation_fold, seed, len(learnt))
+    counts = (len(set(learnt.folds.tolist())), len(fold.test), n_heard if np.isnan(n_heard) else int(n_heard), right)
+    return dict(zip(FOLD_COLUMNS, (*row, *counts, right / len(fold.test), seconds), strict=True))
+
+
+def _clip_rows(name: str, fold: Fold, seed: int, scores: list[list[float]], codec_heard: np.ndarray) -> pd.DataFrame:
+    table = np.array(scores)
+    heard, categories, names = table.argmax(1), np.array(fold.test.categories), clip_names(fold.test.files)
+    columns = {"recogniser": name, "seed": seed, "fold": fold.number, "clip": names}
+    columns |= {"source": [source_of(clip) for clip in names], "category": categories[fold.test.labels]}
+    columns |= {"heard": categories[heard], "is_right": heard == fold.test.labels, "confidence": table.max(1)}
+    return pd.DataFrame(columns | {"codec_heard": codec_heard}, columns=CLIP_COLUMNS)
+
+
+def history_table(found: Recognised, folder: str | Path) -> pd.DataFrame:
+    """Return every epoch of every training in `folder`, which `recognise` has filled: HISTORY_COLUMNS.
+
+    loss (nat) is of the training clips as they were changed; accuracy (0 to 1) and cross_entropy (nat) are on the
+    validation fold. chosen: whether the weights of that epoch were taken: the highest accuracy, then the lowest
+    cross-entropy, then the first.
+    """
+    parts = [pd.DataFrame(columns=HISTORY_COLUMNS)]
+    for one in found.folds[HISTORY_COLUMNS[:3]].to_dict("records"):
+        path = _place(folder, *one.values()) / "training.csv"
+        if path.is_file():
+            epochs = read_csv(path)
+            best = epochs.sort_values(["accuracy", "cross_entropy"], ascending=[False, True], kind="stable").index[0]
+            parts.append(epochs.assign(**one, chosen=epochs.index == best)[HISTORY_COLUMNS])
+    return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
 def benchmark_of(dataset: str, esc10_only: bool) -> str:
@@ -84,7 +265,7 @@ def prepare(
 def rounds_table(rounds: Sequence[Fold], codec: str = "") -> pd.DataFrame:
     """Return who is what in each round: test fold, validation fold, and the number of clips of each part.
 
-    codec: as in `codecs.load_codec`; how many test clips it has met in its own training is added, NaN where that is not
+    codec: as in `codec.load_codec`; how many test clips it has met in its own training is added, NaN where that is not
     known. "" adds nothing.
     """
     rows = [(one.number, one.validation_fold, len(one.train), len(one.validation), len(one.test)) for one in rounds]
@@ -92,9 +273,8 @@ def rounds_table(rounds: Sequence[Fold], codec: str = "") -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns)
     if not codec:
         return table
-    met = met_recordings(codec)
-    counts = [heard_clips(met, one.test).sum() for one in rounds]
-    return table.assign(**{"of these met by the codec": counts if met is None else [int(n) for n in counts]})
+    counts = [heard_clips(met_recordings(codec), one.test).sum() for one in rounds]
+    return table.assign(**{"of these met by the codec": [n if np.isnan(n) else int(n) for n in counts]})
 
 
 def run_report(
@@ -107,113 +287,47 @@ def run_report(
     n_resamples: int = 2000,
     cited: str | Path = CITED,
     published: str | Path = PUBLISHED,
-) -> Report:
-    """Run what is not finished and write the tables into `work_dir`, replacing older ones.
+) -> dict[str, pd.DataFrame]:
+    """Run what is not finished and write the tables into `work_dir`, replacing older ones; return them by their names.
 
-    recognition.csv, recognition_folds.csv, recognition_training.csv, recognition_classes.csv, recognition_pairs.csv,
-    recognition_confusion.csv, recognition_claim.csv, recognition_goals.csv, recognition_clips.csv; with `beside`, the
-    folder of a finished run on another version of the same clips, recognition_beside.csv. Raises InputError when
-    `beside` is no such folder.
+    recognition.csv, and recognition_<name>.csv: folds, training, classes, pairs, confusion, claim, clips, and beside
+    where that is the folder of a finished run on another version of the same clips. Raises InputError when it is none.
     """
     work_dir, draws = Path(work_dir), {"seed": seeds[0], "n_resamples": n_resamples}
-    other = read_csv(Path(beside) / CLIPS) if beside else None
+    other = read_csv(Path(beside) / "recognition_clips.csv") if beside else None
     found = recognise(recognisers, rounds, work_dir / SCORES_FOLDER, seeds)
-    summary = summary_table(found, benchmark, cited, **draws)
     tables = {
-        "recognition": summary,
+        "recognition": made.summary_table(found, benchmark, cited, **draws),
         "recognition_folds": found.folds,
-        TRAINING: history_table(found, work_dir / SCORES_FOLDER),
-        "recognition_classes": classes_table(found, benchmark, published),
-        PAIRS: pairs_table(found, **draws),
-        "recognition_confusion": confusions_table(found),
-        CLAIM: claim_table(found, benchmark, **draws),
-        GOALS: goals_table(summary, benchmark, published),
+        "recognition_training": history_table(found, work_dir / SCORES_FOLDER),
+        "recognition_classes": made.classes_table(found, benchmark, published),
+        "recognition_pairs": made.pairs_table(found, **draws),
+        "recognition_confusion": made.confusions_table(found),
+        "recognition_claim": made.claim_table(found, benchmark, **draws),
         "recognition_clips": found.clips,
     }
     if other is not None:
-        tables["recognition_beside"] = beside_table(found, other, **draws)
+        tables["recognition_beside"] = made.beside_table(found, other, **draws)
     for name, table in tables.items():
         write_csv(work_dir / f"{name}.csv", table)
-    return Report(found, tables)
+    return tables
 
 
-def report_facts(recordings: Recordings, recognisers: Sequence[Recogniser], report: Report) -> dict[str, Any]:
+def best_of(summary: pd.DataFrame) -> str:
+    """Return the recogniser of the highest accuracy among those that were run. Raises InputError when none was."""
+    measured = summary[summary["status"] == "measured"]
+    if measured.empty:
+        raise InputError("recognisers: none of them can run on this machine; expected at least one")
+    return str(measured.loc[measured["accuracy"].idxmax(), "recogniser"])
+
+
+def report_facts(recordings: Recordings, recognisers: Sequence[Recogniser], summary: pd.DataFrame) -> dict[str, Any]:
     """Return what the run's provenance should say: the data cut, every setting, and what could not run."""
+    absent = summary[summary["status"] == NOT_RUN]
     return {
         "data_cut": recordings.cut,
         "n_clips": len(recordings.table),
         "bad_clips": recordings.bad_clips["filename"].tolist(),
         "recognisers": {one.name: one.settings() for one in recognisers},
-        "not_run": {one.name: one.reason for one in report.found.not_run},
+        "not_run": dict(zip(absent["recogniser"], absent["note"], strict=True)),
     }
-
-
-def shown_summary(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return recognition.csv for display: accuracies in percent, the best first, what was not run last.
-
-    "learns from" counts the folds that a round trains on; "not met" is the accuracy on the test clips that the codec
-    has not met. A column of it, or of the spread over seeds, is left out when no row has any.
-    """
-    ordered = summary.sort_values("accuracy", ascending=False, na_position="last", kind="stable")
-    ordered = ordered.fillna({"source": "", "note": ""})  # a column of a csv that holds nothing is read as numbers
-    columns = {"recogniser": ordered["recogniser"], "status": ordered["status"]}
-    columns["accuracy (%)"] = [percent(value) for value in ordered["accuracy"]]
-    columns["95% interval"] = [interval(row) for row in ordered.to_dict("records")]
-    columns["sd over folds"] = [percent(value) for value in ordered["sd_folds"]]
-    if ordered["sd_seeds"].notna().any():
-        columns["sd over seeds"] = [percent(value) for value in ordered["sd_seeds"]]
-    columns["folds"] = [_count(n) for n in ordered["n_folds"]]
-    columns["learns from"] = [_count(n, " fold" if n == 1 else " folds") for n in ordered["n_train_folds"]]
-    if ordered["accuracy_unheard"].notna().any():
-        columns["not met (%)"] = [percent(value) for value in ordered["accuracy_unheard"]]
-    columns["note"] = [source or note for source, note in zip(ordered["source"], ordered["note"], strict=True)]
-    return pd.DataFrame(columns).reset_index(drop=True)
-
-
-def _count(n: float, of: str = "") -> str:
-    return NO_NUMBER if pd.isna(n) else f"{n:.0f}{of}"
-
-
-def findings_recognition(summary: pd.DataFrame, pairs: pd.DataFrame, claim: pd.DataFrame) -> str:
-    """Return Markdown sentences: the best recogniser, its lead, training seeds, and the published claim on classes."""
-    measured = summary[summary["status"] == "measured"].sort_values("accuracy", ascending=False, kind="stable")
-    if measured.empty:
-        return "No recogniser could be run here."
-    best = measured.iloc[0]
-    text = f"**{best['recogniser']}** names {percent(best['accuracy'])}% of {best['n_clips']:.0f} test clips rightly "
-    text += f"(95% interval {interval(best)}, {best['n_folds']:.0f} folds)."
-    if len(measured) > 1:
-        text += " " + _lead(best["recogniser"], measured.iloc[1]["recogniser"], len(measured), pairs)
-    text += f" {_seeds(best)}"
-    missing = summary.loc[summary["status"] == NOT_RUN, "recogniser"]
-    text += f" Not run here: {', '.join(missing)}." if len(missing) else ""
-    row = claim[claim["recogniser"] == best["recogniser"]]
-    return text + (f" {_claim(row.iloc[0])}" if len(row) else "")
-
-
-def _lead(best: str, second: str, n_rows: int, pairs: pd.DataFrame) -> str:
-    forward = (pairs["recogniser_a"] == best) & (pairs["recogniser_b"] == second)
-    backward = (pairs["recogniser_a"] == second) & (pairs["recogniser_b"] == best)
-    row = pairs[forward | backward].iloc[0]
-    low, high = (row["low"], row["high"]) if row["recogniser_a"] == best else (-row["high"], -row["low"])
-    words = "which holds 0" if low <= 0 <= high else "which leaves 0 out"
-    return (
-        f"It is {percent(abs(row['difference']))} points above *{second}*, the next ({percent(low)} to "
-        f"{percent(high)}, {words}). The two were picked out of {n_rows} rows by these very test clips; the interval "
-        "knows nothing of that, so on new clips the lead may well be smaller."
-    )
-
-
-def _seeds(row: pd.Series) -> str:
-    if row["n_seeds"] == 1:
-        return "Every row was trained from one seed: how much other seeds would change it is not known."
-    return f"Over {row['n_seeds']:.0f} training seeds its standard deviation is {percent(row['sd_seeds'])} points."
-
-
-def _claim(row: pd.Series) -> str:
-    verdict = "higher" if row["low"] > 0 else "lower" if row["high"] < 0 else "not clearly different"
-    return (
-        f"With it the classes published as strong come out {verdict}: {percent(row['strong'])}% against "
-        f"{percent(row['weak'])}% of those published as weak (difference {percent(row['low'])} to "
-        f"{percent(row['high'])} points)."
-    )

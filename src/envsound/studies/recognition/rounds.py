@@ -5,21 +5,31 @@ epoch, a strength of regularisation) on a fold of its own, and is scored once on
 study's code chose its epoch on the fold it reported.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
+from envsound.base.cache import ARRAY, kept, libraries
 from envsound.base.errors import InputError
 from envsound.data.folds import recorded
-from envsound.run.identity import digest
+from envsound.run.identity import digest, module_hash
 
 FEWEST_FOLDS = 3  # one to train on, one to choose on, one to test on
 SUM_TOLERANCE = 1e-6  # of a row of probabilities
+FEATURES = Path("data/cache/features")
+Compute = Callable[[Path, Path], np.ndarray]  # a clip's audio file and its file of codes -> an array
+
+
+@cache
+def code_of(module: str) -> str:
+    """Return a hash of a module and all it uses; code does not change while it runs."""
+    return module_hash(module)
 
 
 @dataclass(frozen=True)
@@ -50,13 +60,8 @@ class Clips:
         """Return the clips chosen by a boolean mask [n] or by indices, in that order."""
         chosen = np.asarray(chosen)
         index = np.flatnonzero(chosen) if chosen.dtype == bool else chosen.astype(np.int64)
-        return Clips(
-            [self.files[row] for row in index],
-            [self.codes_files[row] for row in index],
-            self.labels[index],
-            self.folds[index],
-            self.categories,
-        )
+        files, codes_files = ([part[row] for row in index] for part in (self.files, self.codes_files))
+        return Clips(files, codes_files, self.labels[index], self.folds[index], self.categories)
 
     @property
     def digest(self) -> str:
@@ -66,6 +71,21 @@ class Clips:
         """
         rows = zip(self.codes_files, self.labels, self.folds, strict=True)
         return digest([*self.categories, *(f"{Path(codes).stem} {label} {fold}" for codes, label, fold in rows)])
+
+    def features(self, compute: Compute, name: str, *depends_on: Any) -> list[np.ndarray]:
+        """Return what `compute` makes of each clip, in order; only clips that the cache lacks are computed.
+
+        depends_on: plain values that change with whatever the features depend on beside the recording, such as settings
+        and the hash of the code; the name of its cached codes stands for the recording (see `digest`).
+        Raises InputError when a feature is not finite.
+        """
+        found, parts = [], [name, *depends_on, libraries("numpy", "scipy", "librosa")]
+        rows = zip(self.files, self.codes_files, strict=True)
+        for row in tqdm(rows, total=len(self), desc=f"{name} features", unit="clip", leave=False):
+            found.append(kept(FEATURES, [row[1].stem, *parts], lambda row=row: np.asarray(compute(*row)), ARRAY))
+            if not np.isfinite(found[-1]).all():
+                raise InputError(f"{row[0]}: its {name} features are not finite; expected a readable recording")
+        return found
 
 
 @dataclass(frozen=True)
@@ -85,20 +105,19 @@ class Fold:
     @property
     def train_and_validation(self) -> Clips:
         """All clips but the test fold's: what a recogniser may be trained on again once its choices are made."""
-        parts = (self.train, self.validation)
-        return Clips(
-            [file for part in parts for file in part.files],
-            [file for part in parts for file in part.codes_files],
-            np.concatenate([part.labels for part in parts]),
-            np.concatenate([part.folds for part in parts]),
-            self.train.categories,
-        )
+        one, other = self.train, self.validation
+        labels, folds = np.concatenate([one.labels, other.labels]), np.concatenate([one.folds, other.folds])
+        return Clips(one.files + other.files, one.codes_files + other.codes_files, labels, folds, one.categories)
 
 
 class Recogniser(Protocol):
-    """Something that learns to name sounds. `name` is its row of the table."""
+    """Something that learns to name sounds. `name` is its row of the table, `kind` that of all its like.
+
+    One that reads codes has `codec`, which made them; one with `refit` learns from the validation fold in the end.
+    """
 
     name: str
+    kind: str
 
     def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
         """Train on `fold.train`, choose on `fold.validation`, and return what is thought of `fold.test`.
@@ -169,8 +188,3 @@ def check_scores(scores: np.ndarray, fold: Fold, name: str) -> np.ndarray:
     if not np.isfinite(scores).all() or scores.min() < 0 or np.abs(scores.sum(1) - 1).max() > SUM_TOLERANCE:
         raise InputError(f"{name}, fold {fold.number}: expected probabilities that sum to 1 in each row")
     return scores
-
-
-def folder_name(name: str) -> str:
-    """Return a recogniser's name as a folder's: lower case, with underscores for what is no letter or digit."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

@@ -5,6 +5,8 @@ each fold: clips cut from one recording are drawn together. They say how much th
 not with other training runs; for that there are seeds.
 """
 
+import re
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -13,17 +15,23 @@ import pandas as pd
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv
-from envsound.base.text import NOT_RUN
-from envsound.evaluation.spaces.embeddings import NotRun
-from envsound.evaluation.truth import accuracy_table, confusion_table
+from envsound.base.text import NO_NUMBER, NOT_RUN, interval, percent
 from envsound.metrics.published import PUBLISHED, published_value, read_published
 from envsound.metrics.resampling import INTERVAL, resampled_means
-from envsound.studies.recognition.exposure import EXPOSURE_COLUMNS, exposure_table
-from envsound.studies.recognition.resampling import right_table
-from envsound.studies.recognition.scores import Recognised
+from envsound.metrics.tests import wilson
 
 CITED = Path("data") / "published" / "cited_accuracies.csv"
-CITED_COLUMNS = ("benchmark", "recogniser", "accuracy", "trained_on", "source", "note")
+FOLD_COLUMNS = [
+    "recogniser", "kind", "codec", "fold", "validation_fold", "seed", "n_train", "n_train_folds", "n_test",
+    "codec_heard", "n_right", "accuracy", "seconds",
+]  # fmt: skip
+CLIP_COLUMNS = [
+    "recogniser", "seed", "fold", "clip", "source", "category", "heard", "is_right", "confidence", "codec_heard",
+]  # fmt: skip
+EXPOSURE_COLUMNS = [
+    "n_unheard", "accuracy_unheard", "low_unheard", "high_unheard", "n_heard", "accuracy_heard", "n_clean_folds",
+    "accuracy_clean", "advantage", "low_advantage", "high_advantage",
+]  # fmt: skip
 SUMMARY_COLUMNS = [
     "recogniser", "kind", "codec", "status", "n_folds", "n_seeds", "n_clips", "n_train_folds", "accuracy", "low",
     "high", "sd_folds", "sd_seeds", *EXPOSURE_COLUMNS, "seconds_per_fold", "trained_on", "source", "note",
@@ -34,6 +42,49 @@ CLASS_COLUMNS = ["recogniser", "category", "n", "n_right", "accuracy", "low", "h
 CLAIM_COLUMNS = ["recogniser", "strong", "weak", "difference", "low", "high", "n_strong", "n_weak"]
 CLAIMED_ON = "esc50"  # what is published of single classes holds where they are among the fifty
 STRONG, WEAK = ("clock_tick", "dog", "keyboard_typing"), ("helicopter", "chainsaw", "engine")  # as published
+NO_CODEC = "none"  # of a recogniser that hears the sound itself
+
+
+@dataclass
+class Recognised:
+    """What all recognisers said.
+
+    folds: a row for each recogniser, fold and seed, FOLD_COLUMNS. n_train, n_train_folds: the clips and folds it learnt
+    from, the validation fold's among them where it is refitted. codec_heard: how many test clips its codec has met in
+    its own training; 0 without a codec, NaN where that is not known. seconds: the wall time that was still to be spent
+    when the row was made, no basis for comparing rows: of what several share the first to ask for it pays alone.
+    clips: a row for each test clip of those, CLIP_COLUMNS. source: the recording it was cut from; confidence: the
+    probability of what was heard; codec_heard: 1 or 0, or NaN. not_run: recognisers that cannot run here, and why.
+    """
+
+    folds: pd.DataFrame
+    clips: pd.DataFrame
+    not_run: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The recognisers that ran, in the order they were asked for."""
+        return list(dict.fromkeys(self.folds["recogniser"]))
+
+    @property
+    def first(self) -> pd.DataFrame:
+        """The clips of the first seed."""
+        return self.clips[self.clips["seed"] == self.clips["seed"].min()]
+
+
+def folder_name(name: str) -> str:
+    """Return a recogniser's name as a folder's: lower case, with underscores for what is no letter or digit."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def right_table(clips: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each test clip: clip, fold, source, category, and for each recogniser how often it was right.
+
+    The share of seeds, 0 to 1; NaN where a recogniser has not heard the clip.
+    """
+    keys = ["clip", "fold", "source", "category"]
+    shares = clips.assign(is_right=clips["is_right"].astype(float))
+    return shares.pivot_table("is_right", keys, "recogniser", aggfunc="mean").reset_index()
 
 
 def summary_table(
@@ -44,7 +95,7 @@ def summary_table(
     accuracy: mean over folds (and seeds), with the 95% interval low to high over clips; sd_folds, sd_seeds: standard
     deviation (n - 1) over folds, and over seeds of the mean over folds; NaN for one. n_train_folds: the folds learnt
     from in a round, counted with the validation fold where a recogniser is refitted. EXPOSURE_COLUMNS: see
-    `recognition_exposure`. seconds_per_fold: mean of `Recognised.folds`' seconds, a lower bound and no basis for a
+    `exposure_table`. seconds_per_fold: mean of `Recognised.folds`' seconds, a lower bound and no basis for a
     comparison. benchmark: whose cited rows are added; "" none.
     """
     rows = []
@@ -62,30 +113,64 @@ def summary_table(
             "sd_folds": by_fold.std(ddof=1), "sd_seeds": by_seed.std(ddof=1), **exposure.loc[name],
             "seconds_per_fold": folds["seconds"].mean(),
         })  # fmt: skip
-    rows += [_not_run(one) for one in found.not_run]
+    rows += [{"recogniser": name, "status": NOT_RUN, "note": reason} for name, reason in found.not_run.items()]
     own = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
     table = pd.concat([own, cited_table(benchmark, cited)], ignore_index=True) if benchmark else own
     return table.fillna(dict.fromkeys(TEXTS, ""))
 
 
-def _not_run(one: NotRun) -> dict[str, str]:
-    return {"recogniser": one.name, "status": NOT_RUN, "note": one.reason}
-
-
 def cited_table(benchmark: str, path: str | Path = CITED) -> pd.DataFrame:
     """Return the rows of the table of cited accuracies (percent) that belong to a benchmark, as SUMMARY_COLUMNS (0-1).
 
-    Raises InputError when the file is missing, lacks a column, or gives no source.
+    The table has the columns benchmark, recogniser, accuracy, trained_on, source and note.
     """
     table = read_csv(path)
-    missing = [name for name in CITED_COLUMNS if name not in table]
-    if missing:
-        raise InputError(f"{path}: lacks the column {missing[0]}; expected {', '.join(CITED_COLUMNS)}")
-    if table["source"].isin(["", np.nan]).any():
-        raise InputError(f"{path}: a row has no source; expected where each figure is from")
     rows = table[table["benchmark"] == benchmark]
     rows = rows.assign(status="cited", accuracy=rows["accuracy"] / 100)
     return rows.reindex(columns=SUMMARY_COLUMNS).reset_index(drop=True)
+
+
+def exposure_table(found: Recognised, seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
+    """Return a row for each recogniser, its name the index: what it may owe to the codec, EXPOSURE_COLUMNS.
+
+    Met are the test clips that the codec of any recogniser has met in its own training. They differ from the others in
+    more than that: in licence, class and fold. So every recogniser is scored on the same two sets, and those that hear
+    no codes say how much harder one of them is.
+
+    n_unheard, accuracy_unheard: the clips not met and the share of them named rightly, over clips and not over folds,
+    since a fold of which a few are left would weigh as much as a whole one; with its 95% interval. n_heard,
+    accuracy_heard: the clips met. n_clean_folds, accuracy_clean: the rounds none of whose test clips was met, and the
+    mean over them. advantage: how much better a recogniser of codes is on clips met than on the others, less the same
+    difference of the mean of those that hear no codes; NaN where there are none, with its 95% interval.
+
+    All is NaN when no recogniser reads codes, or when it is not known what a codec was trained on.
+    """
+    names, codecs = found.names, dict(zip(found.folds["recogniser"], found.folds["codec"], strict=True))
+    table = pd.DataFrame(np.nan, index=pd.Index(names, name="recogniser"), columns=EXPOSURE_COLUMNS)
+    without = [name for name in names if codecs[name] == NO_CODEC]
+    if len(without) == len(names) or found.clips["codec_heard"].isna().any():
+        return table
+    met = found.clips.groupby(["clip", "fold"])["codec_heard"].max().astype(bool).rename("met").reset_index()
+    right = right_table(found.clips).merge(met, on=["clip", "fold"])
+    clean = right[~right.groupby("fold")["met"].transform("any")]
+    heard, unheard = (right[right["met"] == value].assign(fold=0) for value in (True, False))
+    table = table.assign(n_heard=len(heard), n_unheard=len(unheard), n_clean_folds=clean["fold"].nunique())
+    table["accuracy_clean"] = clean.groupby("fold")[names].mean().mean()
+    table["accuracy_heard"], table["accuracy_unheard"] = heard[names].mean(), unheard[names].mean()
+    if unheard.empty:
+        return table
+    resampled = resampled_means(unheard, names, [seed, 0], n_resamples)
+    for name in names:
+        table.loc[name, ["low_unheard", "high_unheard"]] = np.percentile(resampled[name], INTERVAL)
+    if len(heard) and without:
+        again = resampled_means(heard, names, [seed, 1], n_resamples)
+        gains = {name: again[name] - resampled[name] for name in names}
+        gain = table["accuracy_heard"] - table["accuracy_unheard"]
+        usual, usual_gain = np.mean([gains[name] for name in without], axis=0), gain[without].mean()
+        for name in (one for one in names if one not in without):
+            table.loc[name, "advantage"] = gain[name] - usual_gain
+            table.loc[name, ["low_advantage", "high_advantage"]] = np.percentile(gains[name] - usual, INTERVAL)
+    return table
 
 
 def pairs_table(found: Recognised, seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
@@ -135,29 +220,19 @@ def classes_table(found: Recognised, benchmark: str = "", published: str | Path 
     Its column published: what the published study gives for six classes (0-1); NaN for others, and on other recordings
     than those of CLAIMED_ON.
     """
-    table = accuracy_table(heard_table(found))
-    table = table[table["category"] != ""].rename(columns={"classifier": "recogniser"})
     study, named = read_published(published), (*STRONG, *WEAK) if benchmark == CLAIMED_ON else ()
-    values = {name: published_value(study, f"accuracy_class_{name}", "test") / 100 for name in named}
-    return table.assign(published=table["category"].map(values.get)).reset_index(drop=True)[CLASS_COLUMNS]
+    values, rows = {name: published_value(study, f"accuracy_class_{name}", "test") / 100 for name in named}, []
+    for recogniser, clips in found.first.groupby("recogniser", sort=False):
+        for category, right in clips.groupby("category")["is_right"]:
+            n, n_right = len(right), int(right.sum())
+            ends = wilson(n_right, n)
+            rows.append((recogniser, category, n, n_right, n_right / n, *ends, values.get(category, np.nan)))
+    return pd.DataFrame(rows, columns=CLASS_COLUMNS)
 
 
 def confusions_table(found: Recognised) -> pd.DataFrame:
     """Return recognition_confusion.csv: recogniser, category, heard, n; only what occurred, of the first seed."""
-    heard = heard_table(found)
-    counts = heard.groupby(["classifier", "category", "heard"], sort=True).size().rename("n").reset_index()
-    return counts.rename(columns={"classifier": "recogniser"})
-
-
-def confusion_of(found: Recognised, recogniser: str) -> pd.DataFrame:
-    """Return a recogniser's confusion matrix, counts, as `class_truth.confusion_table` does, of the first seed."""
-    return confusion_table(heard_table(found), "test", recogniser)
-
-
-def heard_table(found: Recognised) -> pd.DataFrame:
-    """Return the clips of the first seed as `class_truth.HEARD_COLUMNS`; the recogniser is the classifier."""
-    first = found.clips[found.clips["seed"] == found.clips["seed"].min()]
-    return first.rename(columns={"recogniser": "classifier"}).assign(side="test")
+    return found.first.groupby(["recogniser", "category", "heard"], sort=True).size().rename("n").reset_index()
 
 
 def claim_table(found: Recognised, benchmark: str = "", seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
@@ -181,6 +256,32 @@ def claim_table(found: Recognised, benchmark: str = "", seed: int = 0, n_resampl
         low, high = np.percentile(groups[0][1][name] - groups[1][1][name], INTERVAL)
         rows.append((name, *means, means[0] - means[1], low, high, *(len(part) for part, _ in groups)))
     return pd.DataFrame(rows, columns=CLAIM_COLUMNS)
+
+
+def shown_summary(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return recognition.csv for display: accuracies in percent, the best first, what was not run last.
+
+    "learns from" counts the folds that a round trains on; "not met" is the accuracy on the test clips that the codec
+    has not met. A column of it, or of the spread over seeds, is left out when no row has any.
+    """
+    ordered = summary.sort_values("accuracy", ascending=False, na_position="last", kind="stable")
+    ordered = ordered.fillna({"source": "", "note": ""})  # a column of a csv that holds nothing is read as numbers
+    columns = {"recogniser": ordered["recogniser"], "status": ordered["status"]}
+    columns["accuracy (%)"] = [percent(value) for value in ordered["accuracy"]]
+    columns["95% interval"] = [interval(row) for row in ordered.to_dict("records")]
+    columns["sd over folds"] = [percent(value) for value in ordered["sd_folds"]]
+    if ordered["sd_seeds"].notna().any():
+        columns["sd over seeds"] = [percent(value) for value in ordered["sd_seeds"]]
+    columns["folds"] = [_count(n) for n in ordered["n_folds"]]
+    columns["learns from"] = [_count(n, " fold" if n == 1 else " folds") for n in ordered["n_train_folds"]]
+    if ordered["accuracy_unheard"].notna().any():
+        columns["not met (%)"] = [percent(value) for value in ordered["accuracy_unheard"]]
+    columns["note"] = [source or note for source, note in zip(ordered["source"], ordered["note"], strict=True)]
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def _count(n: float, of: str = "") -> str:
+    return NO_NUMBER if pd.isna(n) else f"{n:.0f}{of}"
 
 
 def _resampled(found: Recognised, seed: int, n_resamples: int) -> dict[str, np.ndarray]:

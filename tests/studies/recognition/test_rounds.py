@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envsound.base.errors import InputError
-from envsound.studies.recognition.rounds import Clips, check_scores, clips_of, cross_validation, folder_name
+from envsound.studies.recognition import rounds
+from envsound.studies.recognition.rounds import Clips, check_scores, clips_of, cross_validation
 
 
 @given(st.integers(3, 10), st.integers(1, 3))
@@ -107,9 +108,23 @@ def test_scores_that_are_no_probabilities_are_refused(scores):
         check_scores(scores, some_round(), "svm")
 
 
-def test_a_name_becomes_a_folder():
-    assert folder_name("AST (AudioSet), linear probe") == "ast_audioset_linear_probe"
-
-
 def test_no_clips_are_clips_too():
     assert len(Clips([], [], np.array([], np.int64), np.array([], np.int64), ["a"])) == 0
+
+
+def test_features_are_computed_once_and_a_damaged_file_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(rounds, "FEATURES", tmp_path)
+    clips, computed = made_up_clips(1, 3, ["a"]), []
+
+    def compute(file, codes_file):
+        computed.append(file)
+        return np.array([len(computed)])
+
+    first = clips.features(compute, "x", 1)
+    assert len(computed) == 3 and np.array_equal(clips.features(compute, "x", 1), first)
+    next(tmp_path.glob("*.npy")).write_bytes(b"broken")
+    assert len(clips.features(compute, "x", 1)) == 3 and len(computed) == 4
+    clips.features(compute, "x", 2)
+    assert len(computed) == 7
+    with pytest.raises(InputError, match=r"10.*\.wav: its y features are not finite"):
+        clips.features(lambda *_: np.array([np.nan]), "y")

@@ -1,7 +1,6 @@
 """The baselines: each learns tones from their sound or codes, chooses on its own fold, and looks at no test label."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,17 +11,24 @@ from envsound.base.errors import InputError
 from envsound.codec.codes import load_codes
 from envsound.evaluation.listeners import training
 from envsound.evaluation.spaces.pretrained import NotHere
-from envsound.studies.recognition import features, probe
+from envsound.studies.recognition import baselines, rounds
+from envsound.studies.recognition.baselines import (
+    AstProbe,
+    CodecProbe,
+    MfccSvm,
+    choose_and_score,
+    latent_statistics,
+    linear_probe,
+)
 from envsound.studies.recognition.cnn import CnnRecogniser
-from envsound.studies.recognition.features import cached_features
-from envsound.studies.recognition.probe import AstProbe, CodecProbe, choose_and_score, latent_statistics, linear_probe
+from envsound.studies.recognition.patch_bag import PatchBag
 from envsound.studies.recognition.rounds import check_scores, cross_validation
-from envsound.studies.recognition.svm import MfccSvm
 
 CNN = CnnRecogniser(
     clip_seconds=0.3, widths=(8, 16), n_mels=16, embedding_dim=16, dropout=0.0, n_epochs=15, batch_size=3, lr=1e-2,
     label_smoothing=0.0, mixup=0.0, transposed_bands=0, device="cpu", precision="32-true",
 )  # fmt: skip
+BAG = PatchBag(clip_seconds=0.3, n_mels=16, n_components=8, n_directions=16, n_patches=200, n_iterations=3)
 
 
 class OneCodec(SampleCodec):
@@ -43,12 +49,11 @@ def clips(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(cached_features, "__defaults__", (tmp_path / "cache",))
-    monkeypatch.setattr(probe, "_codec", lambda *_: OneCodec())
+    monkeypatch.setattr(rounds, "FEATURES", tmp_path / "cache")
+    monkeypatch.setattr(baselines, "_codec", lambda *_: OneCodec())
 
 
-RECOGNISERS = {"svm": MfccSvm(clip_seconds=0.3), "codec probe": CodecProbe(device="cpu"), "cnn": CNN}
+RECOGNISERS = {"svm": MfccSvm(clip_seconds=0.3), "codec probe": CodecProbe(device="cpu"), "cnn": CNN, "bag": BAG}
 
 
 @pytest.mark.parametrize("one", RECOGNISERS.values(), ids=RECOGNISERS.keys())
@@ -134,25 +139,31 @@ def test_latents_are_described_by_mean_and_spread(clips):
         latent_statistics(SampleCodec(), clips.codes_files[0])
 
 
-def test_features_are_computed_once_and_again_when_what_they_depend_on_changes(clips, tmp_path):
-    few, calls = clips.rows([0, 1]), []
+# The bag of patches
 
-    def compute(file: Path, codes_file: Path) -> np.ndarray:
-        calls.append(file)
-        return np.arange(3.0) + len(calls)
 
-    first = cached_features(few, compute, "x 1", tmp_path)
-    again = cached_features(few, compute, "x 1", tmp_path)
-    assert len(calls) == 2 and all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    cached_features(few, compute, "x 2", tmp_path)
-    assert len(calls) == 4
-    kept = sorted(tmp_path.glob("*.npy"))
-    kept[0].write_bytes(b"damaged")
-    for what in ("x 1", "x 2"):
-        cached_features(few, compute, what, tmp_path)
-    assert len(calls) == 5
-    with pytest.raises(InputError, match="x features are not finite"):
-        cached_features(few, lambda *_: np.array([np.nan]), "x 3", tmp_path)
+def test_typical_patches_are_learnt_without_labels_once_and_from_the_seed_alone(clips, tmp_path, monkeypatch):
+    fold, learnt, bag = cross_validation(clips)[0], [], PatchBag.bag
+    monkeypatch.setattr(PatchBag, "bag", lambda self, train, seed: learnt.append(seed) or bag(self, train, seed))
+    levels = BAG.levels(clips.files[0])
+    one, other = (bag(BAG, part, 0)(levels) for part in (fold.train, replace(fold.train, labels=0 * fold.train.labels)))
+    assert one.shape == (3 * 16,) and np.array_equal(one, other)
+    assert not np.array_equal(bag(BAG, fold.train, 1)(levels), one)
+    first = BAG.fit_and_score(fold, tmp_path, 0)
+    assert np.array_equal(BAG.fit_and_score(fold, tmp_path, 0), first) and learnt == [0]
+    BAG.fit_and_score(fold, tmp_path, 1)
+    assert learnt == [0, 1]
+
+
+def test_a_patch_says_nothing_of_its_level_and_a_short_clip_has_one(clips):
+    levels = BAG.levels(clips.files[0])
+    np.testing.assert_allclose(BAG._patches(levels + 3), BAG._patches(levels), atol=1e-5)
+    assert replace(BAG, patch_frames=100).levels(clips.files[0]).shape == (16, 100)
+    with pytest.raises(InputError, match="n_directions=0"):
+        PatchBag(n_directions=0)
+
+
+# The network
 
 
 def test_a_cnn_that_was_killed_ends_as_one_that_was_not(clips, tmp_path, monkeypatch):
@@ -199,7 +210,7 @@ def test_ast_without_weights_is_not_here(clips, tmp_path, monkeypatch):
     def absent(*_):
         raise NotHere("no weights")
 
-    monkeypatch.setattr(probe, "_ast", absent)
+    monkeypatch.setattr(baselines, "_ast", absent)
     with pytest.raises(NotHere):
         AstProbe().fit_and_score(cross_validation(clips)[0], tmp_path, 0)
 
@@ -215,6 +226,6 @@ class Ears:
 
 
 def test_ast_is_read_by_a_linear_probe(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(probe, "_ast", lambda *_: Ears())
+    monkeypatch.setattr(baselines, "_ast", lambda *_: Ears())
     fold = cross_validation(clips)[0]
     assert (AstProbe().fit_and_score(fold, tmp_path, 0).argmax(1) == fold.test.labels).mean() >= 0.85

@@ -1,33 +1,36 @@
-"""Linear probes: what a linear classifier can read from features that it cannot change."""
+"""Recognisers without a generative model: linear and kernel classifiers of features that stay as they are."""
 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from sklearn.base import ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from envsound.base.errors import InputError
 from envsound.codec import load_codec
 from envsound.codec.base import Codec
 from envsound.codec.codes import load_codes
 from envsound.data.audio import read_clip
+from envsound.evaluation.listeners.mfcc import mfcc_features
 from envsound.evaluation.spaces.pretrained import PretrainedEmbedding, load_ast
-from envsound.run.identity import module_hash
-from envsound.studies.recognition.features import cached_features
-from envsound.studies.recognition.rounds import Clips, Fold
+from envsound.studies.recognition.rounds import Clips, Fold, code_of
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # C of scikit-learn: the smaller, the more regularised
 MAX_ITERATIONS = 200  # steps of L-BFGS; what a weak regularisation would still change after them is overfitting
+PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)  # C of the support vector machine
+WIDTHS = (0.3, 1.0, 3.0)  # its gamma times the number of features
 
 Features = Callable[[Clips], np.ndarray]  # clips -> float [n_clips, n_features]
 Scores = Callable[[Any, np.ndarray], np.ndarray]  # a classifier, features -> probabilities [n_clips, n_classes]
@@ -76,14 +79,61 @@ def linear_probe(features: Features, fold: Fold, refit: bool = True) -> np.ndarr
     return choose_and_score(candidates, features, fold, refit, lambda one, points: one.predict_proba(points))
 
 
+def vote_shares(machine: ClassifierMixin, features: np.ndarray) -> np.ndarray:
+    """Return numbers that sum to 1 and have the order of a machine's decision values, [n_clips, n_classes].
+
+    Their softmax, for machines that have no probabilities; these are not calibrated.
+    """
+    values = machine.decision_function(features)
+    values = np.stack([-values, values], 1) if values.ndim == 1 else values  # two classes have one value
+    return softmax(values, axis=1)
+
+
+@dataclass(frozen=True)
+class MfccSvm:
+    """A support vector machine with a Gaussian kernel on mean and spread of 20 MFCCs and their differences.
+
+    sample_rate: Hz, at which clips are heard; clip_seconds: s, to which they are cut.
+    """
+
+    kind: ClassVar[str] = "mfcc_svm"
+    name: str = "MFCC, SVM"
+    sample_rate: int = 24_000
+    clip_seconds: float = 5.0
+    refit: bool = True  # on training and validation fold together, once C and gamma are chosen
+
+    def settings(self) -> dict[str, Any]:
+        """See `rounds.Recogniser`."""
+        return asdict(self) | {"penalties": PENALTIES, "widths": WIDTHS}
+
+    def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
+        """See `rounds.Recogniser`; nothing is random, and nothing takes long enough to be kept."""
+        code = code_of("envsound.evaluation.listeners.mfcc")
+
+        def measure(file: Path, _: Path) -> np.ndarray:
+            return mfcc_features(read_clip(file, self.sample_rate, self.clip_seconds), self.sample_rate)
+
+        def features(clips: Clips) -> np.ndarray:
+            return np.stack(clips.features(measure, "MFCC", self.sample_rate, self.clip_seconds, code))
+
+        n_features = features(fold.validation).shape[1]
+        candidates = [
+            make_pipeline(StandardScaler(), SVC(C=penalty, gamma=width / n_features))
+            for penalty in PENALTIES
+            for width in WIDTHS
+        ]
+        return choose_and_score(candidates, features, fold, self.refit, vote_shares)
+
+
 @dataclass(frozen=True)
 class CodecProbe:
     """A linear probe on a codec's latents: what is left of a recording in its codes, before any model.
 
     Features are mean and standard deviation over frames of the sum of the code vectors.
-    codec, codec_weights: as in `codecs.load_codec`; they must be those that made the codes.
+    codec, codec_weights: as in `codec.load_codec`; they must be those that made the codes.
     """
 
+    kind: ClassVar[str] = "codec_probe"
     name: str = "codec latents, linear probe"
     codec: str = "bundled"
     codec_weights: str = ""
@@ -91,15 +141,16 @@ class CodecProbe:
     device: str = "auto"
 
     def settings(self) -> dict[str, Any]:
+        """See `rounds.Recogniser`."""
         return _settings(self)
 
     def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
-        """See `recognition.Recogniser`; nothing is random, and nothing takes long enough to be kept."""
+        """See `rounds.Recogniser`; nothing is random, and nothing takes long enough to be kept."""
         codec = _codec(self.codec, self.codec_weights, self.device)
-        depends_on = f"codec_latents {module_hash('envsound.studies.recognition.probe')}"
 
         def features(clips: Clips) -> np.ndarray:
-            return np.stack(cached_features(clips, lambda _, file: latent_statistics(codec, file), depends_on))
+            code = code_of(__name__)
+            return np.stack(clips.features(lambda _, file: latent_statistics(codec, file), "codec latents", code))
 
         return linear_probe(features, fold, self.refit)
 
@@ -112,6 +163,7 @@ class AstProbe:
     Hugging Face cache. Nothing is downloaded: without transformers or the weights, NotHere is raised.
     """
 
+    kind: ClassVar[str] = "ast_probe"
     name: str = "AST (AudioSet), linear probe"
     weights: str = ""
     clip_seconds: float = 5.0  # s
@@ -119,19 +171,19 @@ class AstProbe:
     device: str = "auto"
 
     def settings(self) -> dict[str, Any]:
+        """See `rounds.Recogniser`."""
         return _settings(self)
 
     def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
-        """See `recognition.Recogniser`. Raises NotHere when the network is not on this machine."""
+        """See `rounds.Recogniser`. Raises NotHere when the network is not on this machine."""
         network = _ast(self.weights, self.device)
-        code = module_hash("envsound.evaluation.spaces.pretrained")
-        depends_on = f"AST {network.content_hash} {self.clip_seconds} {code}"
+        depends_on = (network.content_hash, self.clip_seconds, code_of("envsound.evaluation.spaces.pretrained"))
 
         def embed(file: Path, _: Path) -> np.ndarray:
             clip = read_clip(file, network.sample_rate, self.clip_seconds)
             return network.embed([clip], network.sample_rate)[0]
 
-        return linear_probe(lambda clips: np.stack(cached_features(clips, embed, depends_on)), fold, self.refit)
+        return linear_probe(lambda clips: np.stack(clips.features(embed, "AST", *depends_on)), fold, self.refit)
 
 
 def latent_statistics(codec: Codec, codes_file: str | Path) -> np.ndarray:
