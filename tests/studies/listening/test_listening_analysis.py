@@ -16,16 +16,9 @@ from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json, write_json
 from envsound.metrics.tests import wilson
 from envsound.studies.listening import analysis, figures
+from envsound.studies.listening import answers as given_answers
 from envsound.studies.listening.analysis import ALL, analyse, krippendorff_alpha, post_screening, t_interval
-from envsound.studies.listening.answers import (
-    CARELESS,
-    CONDITIONS,
-    given_or_made_up,
-    make_up_answers,
-    make_up_key,
-    read_answers,
-    read_key,
-)
+from envsound.studies.listening.answers import CARELESS, CONDITIONS, given_or_made_up, read_answers, read_key
 from envsound.studies.listening.material import ANCHOR, REFERENCE, write_listening
 
 X = float("nan")
@@ -66,9 +59,6 @@ def test_alpha_depends_neither_on_order_nor_on_the_scale(units, random):
     for level in ("nominal", "interval"):
         alpha = krippendorff_alpha(ratings, level)
         assert krippendorff_alpha(7 - 3 * mixed, level) == pytest.approx(alpha, nan_ok=True)
-
-
-# Reading
 
 
 @pytest.fixture
@@ -182,9 +172,6 @@ def test_a_listener_counts_once_and_made_up_answers_stay_apart(page, tmp_path):
         read_answers(folder / "none", key)
 
 
-# The analysis
-
-
 def codec_rows(scores: dict[str, dict[str, list[float]]]) -> pd.DataFrame:
     """Rows of the codec task from listener -> condition -> scores, a trial each, of the categories a and b in turn."""
     return pd.DataFrame([
@@ -250,9 +237,6 @@ def test_agreement_on_codecs_alone_is_not_raised_by_reference_and_anchor():
     assert table.loc[analysis.CODECS_ALONE, "alpha"] < 0 and table.loc[analysis.CODECS_ALONE, "n_items"] == 2
 
 
-# Made-up answers
-
-
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory):
     folder, key = given_or_made_up("", "", tmp_path_factory.mktemp("out"), n_listeners=12)
@@ -289,9 +273,9 @@ def test_the_analysis_finds_what_was_made_up(made_up):
 
 
 def test_the_same_seed_makes_up_the_same_answers_and_tells_the_same_intervals(made_up, tmp_path):
-    key = read_key(make_up_key(tmp_path / "key.json"))
-    again = read_answers(make_up_answers(key, tmp_path / "a", 12), key)
+    key = read_key(given_answers.make_up_key(tmp_path / "key.json"))
+    again = read_answers(given_answers.make_up_answers(key, tmp_path / "a", 12), key)
     first, second = (analyse(answers, 3, 50) for answers in (made_up[0], again))
     pd.testing.assert_frame_equal(first.fit, second.fit)
-    other = read_answers(make_up_answers(key, tmp_path / "b", 12, seed=1), key)
+    other = read_answers(given_answers.make_up_answers(key, tmp_path / "b", 12, seed=1), key)
     assert not other.codec["score"].equals(again.codec["score"])

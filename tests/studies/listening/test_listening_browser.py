@@ -54,6 +54,12 @@ def heading(page) -> str:
     return page.inner_text("h1")
 
 
+def begin(page) -> None:
+    """Go past the welcome and the first introduction."""
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+
+
 def heard(page, place: int = 0) -> None:
     """Wait until the sound of a play button was heard."""
     page.wait_for_function(
@@ -86,9 +92,6 @@ def check(value: dict, page, site, tmp_path, quality: int, score: int) -> None:
     assert all(answer["seconds"] > 0 and answer["plays"] for answer in value["answers"])
     assert page.errors == [] and all(url.startswith(address) for url in page.asked if not url.startswith("blob:"))
     assert not [url for url in page.asked if "key" in url]
-
-
-# By keyboard
 
 
 def tab_to(page, selector: str) -> None:
@@ -137,9 +140,6 @@ def test_all_tasks_can_be_done_by_keyboard_alone(page, site, tmp_path):
     check(value, page, site, tmp_path, quality=7, score=81)
 
 
-# By mouse
-
-
 def test_all_tasks_can_be_done_by_mouse_alone(page, site, tmp_path):
     def on() -> None:
         page.click("button[type=submit]")
@@ -174,20 +174,15 @@ def test_all_tasks_can_be_done_by_mouse_alone(page, site, tmp_path):
     check(value, page, site, tmp_path, quality=4, score=50)
 
 
-# Beside the course of the test
-
-
 def test_nothing_can_be_left_unheard_or_unanswered(page):
     press = page.keyboard.press
-    press("Enter")
-    press("Enter")
+    begin(page)
     press("2")
     press("Enter")
     assert page.inner_text("#status") == "Listen to the sound first."
     assert page.evaluate("document.activeElement.className") == "play"
     page.reload()
-    press("Enter")
-    press("Enter")
+    begin(page)
     press("Space")
     heard(page)
     press("Enter")
@@ -195,21 +190,18 @@ def test_nothing_can_be_left_unheard_or_unanswered(page):
 
 
 def test_a_closed_tab_goes_on_where_it_was_and_everything_can_be_erased(page, site, tmp_path):
-    press = page.keyboard.press
-    press("Enter")
-    press("Enter")
-    press("Space")
+    begin(page)
+    page.keyboard.press("Space")
     heard(page)
-    press("1")
-    press("Enter")
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
     first = saved(page, lambda: page.click("text=Save what I have so far"), tmp_path)
     assert len(first["answers"]) == 1 and first["finished"] is None
     second = page.context.new_page()
     page.close()
     second.goto(site[1] + PAGE.as_posix())
     assert heading(second) == "Welcome back" and second.inner_text("#count") == "1 of 6 answered"
-    second.keyboard.press("Enter")
-    second.keyboard.press("Enter")
+    begin(second)
     again = saved(second, lambda: second.click("text=Save what I have so far"), tmp_path)
     assert again == first
     second.reload()
@@ -232,8 +224,7 @@ def test_the_order_follows_from_the_seed_and_is_another_for_another_listener(pag
 def test_the_note_says_where_answers_go_and_everything_has_a_name(page):
     text = page.inner_text("main")
     assert "Nothing is sent anywhere" in text and "on your own machine" in text and "You can stop at any time" in text
-    page.keyboard.press("Enter")
-    page.keyboard.press("Enter")
+    begin(page)
     unnamed = """() => [...document.querySelectorAll('input, button, progress')].filter(
         e => !(e.ariaLabel || e.textContent.trim() || e.labels?.[0]?.textContent.trim())).length"""
     assert page.evaluate(unnamed) == 0
@@ -241,23 +232,20 @@ def test_the_note_says_where_answers_go_and_everything_has_a_name(page):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_follows_the_systems_light_or_dark(page, scheme):
-    page.emulate_media(color_scheme=scheme)
-    colours = page.evaluate("(({backgroundColor, color}) => [backgroundColor, color])(getComputedStyle(document.body))")
-    bright, ink = (sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours)
-    assert (bright > ink) == (scheme == "light") and abs(bright - ink) > 400
+def test_the_page_follows_the_systems_light_or_dark(page):
+    asked = "(({backgroundColor, color}) => [backgroundColor, color])(getComputedStyle(document.body))"
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        bright, ink = (sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in page.evaluate(asked))
+        assert (bright > ink) == (scheme == "light") and abs(bright - ink) > 400
 
 
 def test_a_sound_that_cannot_be_played_stops_nobody(page, site, tmp_path):
     page.route("**/sounds/*.wav", lambda route: route.abort())
-    page.keyboard.press("Enter")
-    page.keyboard.press("Enter")
+    begin(page)
     page.wait_for_selector("text=cannot be played")
     page.keyboard.press("Enter")
     value = saved(page, lambda: page.click("text=Save what I have so far"), tmp_path)
     assert value["answers"][0]["failed"] is True
-    root, _ = site
-    assert read_answers(tmp_path / "answers", read_key(root / FOLDER / "key.json")).listeners["n_failed"].tolist() == [
-        1
-    ]
+    answers = read_answers(tmp_path / "answers", read_key(site[0] / FOLDER / "key.json"))
+    assert answers.listeners["n_failed"].tolist() == [1]

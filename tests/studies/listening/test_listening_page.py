@@ -18,19 +18,8 @@ from envsound.data.audio import SAMPLE_RATE
 from envsound.report.assets import Assets
 from envsound.report.fragments import Staging
 from envsound.report.runs import Run
-from envsound.studies.listening.material import (
-    ANCHOR,
-    FOLDER,
-    GENERATED,
-    RECORDING,
-    REFERENCE,
-    STAND_IN,
-    clips_to_judge,
-    codec_trials,
-    example_folders,
-    low_anchor,
-    write_listening,
-)
+from envsound.studies.listening import material
+from envsound.studies.listening.material import ANCHOR, GENERATED, RECORDING, REFERENCE, STAND_IN, write_listening
 from envsound.studies.listening.page import PAGE, contents, facts, stage
 
 TELLING = ("reference", "anchor", "mine", "opus", "codec_", "model", "generated", "recording", "clip-0", "0.wav")
@@ -49,11 +38,13 @@ def published(root: Path, categories: tuple[str, ...] = ("dog", "rain")) -> Path
 
 
 def judged(root: Path, runs=(), trials=(), allowed: str = "data") -> list:
-    return clips_to_judge(root / "data" / "published", list(runs), trials, Assets(root / "book", [root / allowed]))
+    return material.clips_to_judge(
+        root / "data" / "published", list(runs), trials, Assets(root / "book", [root / allowed])
+    )
 
 
 def trials_there(runs=()) -> list:
-    return codec_trials(example_folders(REPORTS, list(runs)))
+    return material.codec_trials(material.example_folders(REPORTS, list(runs)))
 
 
 def conditions(trial) -> list[str]:
@@ -64,18 +55,11 @@ def conditions(trial) -> list[str]:
 def test_the_low_anchor_keeps_what_is_below_3500_hz_and_nothing_above_4000(hz, lowest, highest):
     sine = 0.5 * np.sin(2 * np.pi * hz * np.arange(SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
     middle = slice(SAMPLE_RATE // 4, -SAMPLE_RATE // 4)
-    change = 10 * np.log10(np.mean(low_anchor(sine)[middle] ** 2) / np.mean(sine[middle] ** 2))
+    change = 10 * np.log10(np.mean(material.low_anchor(sine)[middle] ** 2) / np.mean(sine[middle] ** 2))
     assert lowest < change < highest
-
-
-def test_the_low_anchor_is_not_late_and_keeps_the_length():
-    impulse = np.zeros(999, dtype=np.float32)
-    impulse[400] = 1.0
-    assert low_anchor(impulse).shape == (999,) and np.argmax(low_anchor(impulse)) == 400
-    assert low_anchor(impulse[:50]).shape == (50,)
-
-
-# Codec trials
+    impulse = np.eye(1, 999, 400, dtype=np.float32)[0]
+    late, short = material.low_anchor(impulse), material.low_anchor(impulse[:50])
+    assert late.shape == (999,) and np.argmax(late) == 400 and short.shape == (50,)  # no delay, the same length
 
 
 def test_a_trial_holds_reference_anchor_and_every_version_there_is(root):
@@ -90,7 +74,7 @@ def test_a_trial_holds_reference_anchor_and_every_version_there_is(root):
 def test_reports_on_the_same_clip_share_a_trial_and_the_bundled_codec_comes_first(root):
     for name, codec in (("alpha", "other"), ("bundled", "mine")):
         write_examples(REPORTS / name, codec)
-    assert [folder.parent.name for folder in example_folders(REPORTS)] == ["bundled", "alpha"]
+    assert [folder.parent.name for folder in material.example_folders(REPORTS)] == ["bundled", "alpha"]
     trials = trials_there()
     assert len(trials) == 2 and {"other, all levels", CODEC} <= set(conditions(trials[0]))
 
@@ -114,9 +98,6 @@ def test_a_version_that_is_missing_is_left_out_and_one_that_leaves_the_folder_re
     write_csv(folder / "examples.csv", read_csv(folder / "examples.csv").assign(codec="../../secret.wav"))
     with pytest.raises(InputError, match="leads outside"):
         trials_there()
-
-
-# Clips to be judged
 
 
 def test_published_clips_and_recordings_of_the_same_categories_are_judged(root):
@@ -146,19 +127,16 @@ def test_without_categories_or_permission_nothing_is_judged(root):
     assert judged(root, allowed="elsewhere") == []
 
 
-# What is written
-
-
 def test_nothing_the_page_loads_tells_what_a_sound_is_and_the_key_tells_it(tmp_path):
-    material = write_listening(two_clips(), two_trials(), tmp_path)
+    made = write_listening(two_clips(), two_trials(), tmp_path)
     text = (tmp_path / "material.mjs").read_text(encoding="utf-8")
-    assert json.loads(re.fullmatch(r"window\.LISTENING = (.*);\n", text, re.DOTALL)[1]) == material
+    assert json.loads(re.fullmatch(r"window\.LISTENING = (.*);\n", text, re.DOTALL)[1]) == made
     assert not [word for word in TELLING if word in text.lower()]
     names = [path.stem for path in (tmp_path / "sounds").iterdir()]
     assert len(names) == 2 + 2 * 4 and all(re.fullmatch("[0-9a-f]{16}", name) for name in names)
     assert len({path.stat().st_size for path in (tmp_path / "sounds").iterdir()}) == 1  # lengths are equal here
-    key, (label, fit, codec) = read_json(tmp_path / "key.json"), material["tasks"]
-    assert key["page"] == material["page"] and key["made_up"] is False
+    key, (label, fit, codec) = read_json(tmp_path / "key.json"), made["tasks"]
+    assert key["page"] == made["page"] and key["made_up"] is False
     asked = {row["id"]: row["category"] for row in key["clips"]}
     assert {trial["item"]: trial["asked"].replace(" ", "_") for trial in fit["trials"]} == asked
     assert [set(trial) for trial in label["trials"]] == [{"item"}, {"item"}]
@@ -180,9 +158,9 @@ def test_the_same_sounds_give_the_same_page_and_another_sound_another(tmp_path):
 
 
 def test_a_task_without_sounds_says_so_and_is_left_out(tmp_path):
-    material = write_listening([], two_trials(), tmp_path)
-    assert [task["task"] for task in material["tasks"]] == ["codec"]
-    text = "\n".join(contents(material, [], [trial[0] for trial in two_trials()]))
+    made = write_listening([], two_trials(), tmp_path)
+    assert [task["task"] for task in made["tasks"]] == ["codec"]
+    text = "\n".join(contents(made, [], [trial[0] for trial in two_trials()]))
     assert "*Name the sound* is left out. No generated clips" in text and "their reference | 2 |" in text
     assert ":References of the codec task: 2 × recording" in text and "To be judged" not in text
     text = "\n".join(contents(write_listening([], [], tmp_path), [], []))
@@ -194,7 +172,7 @@ def test_the_book_stages_the_test_and_the_page_includes_it(root):
     write_examples(REPORTS / "bundled")
     stage(Staging(root / "data" / "published", root / "book", Assets(root / "book", [root / "data"])))
     text = (root / "book" / "executed" / "listening" / "contents.txt").read_text(encoding="utf-8")
-    assert f'href="../{PAGE.as_posix()}"' in text and (root / "book" / FOLDER / "key.json").is_file()
+    assert f'href="../{PAGE.as_posix()}"' in text and (root / "book" / material.FOLDER / "key.json").is_file()
     chapter = (REPOSITORY / "book" / "studies" / "listening.md").read_text(encoding="utf-8")
     assert "```{include} ../executed/listening/contents.txt\n```" in chapter and facts(root) == {}
 
