@@ -71,7 +71,7 @@ unlock: $(STAMP) ## release the folder after a run that was killed
 
 clean: ## remove the built book and the tools' caches; keep runs, recordings and .venv
 	rm -rf _build book/_build book/executed book/_static/audio book/_static/generated build src/*.egg-info
-	rm -rf .pytest_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 distclean: clean ## remove the runs, the cached codes and .venv too; keep recordings

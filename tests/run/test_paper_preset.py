@@ -58,7 +58,9 @@ def test_codes_come_from_encodec_at_75_frames_a_second(run_dir):
     assert (read_csv(run_dir / "codes.csv")["n_frames"] == 75).all()
 
 
-def test_samples_have_no_class_and_the_published_schedule(run_dir):
-    samples = read_csv(run_dir / "samples.csv")
+def test_samples_have_no_class_and_the_published_schedule_and_lie_in_a_folder_of_their_own_request(run_dir):
+    (folder,) = (run_dir / "requests").iterdir()  # two clips are fewer than the preset's
+    samples = read_csv(folder / "samples.csv")
     assert (samples["category"] == "").all() and (samples["steps_per_level"] == "12 1 1 1 1 1 1 1").all()
-    assert all((run_dir / "samples" / name).exists() for name in samples["filename"])
+    assert all((folder / "samples" / name).exists() for name in samples["filename"])
+    assert not (run_dir / "samples.csv").exists() and folder.name.startswith("n_samples")
