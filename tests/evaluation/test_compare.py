@@ -255,7 +255,7 @@ def test_runs_of_other_presets_and_folds_stand_beside_each_other(both, place, tm
 
 def test_the_notebook_runs_on_a_finished_run_and_the_seed_beside_it(place, cache_dir):
     run = place / "fold1_seed0"
-    given = {"run_dir": str(run), "compared_runs": [str(place / "fold1_seed1")], "n_resamples": 5, "n_jobs": 1, "device": "cpu"}
+    given = {"run_dir": str(run), "compared_runs": [str(place / "fold1_seed1")], "n_resamples": 5, "n_jobs": 1}
     for name, made in (("evaluate_runs", evaluate_runs), ("runs_beside", runs_beside)):
         given[name] = lambda *a, made=made, **k: made(*a, **k, cache_dir=cache_dir)
     run_cells(ROOT / "notebooks" / "evaluation" / "14_evaluate.ipynb", given)

@@ -1,7 +1,8 @@
-"""Embeddings: one interface, read at a common rate, never by the network that selected, absent ones named."""
+"""Embeddings: one interface, read at a common rate, computed once, absent ones named."""
 
 import json
 import sys
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,12 +18,12 @@ from envsound.evaluation.sides import Source
 from envsound.evaluation.spaces import embeddings as module
 from envsound.evaluation.spaces import pretrained as pretrained
 from envsound.evaluation.spaces.embeddings import (
+    KeptEmbedding,
     ListenerEmbedding,
     NotRun,
     Reduced,
     SourceClips,
     StatisticsEmbedding,
-    check_independent,
     embed_clips,
     modulation_depths,
     spectrum_statistics,
@@ -32,9 +33,9 @@ RATE = 16_000  # Hz
 SHAPE = ListenerConfig(n_mels=32, widths=(8, 16), embedding_dim=12)
 
 
-def listener(seed: int = 0) -> Listener:
+def listener() -> Listener:
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         return Listener(ListenerNetwork(SHAPE, 2), ["a", "b"], RATE)
 
 
@@ -153,16 +154,53 @@ def test_activations_keep_their_scale_and_units_of_several_kinds_do_not():
     assert lengths[0] > 90 and lengths[1] == pytest.approx(0.1, rel=0.01)
 
 
-# Who may report
+# Points that are kept
 
 
-def test_the_network_that_selected_may_not_report():
-    one, other = ListenerEmbedding(listener(0)), ListenerEmbedding(listener(1), "other")
-    reporting = [other, StatisticsEmbedding(), NotRun("AST", "absent")]
-    check_independent(reporting, [one.content_hash])
-    for mine in (one, Reduced(one, np.eye(12))):
-        with pytest.raises(InputError, match="selected the model"):
-            check_independent([*reporting, mine], [one.content_hash])
+@dataclass
+class Counting:
+    """Embeds a clip as its first three samples, and counts the clips it was given."""
+
+    name: str = "counting"
+    content_hash: str = "one"
+    sample_rate: int = 0
+    asked: list = field(default_factory=list)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def embed(self, clips, sample_rate):
+        self.asked.append(len(clips))
+        return np.stack([clip[:3] for clip in clips])
+
+
+def test_points_are_computed_once_and_come_back_in_order(tmp_path):
+    inner, given = Counting(), clips(3)
+    kept = KeptEmbedding(inner, tmp_path)
+    first, mixed = kept.embed(given[:2], RATE), kept.embed([given[2], given[1], given[2]], RATE)
+    assert inner.asked == [2, 1]
+    np.testing.assert_array_equal(first, [clip[:3] for clip in given[:2]])
+    np.testing.assert_array_equal(mixed, [given[i][:3] for i in (2, 1, 2)])
+    assert (kept.name, kept.content_hash, kept.sample_rate) == ("counting", "one", 0)
+    (tmp_path / sorted(path.name for path in tmp_path.iterdir())[0]).write_bytes(b"no array")
+    np.testing.assert_array_equal(kept.embed(given, RATE), [clip[:3] for clip in given])
+    assert inner.asked == [2, 1, 1]
+
+
+@pytest.mark.parametrize("change", ["clip", "rate", "network", "device", "library"])
+def test_whatever_a_point_depends_on_makes_another(tmp_path, monkeypatch, change):
+    KeptEmbedding(Counting(), tmp_path).embed(clips(1), RATE)
+    others = {"network": {"content_hash": "two"}, "device": {"device": torch.device("cuda:1")}}
+    inner = Counting(**others.get(change, {}))
+    if change == "library":
+        monkeypatch.setattr(module.cache, "libraries", lambda *_: "transformers 99")
+    given = clips(2)[1:] if change == "clip" else clips(1)
+    KeptEmbedding(inner, tmp_path).embed(given, RATE // 2 if change == "rate" else RATE)
+    assert inner.asked == [1]
+
+
+def test_a_real_embedding_is_what_it_was(tmp_path):
+    expected = StatisticsEmbedding().embed(clips(), RATE)
+    for _ in range(2):
+        np.testing.assert_array_equal(KeptEmbedding(StatisticsEmbedding(), tmp_path).embed(clips(), RATE), expected)
 
 
 # Networks trained elsewhere

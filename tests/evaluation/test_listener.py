@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from fakes.codecs import noise
+from fakes.sounds import CLASSES, sound
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_file
-from envsound.data.synthetic.clips import generate_clip
 from envsound.evaluation.listeners import network as module
 from envsound.evaluation.listeners import training
 from envsound.evaluation.listeners.network import (
@@ -24,10 +24,16 @@ from envsound.evaluation.listeners.network import (
     mel_spectra,
     window_samples,
 )
-from envsound.evaluation.listeners.training import ListenerTraining, Sampler, train_listener
+from envsound.evaluation.listeners.training import (
+    ListenerTraining,
+    Sampler,
+    kept_listener,
+    listener_trainer,
+    train_listener,
+)
 
 RATE = 16_000  # Hz
-NAMES = ["clock_tick", "crying_baby", "rain"]
+NAMES = list(CLASSES)
 SHAPE = ListenerConfig(n_mels=32, widths=(8, 16, 16), embedding_dim=12, dropout=0.1)
 PLAN = ListenerTraining(n_epochs=20, batch_size=8, lr=1e-2, mixup=0.2, gain_db=3.0)
 SHORT = replace(PLAN, n_epochs=2)
@@ -36,9 +42,9 @@ PLAIN = replace(PLAN, mixup=0.0, gain_db=0.0, n_masks=0)
 
 @cache
 def sounds(n_each: int, first_seed: int = 0) -> tuple[list[np.ndarray], list[str]]:
-    """Return `n_each` synthetic clips of 1 s of each class, and their categories."""
+    """Return `n_each` clips of half a second of each class, and their categories."""
     names = [name for name in NAMES for _ in range(n_each)]
-    return [generate_clip(name, first_seed + i, RATE, 1.0) for i, name in enumerate(names)], names
+    return [sound(name, first_seed + i, RATE, 0.5) for i, name in enumerate(names)], names
 
 
 def train(training: ListenerTraining = SHORT, **options) -> Listener:
@@ -251,6 +257,64 @@ def test_masks_hide_whole_bands_and_frames_no_wider_than_asked():
     assert bands.any(0).all() and frames.any(0).all()
 
 
+BANDS = 26  # with N_EQUALISED points every fifth band is one
+
+
+def pair(spectrum: torch.Tensor, plan: ListenerTraining) -> Sampler:
+    return sampler([spectrum, spectrum], plan, spectrum.shape[1])
+
+
+def test_filters_and_transposition_are_off_by_default_and_take_no_random_number():
+    one = pair(torch.rand(BANDS, 4), PLAIN)
+    one.batch(np.array([0, 1]))
+    expected = np.random.default_rng(PLAIN.seed)
+    for _ in range(2):
+        expected.integers(4)  # where each window starts
+    expected.uniform(0.0, 0.0, 2)  # the gains
+    assert one.rng.integers(10**9) == expected.integers(10**9)
+
+
+def test_filters_are_lines_between_levels_within_bounds_and_alike_in_every_frame():
+    one = pair(torch.ones(BANDS, 8), replace(PLAIN, equaliser_db=6.0))
+    spectra = torch.cat([one.batch(np.array([0, 1]))[0] for _ in range(100)])
+    assert (spectra == spectra[:, :, :1]).all()
+    levels_db = 20 * spectra[:, :, 0].log10()
+    assert -6.001 <= levels_db.min() < -5.5 and 5.5 < levels_db.max() <= 6.001
+    points = torch.arange(0, BANDS, (BANDS - 1) // (training.N_EQUALISED - 1))
+    bends = levels_db.diff(n=2, dim=1).abs()
+    inner = [band for band in range(1, BANDS - 1) if band not in points]
+    assert bends[:, [band - 1 for band in inner]].max() < 1e-3 and bends.max() > 0.5
+
+
+def test_transposition_moves_bands_no_further_than_asked_and_repeats_the_outermost():
+    ramp = torch.arange(1.0, BANDS + 1)[:, None].expand(BANDS, 4)
+    one = pair(ramp, replace(PLAIN, transposed_bands=2))
+    moved = {tuple(one.batch(np.array([0]))[0][0, :, 0].int().tolist()) for _ in range(100)}
+    bands = np.arange(BANDS)
+    assert moved == {tuple((np.clip(bands - up, 0, BANDS - 1) + 1).tolist()) for up in (-2, -1, 0, 1, 2)}
+
+
+# Kept
+
+
+def test_a_listener_is_trained_once_for_all_that_it_depends_on(tmp_path, monkeypatch):
+    seen, train = [], training.train_listener
+    monkeypatch.setattr(training, "train_listener", lambda *a, **k: (seen.append(a[3].seed), train(*a, **k))[1])
+    clips, names, plan = [noise(1600, seed) for seed in range(4)], ["a", "b"] * 2, replace(SHORT, n_epochs=1)
+    trainer = listener_trainer(plan, "cpu", tmp_path)
+    hashes = [trainer(clips, names, RATE, seed).content_hash for seed in (0, 1, 0, 1)]
+    assert seen == [0, 1] and hashes[:2] == hashes[2:] and hashes[0] != hashes[1]
+    others = (clips[::-1], names, RATE, plan), (clips, names[::-1], RATE, plan), (clips, names, 2 * RATE, plan)
+    for asked in (*others, (clips, names, RATE, replace(plan, lr=1e-3))):
+        kept_listener(*asked, "cpu", tmp_path)
+    assert len(seen) == 6
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    assert kept_listener(clips, names, RATE, plan, "cpu", tmp_path).content_hash == hashes[0] and len(seen) == 7
+    with pytest.raises(InputError, match="categories"):
+        trainer(clips, names[:2], RATE, 0)
+
+
 # Storage
 
 
@@ -342,7 +406,8 @@ def test_validation_clips_that_cannot_be_used(clips, categories):
 
 
 OUT_OF_RANGE = {"n_epochs": 0, "batch_size": 0, "lr": 0.0, "window_seconds": 0.0, "mixup": -0.1, "n_masks": -1}
-OUT_OF_RANGE |= {"time_mask": 1.0, "label_smoothing": 1.0, "warmup_fraction": 0.0, "precision": "int8"}
+OUT_OF_RANGE |= {"equaliser_db": -1.0, "transposed_bands": -1, "time_mask": 1.0, "label_smoothing": 1.0}
+OUT_OF_RANGE |= {"warmup_fraction": 0.0, "precision": "int8"}
 
 
 @pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE.items())

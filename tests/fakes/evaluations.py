@@ -10,9 +10,8 @@ from envsound.evaluation.controls import SYSTEMS
 from envsound.evaluation.diversity import ALL, MEAN
 from envsound.evaluation.diversity import COLUMNS as DIVERSITY_COLUMNS
 from envsound.evaluation.memorisation import COPIED, MEMORISATION_COLUMNS, NEIGHBOUR_COLUMNS, THROUGH_CODEC
-from envsound.evaluation.panel import ROLES, TRAINING_COLUMNS, TRUTH_COLUMNS
-from envsound.evaluation.seeds import seeds_table
-from envsound.evaluation.spaces.tables import DISTANCE_COLUMNS
+from envsound.evaluation.panel import ROLES, TRAINING_COLUMNS, TRUTH_COLUMNS, seeds_table
+from envsound.evaluation.spaces.distances import DISTANCE_COLUMNS
 from envsound.metrics.effects import COLUMNS
 
 OTHERS = [name for name in SYSTEMS if name != "real"]

@@ -13,19 +13,19 @@ from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_csv, write_wav
 from envsound.codec.codes import save_codes
 from envsound.data.audio import read_clip
-from envsound.evaluation.compare import controls
+from envsound.evaluation import controls
 from envsound.evaluation.controls import (
     COLUMNS,
     CONTROLS,
     SYSTEMS,
     Bigram,
     Material,
+    decode_clip,
     draw_like,
     draw_unigram,
     make_controls,
     shuffled,
 )
-from envsound.evaluation.sides import decode_clip
 
 RATE, HOP, N_FRAMES = 24_000, 320, 15
 

@@ -1,0 +1,324 @@
+"""A run judged by listeners: who may judge, which tables this makes, other training seeds, and the notebook."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from fakes.codecs import noise, tone
+from fakes.evaluations import class_training, class_truth, distances
+from fakes.listened import SteadyCodec, make_listened_run
+from fakes.notebooks import run_cells
+
+from envsound.base.errors import InputError
+from envsound.base.files import read_csv, read_json, write_csv, write_json
+from envsound.evaluation import panel as module
+from envsound.evaluation.compare import Report
+from envsound.evaluation.controls import SYSTEMS
+from envsound.evaluation.listeners.mfcc import train_recogniser
+from envsound.evaluation.memorisation import COPIED, THROUGH_CODEC, Memorisation
+from envsound.evaluation.panel import (
+    MAY_SELECT,
+    REPORTS,
+    ROLES,
+    SAME,
+    SELECTION,
+    SPREAD,
+    Panel,
+    Selectors,
+    evaluate_by_listeners,
+    judge_run,
+    numbers_of,
+    read_selectors,
+    seeds_table,
+    train_panel,
+)
+from envsound.evaluation.sides import from_rows, gather_sides, recordings_of
+from envsound.evaluation.spaces.embeddings import NotRun, StatisticsEmbedding
+from envsound.evaluation.truth import recogniser_trainer
+from envsound.run.publish import LISTENERS
+from envsound.run.record import read_settings
+
+ROOT = Path(__file__).parents[2]
+KEY = ("kad", "cnn")
+SVM = "MFCC and SVM"
+EPOCHS = 6  # of the network
+
+
+def stand_in(patch: pytest.MonkeyPatch) -> None:
+    """Any run's codec is the steady one, and no network trained elsewhere is here."""
+    patch.chdir(ROOT)
+    patch.setattr("envsound.evaluation.sides.load_codec", lambda *_: SteadyCodec())
+    patch.setattr(module, "pretrained_embeddings", lambda *_: [NotRun("AST", "no weights")])
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    stand_in(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """A run, its sides, the panel and the report."""
+    folder = tmp_path_factory.mktemp("judged")
+    run, more = (make_listened_run(folder / f"run{seed}", seed=seed) for seed in (0, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(patch)
+        sides = gather_sides(run, device="cpu")
+        panel = train_panel(sides, EPOCHS, 1, 0, "", "", "cpu", folder / "listeners", folder / "embeddings")
+        report = evaluate_by_listeners(sides, panel, more_runs=[more])
+    return run, sides, panel, report
+
+
+# Who may judge
+
+
+def record(folder, **facts) -> None:
+    write_json(folder / "provenance.json", {"steps": {SELECTION: {"facts": facts}}})
+
+
+def test_the_judges_of_the_run_and_of_its_published_preset_are_read(tmp_path):
+    run, published = tmp_path / "esc10" / "fold1_seed1", tmp_path / "published"
+    assert read_selectors(run, published=published) == Selectors()
+    record(published / "esc10", selected_by={SVM: "a"}, recogniser=SVM)
+    record(published / "wide", selected_by={"CNN": "b"})
+    assert read_selectors(run, published=published) == Selectors(frozenset("a"), frozenset([SVM]))
+    record(run, selected_by={"CNN": "c"})
+    assert read_selectors(run, ["d"], published) == Selectors(frozenset("acd"), frozenset([SVM, "CNN"]))
+    record(run, recogniser="other")  # from before judges had a hash
+    assert read_selectors(run, published=tmp_path) == Selectors(frozenset(), frozenset(["other"]))
+
+
+def test_the_same_listener_and_one_of_its_kind_have_notes_of_their_own():
+    selectors, plain = Selectors(frozenset(["a"]), frozenset([SVM])), SimpleNamespace()
+    same, alike = (SimpleNamespace(content_hash=name, kind=SVM) for name in "ab")
+    assert selectors.note(same) == SAME and selectors.note(alike).startswith(f"another {SVM} judged")
+    assert selectors.note(SimpleNamespace(content_hash="c")) == selectors.note(plain) == Selectors().note(same) == ""
+    assert selectors.note(same, is_trained_anew=True) == selectors.note(alike)
+    selectors.check({"alike": alike, "plain": plain})
+    with pytest.raises(InputError, match="'cnn': selected the model"):
+        selectors.check({"cnn": same})
+
+
+def test_the_hash_of_a_recogniser_follows_its_training_clips_and_classes():
+    clips, names = [noise(4000), tone(4000, 300), noise(4000, seed=2), tone(4000, 500)], ["noise", "tone"] * 2
+    first, again = (train_recogniser(clips, names, 16_000) for _ in range(2))
+    others = train_recogniser([*clips[:3], tone(4000, 700)], names, 16_000)
+    renamed = train_recogniser(clips, [f"a {name}" for name in names], 16_000)
+    assert first.content_hash == again.content_hash and first.kind == SVM
+    assert len({one.content_hash for one in (first, others, renamed)}) == 3
+
+
+def test_no_network_that_chose_the_settings_may_report(judged):
+    _, sides, panel, _ = judged
+    for reporter in (panel.cnn, panel.embeddings[0]):
+        with pytest.raises(InputError, match="selected the model"):
+            evaluate_by_listeners(sides, panel, selected_by=[reporter.content_hash])
+
+
+def test_a_listener_whose_kind_judged_the_settings_is_flagged_and_the_record_says_so(judged, tmp_path, monkeypatch):
+    _, sides, panel, report = judged
+    assert (report["class_truth"]["note"] == "").all() and report.facts["selected_by"] == {"hashes": [], "kinds": []}
+    record(tmp_path, selected_by={SVM: "of other clips"})
+    moved = replace(sides, run=replace(sides.run, folder=tmp_path))
+    known = {
+        "measure_distances": report["distances"],
+        "measure_memorisation": Memorisation(report["nearest"], report["memorisation"]),
+        "_training_table": report["class_training"].drop(columns=["role", "note"]),
+    }
+    for name, found in known.items():
+        monkeypatch.setattr(module, name, lambda *_, found=found, **__: found)
+    flagged = evaluate_by_listeners(moved, panel)
+    for name in ("class_truth", "class_training"):
+        notes = flagged[name].groupby("classifier")["note"].unique().str[0]
+        assert notes["cnn"] == "" and f"another {SVM} judged the decoding settings" in notes["mfcc_svm"]
+    before, after = (part["class_truth"].drop(columns="note") for part in (report, flagged))
+    pd.testing.assert_frame_equal(after, before)
+    assert flagged.facts["selected_by"] == {"hashes": ["of other clips"], "kinds": [SVM]}
+
+
+# Tables
+
+
+def test_every_system_is_in_every_table(judged, tmp_path):
+    _, sides, _, report = judged
+    report.write(tmp_path)
+    assert {f"{name}.csv" for name in report.tables} == {path.name for path in tmp_path.iterdir()} == set(LISTENERS)
+    tables = {name: read_csv(tmp_path / f"{name}.csv") for name in report.tables}
+    assert list(sides.by_system) == list(SYSTEMS)
+    assert set(tables["distances"]["side"]) == set(SYSTEMS) - {"real"} | {""}
+    assert set(tables["distances"]["category"]) == {""}
+    assert tables["distances"]["embedding"].str.split(",").str[0].unique().tolist() == ["statistics", "cnn", "AST"]
+    assert tables["distances"]["note"].iloc[-1] == "not run here: no weights"
+    assert set(tables["distances_by_class"]["category"]) == {"dog", "rain"}
+    assert set(tables["class_truth"]["side"]) == set(SYSTEMS)
+    assert set(tables["memorisation"]["side"]) == {"generated", THROUGH_CODEC, COPIED, ""}
+    assert set(tables["nearest"]["side"]) == {"real", "generated", THROUGH_CODEC, COPIED}
+
+
+def test_nearer_systems_have_smaller_distances_where_nothing_is_learnt(judged):
+    rows = judged[3]["distances"]
+    kad = rows[rows["embedding"].str.startswith("statistics")].set_index("side")["kad"]
+    assert max(kad["generated"], kad["real_other"]) < min(kad["shuffled"], kad["unigram"])
+
+
+def test_both_listeners_are_asked_and_one_alone_reports(judged):
+    _, sides, _, report = judged
+    truth = report["class_truth"]
+    assert truth.groupby("classifier")["role"].unique().str[0].to_dict() == ROLES
+    assert sorted(ROLES.values()) == [MAY_SELECT, REPORTS] and ROLES["cnn"] == REPORTS
+    svm = truth[(truth["classifier"] == "mfcc_svm") & (truth["category"] == "")].set_index("side")["accuracy"]
+    assert svm["real"] == svm["generated"] == 1 > svm["noise"]
+    assert len(sides.by_system["copy"]) == 12 and len(sides.distinct["copy"]) == 2  # a repeated clip is heard once
+    counts = report["confusion"].groupby(["side", "classifier"])["n"].sum()
+    assert counts["generated", "cnn"] == counts["real", "mfcc_svm"] == 12 and counts["copy", "cnn"] == 2
+
+
+def test_networks_learn_from_the_mixes_of_one_size(judged):
+    table = judged[3]["class_training"]
+    rows, networks = (table[table["classifier"] == name].set_index("mix") for name in ("mfcc_svm", "cnn"))
+    assert rows["n_training"].tolist() == [12, 24, 12, 12, 12, 36] and set(networks["n_training"]) == {12}
+    assert rows.loc["generated", "accuracy"] == rows.loc["all real", "accuracy"] == 1 and set(rows["n"]) == {12}
+
+
+def test_codec_copies_are_as_many_as_there_are_training_clips(judged):
+    _, sides, _, report = judged
+    rows = report["nearest"].query("side == @THROUGH_CODEC and space == 'log-mel'")
+    assert set(rows["clip"]) == {f"copy of {source.name}" for source in sides.training} and len(rows) == 24
+
+
+def test_facts_say_who_learnt_from_what(judged):
+    facts = judged[3].facts
+    assert (facts["floor_fold"], facts["taught_folds"], facts["n_taught"], facts["n_training"]) == (3, [2], 12, 24)
+    assert facts["n_clips"]["copy"] == 2 and facts["not_run_here"] == {"AST": "no weights"}
+    assert facts["cnn_hash"] == judged[2].cnn.content_hash and facts["training_seeds"] == [0, 1]
+
+
+# Over training seeds
+
+
+@pytest.fixture(scope="module")
+def svm_alone(judged):
+    """The sides of the run and a panel without a network."""
+    _, sides, panel, _ = judged
+    trainer, names = recogniser_trainer(), [source.category for source in sides.taught]
+    heard = trainer([source.load(sides.sample_rate) for source in sides.taught], names, sides.sample_rate, 0)
+    embeddings = [StatisticsEmbedding(), NotRun("AST", "no weights")]
+    return sides, Panel(panel.cnn, {"svm": heard}, embeddings, {"svm": trainer})
+
+
+def with_samples(sides, folder: Path, **columns):
+    """The settings of a run with the sounds of the first, of which samples.csv says something else."""
+    run = make_listened_run(folder / "other")
+    write_csv(run / "samples.csv", read_csv(run / "samples.csv").assign(**columns))
+    return replace(sides.run, folder=run)
+
+
+def test_numbers_are_those_of_the_systems_own_rows():
+    rows = [class_training(), class_training().assign(accuracy=0.625), class_training().assign(mix="real")]
+    found = numbers_of(distances(), class_truth(), pd.concat(rows))
+    assert found["kad", "cnn, 2 components"] == 3 and found["fad_infinity", "cnn, 2 components"] == 27
+    assert found["accuracy", "cnn"] == 0.5 and found["accuracy_taught", "cnn"] == 0.5  # the mean over its seeds
+    assert not any(judge == "AST" for _, judge in found)
+    assert numbers_of(distances(), class_truth(), rows[0], "codec")["kad", "cnn, 2 components"] == 2
+
+
+def test_a_further_training_seed_is_judged_as_the_first_is(judged):
+    run, sides, panel, report = judged
+    seeds = report["listener_seeds"]
+    assert {*seeds["quantity"]} == {"kad", "precision", "recall", "accuracy", "accuracy_taught"}  # few clips: no FAD
+    assert set(seeds["n_runs"]) == {2} and (seeds["seed_0"] != seeds["seed_1"]).any()
+    again = judge_run(read_settings(run), sides, panel)
+    values = seeds.set_index(["quantity", "judge"])["seed_0"]
+    assert {key: pytest.approx(value) for key, value in values.items()} == again
+    truth = report["class_truth"].set_index(["side", "classifier", "category"])["accuracy"]
+    assert values["accuracy", "cnn"] == truth["generated", "cnn", ""]
+    training = report["class_training"].set_index(["mix", "classifier"])["accuracy"]
+    assert values["accuracy_taught", "cnn"] == training["generated", "cnn"]
+    rows = report["distances"][report["distances"]["side"] == "generated"].set_index("embedding")["kad"]
+    assert values["kad"].to_dict() == rows.to_dict()
+
+
+def test_every_run_is_judged_by_its_own_clips(svm_alone, tmp_path):
+    sides, panel = svm_alone
+    own = judge_run(sides.run, sides, panel)
+    assert own["accuracy", "svm"] == own["accuracy_taught", "svm"] == 1 and own["kad", "statistics"] < 5
+    exchanged = read_csv(sides.run.folder / "samples.csv")["category"].tolist()[::-1]
+    other = judge_run(with_samples(sides, tmp_path, category=exchanged), sides, panel)
+    assert other["accuracy", "svm"] == other["accuracy_taught", "svm"] == 0
+    assert set(own) == set(other)
+
+
+def test_what_a_run_cannot_say_is_left_open(svm_alone, tmp_path):
+    sides, panel = svm_alone
+    untold = judge_run(with_samples(sides, tmp_path / "1", category=""), sides, panel)
+    few = judge_run(with_samples(sides, tmp_path / "2", category=["dog"] * 7 + ["rain"] * 5), sides, panel)
+    assert {quantity for quantity, _ in untold} == {"kad", "precision", "recall"}
+    assert ("accuracy", "svm") in few and ("accuracy_taught", "svm") not in few
+    table = seeds_table({0: judge_run(sides.run, sides, panel), 1: untold}).set_index("quantity")
+    assert table.loc["accuracy", "n_runs"] == 1 and np.isnan(table.loc["accuracy", "sd"])
+
+
+def test_the_judges_of_all_runs_hear_the_same_real_clips(svm_alone):
+    sides, panel = svm_alone
+    table = recordings_of(sides.run.folder)
+    others = replace(sides, by_system=sides.by_system | {"real": from_rows(table[table["fold"] == 2])})
+    own, other = (judge_run(sides.run, part, panel) for part in (sides, others))
+    assert own["kad", "statistics"] != other["kad", "statistics"] and own["accuracy", "svm"] == other["accuracy", "svm"]
+
+
+def test_the_spread_is_that_of_the_runs_that_know_a_number():
+    table = seeds_table({3: {KEY: 1.0, ("recall", "cnn"): 0.5}, 5: {KEY: 4.0}, 9: {KEY: 1.0, ("fad", "x"): 2.0}})
+    assert list(table.columns) == ["quantity", "judge", "seed_3", "seed_5", "seed_9", *SPREAD]
+    assert table.iloc[0].tolist() == ["kad", "cnn", 1, 4, 1, 2, pytest.approx(np.sqrt(3)), 1, 4, 3]
+    assert table.iloc[1, 2:].tolist() == pytest.approx([0.5, np.nan, np.nan, 0.5, np.nan, 0.5, 0.5, 1], nan_ok=True)
+    assert len(table) == 2
+
+
+def test_a_run_that_differs_in_more_than_its_seed_is_no_further_seed(judged, tmp_path):
+    other = make_listened_run(tmp_path / "run", seed=1, preset="other")
+    with pytest.raises(InputError, match=r"more_runs: .* has preset 'other'"):
+        evaluate_by_listeners(*judged[1:3], more_runs=[other])
+
+
+# The notebook
+
+
+def run_notebook(run: Path, folder: Path, **changed) -> None:
+    """Execute notebook 17; caches are in `folder`."""
+    places = {"listener_dir": folder / "listeners", "embedding_dir": folder / "embeddings"}
+    given = {"run_dir": str(run), "listener_epochs": EPOCHS, "mix_epochs": 1, "n_pairs": 1, "device": "cpu"}
+    given["train_panel"] = lambda *a: train_panel(*a, **places)
+    run_cells(ROOT / "notebooks" / "evaluation" / "17_evaluate_by_listeners.ipynb", given | changed)
+
+
+def test_the_notebook_runs_on_a_finished_run_and_trains_nothing_twice(judged, monkeypatch):
+    run, _, _, report = judged
+
+    def never(*_, **__):
+        raise AssertionError("again")
+
+    monkeypatch.setattr("envsound.evaluation.listeners.training.train_listener", never)
+    monkeypatch.setattr("envsound.evaluation.spaces.embeddings.StatisticsEmbedding.embed", never)
+    run_notebook(run, run.parent, more_runs=[str(run.parent / "run1")])
+    for name, table in report.tables.items():
+        numbers = table.select_dtypes("number")
+        assert read_csv(run / f"{name}.csv")[list(numbers)].to_numpy() == pytest.approx(numbers.to_numpy(), nan_ok=True)
+    names = ("listener_distances", "listener_confusion", "listener_nearest")
+    assert {path.name for path in (run / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("pdf", "png")}
+    written = read_json(run / "provenance" / "17_evaluate_by_listeners.json")
+    assert written["parameters"]["mix_epochs"] == 1 and written["facts"]["roles"] == ROLES
+    assert written["facts"]["training_seeds"] == [0, 1] and written["facts"]["runs_left_out"] == []
+    assert written["parameters"]["more_runs"] == [str(run.parent / "run1")]
+    assert len(list((run / "nearest_pairs").glob("*.wav"))) == 6
+
+
+def test_a_control_that_passes_for_new_stops_the_notebook_before_it_writes(judged, tmp_path):
+    run = make_listened_run(tmp_path / "run")
+    blind = Report({"memorisation": judged[3]["memorisation"].assign(copies_found=False)})
+    with pytest.raises(InputError, match="copies of training clips were not found out in log-mel"):
+        run_notebook(run, judged[0].parent, evaluate_by_listeners=lambda *_, **__: blind)
+    assert not (run / "memorisation.csv").exists()
+    assert not (run / "provenance" / "17_evaluate_by_listeners.json").exists()
