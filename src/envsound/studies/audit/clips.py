@@ -32,17 +32,17 @@ RHO, METRIC, SLOPE, NOISE = "rho_snr_centroid", "snr_db", "slope", "white_noise"
 SIDES, PUBLISHED_CLIPS = ("real", "generated"), 100  # of either side
 SIX = ACOUSTIC[:6]  # without the duration
 LEAST_ERRORS = 3.0  # of its standard errors: a published difference closer to 0 gives shares of any size
-NOISE_SECONDS = 5
+Rates = tuple[int, int]  # Hz, the higher one first
 
 
-def rates_of(recordings: Recordings, published: str | Path = PUBLISHED) -> tuple[int, int]:
+def rates_of(recordings: Recordings, published: Path = PUBLISHED) -> Rates:
     """Return the two rates (Hz) to compare: the published ones, the higher one cut to what every recording holds."""
     high, low = _published_rates(read_published(published))
     usable = recordings.report[recordings.report["status"] != "bad"]
     return min(high, int(usable["sample_rate_hz"].min())), low
 
 
-def measure_rates(recordings: Recordings, rates: tuple[int, int]) -> pd.DataFrame:
+def measure_rates(recordings: Recordings, rates: Rates) -> pd.DataFrame:
     """Return audit_clips.csv: the metrics of every clip at the higher rate (Hz), and at the lower where that is lower.
 
     Columns clip_id, category, rate_hz and SIX.
@@ -57,12 +57,7 @@ def measure_rates(recordings: Recordings, rates: tuple[int, int]) -> pd.DataFram
 
 
 def audit_rates(
-    clips: pd.DataFrame,
-    rates: tuple[int, int],
-    kind: str,
-    seed: int = 0,
-    n_resamples: int = 1000,
-    published: str | Path = PUBLISHED,
+    clips: pd.DataFrame, rates: Rates, kind: str, seed: int = 0, n_resamples: int = 1000, published: Path = PUBLISHED
 ) -> pd.DataFrame:
     """Return audit_rates.csv from `measure_rates`: a row for each of SIX, in RATE_COLUMNS; none without two rates.
 
@@ -101,7 +96,7 @@ def audit_snr(
     n_noise_clips: int,
     seed: int = 0,
     n_resamples: int = 1000,
-    published: str | Path = PUBLISHED,
+    published: Path = PUBLISHED,
 ) -> pd.DataFrame:
     """Return audit_snr.csv in SNR_COLUMNS; `measure` is RHO, METRIC, SLOPE or NOISE.
 
@@ -122,7 +117,7 @@ def audit_snr(
         rho = published_value(study, "spearman_snr_centroid", "real") if analysed else np.nan
         found = _correlation(clips[clips["rate_hz"] == rate], draws, n_resamples) | {"published": rho}
         noisy = add_noise(recordings, chosen, rate, true_snrs_db, seed)
-        alone = acoustic(draws.standard_normal(NOISE_SECONDS * rate), rate)["snr_db"]
+        alone = acoustic(draws.standard_normal(5 * rate), rate)["snr_db"]
         at = [found, *_by_ratio(noisy, true_snrs_db, draws, n_resamples), {"measure": NOISE, "n": 1, "value": alone}]
         rows += [{"kind": kind, "rate_hz": int(rate)} | row for row in at]
     return pd.DataFrame(rows, columns=SNR_COLUMNS)
@@ -157,8 +152,9 @@ def add_noise(
     return np.array(rows)
 
 
-def _published_rates(study: pd.DataFrame) -> tuple[int, ...]:
-    return tuple(int(published_value(study, "sample_rate", side)) for side in SIDES)
+def _published_rates(study: pd.DataFrame) -> Rates:
+    high, low = (int(published_value(study, "sample_rate", side)) for side in SIDES)
+    return high, low
 
 
 def _paired(

@@ -4,7 +4,6 @@ The published code pads the 375 frames of a clip to 1,024 with code 0, which is 
 that most of what the model is asked for is one constant. Here both are trained at small size, in the same proportion.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,8 +58,7 @@ class PaddingPlan:
 
     def config(self, n_clips: int, seed: int) -> TrainingConfig:
         """Return the settings of one training on `n_clips` clips: so many epochs as its steps need."""
-        per_epoch = -(-n_clips // self.training.batch_size)
-        epochs = -(-self.n_steps // per_epoch)
+        epochs = -(-self.n_steps // -(-n_clips // self.training.batch_size))
         return replace(self.training, num_epochs=epochs, max_steps=self.n_steps, prompt_chance=0.0, seed=seed)
 
 
@@ -106,25 +104,19 @@ def run_padding(
             sides.append(stretches(watched, plan.n_frames, seed + 1, plan.n_watched))
             for variant in VARIANTS:
                 place = Path(folder) / f"seed{seed}" / variant
-                found = _train(plan, sides, variant, seed, place, device, codec)
-                rows += [{"variant": variant, "kind": kind, "seed": seed} | row for row in found]
+                named = {"variant": variant, "kind": kind, "seed": seed}
+                rows += [named | row for row in _train(plan, sides, variant, seed, place, device, codec)]
                 bar.update()
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _train(
-    plan: PaddingPlan,
-    sides: Sequence[CodeSet],
-    variant: str,
-    seed: int,
-    folder: Path,
-    device: torch.device,
-    codec_hash: str,
+    plan: PaddingPlan, sides: list[CodeSet], variant: str, seed: int, folder: Path, device: torch.device, codec: str
 ) -> list[dict[str, Any]]:
     """Train one variant on the first of `sides`; return its losses on the second, before and after."""
     train, watched = sides
     used = [pad(side, plan.n_padded) for side in sides] if variant == "padded" else sides
-    trainer = Trainer(*used, plan.model, plan.config(len(train), seed), folder, device, codec_hash)
+    trainer = Trainer(*used, plan.model, plan.config(len(train), seed), folder, device, codec)
     trainer.fit()
     rows = []
     for step, model in ((0, untrained(plan.model, seed)), (trainer.progress.step, trainer.used_model)):

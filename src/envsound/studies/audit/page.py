@@ -6,6 +6,7 @@ them any more.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,10 @@ from envsound.run.publish import ReportKind
 
 NAME, STEP, PAGE = "audit", "16_audit_published_study", "studies/audit.md"
 MADE, FROZEN = ("rates", "snr", "padding", "protocol"), ("checks", "figures", "ks", "classes", "bases")
-FROZEN_FIGURES = tuple(f"figures/{name}.{kind}" for name in ("agreement", "intervals") for kind in ("png", "pdf"))
-REPORTS = (
-    ReportKind(
-        tuple(f"audit_{name}.csv" for name in MADE),
-        "a finished report of notebook 16",
-        ("audit_protocol_runs.csv", "audit_clips.csv"),
-        NAME,
-        frozen=(*(f"audit_{name}.csv" for name in FROZEN), *FROZEN_FIGURES),
-    ),
-)
+FROZEN_FILES = tuple(f"figures/{name}.{kind}" for name in ("agreement", "intervals") for kind in ("png", "pdf"))
+FROZEN_FILES += tuple(f"audit_{name}.csv" for name in FROZEN)
+MADE_FILES, MORE = tuple(f"audit_{name}.csv" for name in MADE), ("audit_protocol_runs.csv", "audit_clips.csv")
+REPORTS = (ReportKind(MADE_FILES, "a finished report of notebook 16", MORE, NAME, frozen=FROZEN_FILES),)
 CAPTIONS = {
     "agreement": "What is printed over what the study's result files hold; filled marks agree within rounding.",
     "rates": "What the sample rate alone does: the very same clips at two rates, beside the published distances.",
@@ -48,6 +43,8 @@ MEASURES = {
 VARIANTS = {"masks": "frame masks", "padded": "padded with a valid code"}
 VERDICTS = ["agrees", "differs", "missing", "noted"]
 Row = Mapping[str, Any]
+_value = partial(with_interval, name="value", form="{:.3g}")
+_share = partial(with_interval, name="share", form="{:.1%}")
 
 
 @dataclass(frozen=True)
@@ -104,14 +101,6 @@ def _table(folder: Path, name: str) -> pd.DataFrame:
 
 def _noted(folder: Path) -> dict[str, Any]:
     return read_json(folder / "provenance.json")["steps"][STEP]["facts"]
-
-
-def _value(row: Row) -> str:
-    return with_interval(row, "value", "{:.3g}")
-
-
-def _share(row: Row) -> str:
-    return with_interval(row, "share", "{:.1%}")
 
 
 def _points(row: Row) -> str:

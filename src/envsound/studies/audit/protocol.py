@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.model_selection import StratifiedKFold
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
@@ -154,8 +154,10 @@ def accuracy_by_epoch(
                 optimizer.zero_grad(set_to_none=True)
                 F.cross_entropy(network(x[batch]), y[batch]).backward()
                 optimizer.step()
-            for name, accuracies in found.items():
-                accuracies.append(_accuracy(network, x[parts[name]], y[parts[name]]))
+            with torch.no_grad():
+                for name, accuracies in found.items():
+                    right = network.eval()(x[parts[name]]).argmax(1) == y[parts[name]]
+                    accuracies.append(float(right.double().mean()))
     return {name: np.array(accuracies) for name, accuracies in found.items()}
 
 
@@ -192,8 +194,3 @@ def _read_twice(
     row: dict[str, Any] = {name: float(accuracies["test"][epoch]) for name, epoch in epochs.items()}
     row |= {f"epoch_{name}": epoch + 1 for name, epoch in epochs.items()}
     return row | {"n_train": int(parts["train"].sum()), "n_test": int(parts["test"].sum())}
-
-
-@torch.no_grad()
-def _accuracy(network: nn.Module, x: Tensor, y: Tensor) -> float:
-    return float((network.eval()(x).argmax(1) == y).double().mean())
