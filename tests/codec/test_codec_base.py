@@ -62,16 +62,15 @@ def test_lengths_that_do_not_fit_are_refused(lengths):
 
 
 @pytest.mark.parametrize("shape", [(9,), (2, 0), (0, 9), (2, 1, 9)])
-@pytest.mark.parametrize("with_lengths", [False, True])
-def test_clips_of_another_shape_are_refused(shape, with_lengths):
-    lengths = torch.full(shape[:1], 9) if with_lengths else None
-    with pytest.raises(InputError, match="clips: shape"):
-        encode(torch.rand(*shape), lengths)
+def test_clips_of_another_shape_are_refused(shape):
+    for lengths in (None, torch.full(shape[:1], 9)):
+        with pytest.raises(InputError, match="clips: shape"):
+            encode(torch.rand(*shape), lengths)
 
 
-@pytest.mark.parametrize("n_levels", [1, 2, 3])
-def test_codes_with_fewer_levels_are_allowed(n_levels):
-    assert check_codes(torch.full((2, n_levels, 4), MASK - 1), N_LEVELS, MASK) is None
+def test_codes_with_fewer_levels_are_allowed():
+    for n_levels in (1, N_LEVELS):
+        check_codes(torch.full((2, n_levels, 4), MASK - 1), N_LEVELS, MASK)
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 0, 4), (2, N_LEVELS + 1, 4), (2, 3, 0), (0, 3, 4)])
@@ -80,16 +79,11 @@ def test_codes_of_another_shape_are_refused(shape):
         check_codes(torch.zeros(shape, dtype=torch.long), N_LEVELS, MASK)
 
 
-def test_codes_must_be_integers():
-    with pytest.raises(InputError, match="float32; expected integers"):
-        check_codes(torch.zeros(1, 3, 4), N_LEVELS, MASK)
-
-
-@pytest.mark.parametrize(("value", "found"), [(MASK, "from 0 to 10"), (-1, "from -1 to 0")])
-def test_codes_outside_the_codebook_are_refused(value, found):
-    codes = torch.zeros(1, 3, 4, dtype=torch.long)
+@pytest.mark.parametrize(("value", "found"), [(MASK, "0 to 10; expected 0 to 9"), (-1, "-1 to 0"), (0.5, "integers")])
+def test_what_is_no_code_is_refused(value, found):
+    codes = torch.zeros(1, 3, 4, dtype=torch.tensor(value).dtype)
     codes[0, 1, 2] = value
-    with pytest.raises(InputError, match=f"{found}; expected 0 to 9"):
+    with pytest.raises(InputError, match=found):
         check_codes(codes, N_LEVELS, MASK)
 
 

@@ -1,11 +1,15 @@
-"""What a codec learns from: its crops, its losses, and the balancer that weighs them."""
+"""What a codec learns from: crops, losses, the balancer that weighs them; and the level that is set in the end."""
 
 import numpy as np
 import pytest
 import torch
-from fakes.codecs import CATEGORIES, CLIPS, RATE
+from fakes.codecs import CATEGORIES, CLIPS, RATE, TOY, TOY_SEANET
+from fakes.codecs import noise as white
 
 from envsound.base.errors import InputError
+from envsound.codec.fourier import FourierCodec
+from envsound.codec.seanet import SeanetCodec
+from envsound.codec.training.calibration import band_edges, calibrate, level_bias, set_level
 from envsound.codec.training.losses import (
     SCALES,
     Balancer,
@@ -25,12 +29,13 @@ pytestmark = pytest.mark.usefixtures("own_random_state")
 # Crops
 
 
-def test_crops_have_their_length_and_stay_in_range():
-    crops = CropSampler(CLIPS, CATEGORIES, 2400, seed=0).batch(50)
-    assert crops.shape == (50, 2400)
-    assert crops.dtype == torch.float32
-    assert crops.abs().max() <= 1
-    assert crops[:, :900].abs().amax(1).min() > 0
+def test_crops_have_their_length_stay_in_range_and_go_on_from_a_state():
+    first, second = (CropSampler(CLIPS, CATEGORIES, 2400, seed=seed) for seed in (0, 1))
+    crops = first.batch(50)
+    assert crops.shape == (50, 2400) and crops.dtype == torch.float32
+    assert crops.abs().max() <= 1 and crops[:, :900].abs().amax(1).min() > 0
+    second.restore(first.state())
+    assert torch.equal(first.batch(5), second.batch(5))
 
 
 def test_crops_are_balanced_over_classes_whatever_the_clips():
@@ -44,6 +49,8 @@ def test_crops_are_drawn_where_there_is_sound():
     clip[9000:] = 0.5
     crops = CropSampler([clip], ["x"], 500, seed=0).batch(400)
     assert (crops.abs().amax(1) > 0).float().mean() > 0.5  # starts drawn evenly would give 0.15
+    silent = CropSampler([np.zeros(5, np.float32), np.zeros(1000, np.float32)], ["a", "b"], 100, seed=0).batch(20)
+    assert silent.shape == (20, 100) and (silent == 0).all()
 
 
 def test_crop_gains_lie_between_bounds():
@@ -52,19 +59,6 @@ def test_crop_gains_lie_between_bounds():
     assert 0.1 * 10 ** (-12 / 20) <= peaks[0].min() < 0.03
     assert 0.18 < peaks[0].max() <= 0.1 * 10 ** (6 / 20)
     assert peaks[1].max() == pytest.approx(1.0)
-
-
-def test_silent_and_short_clips_give_crops():
-    crops = CropSampler([np.zeros(5, np.float32), np.zeros(1000, np.float32)], ["a", "b"], 100, seed=0).batch(20)
-    assert crops.shape == (20, 100)
-    assert (crops == 0).all()
-
-
-def test_crops_go_on_from_a_state():
-    first, second = (CropSampler(CLIPS, CATEGORIES, 2400, seed=seed) for seed in (0, 1))
-    first.batch(3)
-    second.restore(first.state())
-    assert torch.equal(first.batch(5), second.batch(5))
 
 
 @pytest.mark.parametrize(("clips", "categories"), [([], []), (CLIPS, ["low"])])
@@ -82,20 +76,16 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_distance_falls_towards_the_original():
     real, other = noise(2, 4800), noise(2, 4800, seed=1)
-    losses = [
-        float(energy_losses(real, real + share * (other - real), None, RATE)["spectral"]) for share in (0.0, 0.1, 1.0)
-    ]
-    assert losses[0] == 0
-    assert losses[0] < losses[1] < losses[2]
+    nearer = [real + share * (other - real) for share in (0.0, 0.1, 1.0)]
+    losses = [float(energy_losses(real, fake, None, RATE)["spectral"]) for fake in nearer]
+    assert losses[0] == 0 < losses[1] < losses[2]
 
 
 def test_loss_of_silence_is_small_and_its_gradient_finite():
     real, fake = torch.zeros(1, 4800), noise(1, 4800).mul(1e-4).requires_grad_()
     loss = energy_losses(real, fake, None, RATE)["spectral"]
     loss.backward()
-    assert 0 < loss.item() < 1
-    assert torch.isfinite(fake.grad).all()
-    assert fake.grad.abs().max() > 0
+    assert 0 < loss.item() < 1 and torch.isfinite(fake.grad).all() and fake.grad.abs().max() > 0
 
 
 def test_energy_distances_are_least_at_the_right_level_where_plain_l1_wants_silence():
@@ -127,14 +117,11 @@ def test_energy_distance_prefers_noise_to_a_repeated_frame():
     assert free["spectral"] + 0.5 * (free["distance"] - free["spectral"]) < 0.8 * repeated
 
 
-@pytest.mark.parametrize(("n_fft", "n_mels"), SCALES)
-def test_mel_bands_are_weighted_means(n_fft, n_mels):
-    filters = mel_filters(RATE, n_fft, n_mels)
-    assert filters.shape == (n_mels, n_fft // 2 + 1)
-    torch.testing.assert_close(filters.sum(1), torch.ones(n_mels), rtol=0.05, atol=0)
-
-
-def test_white_noise_has_one_level_at_every_window_length():
+def test_white_noise_has_one_level_at_every_window_length_and_in_every_mel_band():
+    for n_fft, n_mels in SCALES:
+        filters = mel_filters(RATE, n_fft, n_mels)
+        assert filters.shape == (n_mels, n_fft // 2 + 1)
+        torch.testing.assert_close(filters.sum(1), torch.ones(n_mels), rtol=0.05, atol=0)
     levels = [float(magnitude(noise(1, RATE), n_fft).mean()) for n_fft, _ in SCALES]
     assert levels == pytest.approx([levels[0]] * len(SCALES), rel=0.05)
 
@@ -145,19 +132,14 @@ def scores(value: float, maps: float = 1.0) -> list:
 
 
 @pytest.mark.parametrize(("real", "fake", "expected"), [(1, -1, 0), (2, -3, 0), (0, 0, 2), (-1, 1, 4), (1, 0.5, 1.5)])
-def test_discriminator_hinge(real, fake, expected):
+def test_hinge_losses(real, fake, expected):
     assert float(discriminator_loss(scores(real), scores(fake))) == pytest.approx(expected)
+    assert float(adversarial_loss(scores(fake))) == pytest.approx(max(0, 1 - fake))
 
 
-@pytest.mark.parametrize(("fake", "expected"), [(1, 0), (3, 0), (0, 1), (-1, 2)])
-def test_adversarial_hinge(fake, expected):
-    assert float(adversarial_loss(scores(fake))) == pytest.approx(expected)
-
-
-def test_feature_matching_is_relative_to_the_real_maps():
-    assert float(feature_loss(scores(0, 2.0), scores(0, 2.0))) == 0
-    assert float(feature_loss(scores(0, 2.0), scores(0, 3.0))) == pytest.approx(0.5)
-    assert float(feature_loss(scores(0, 20.0), scores(0, 30.0))) == pytest.approx(0.5)
+@pytest.mark.parametrize(("real", "fake", "expected"), [(2.0, 2.0, 0), (2.0, 3.0, 0.5), (20.0, 30.0, 0.5)])
+def test_feature_matching_is_relative_to_the_real_maps(real, fake, expected):
+    assert float(feature_loss(scores(0, real), scores(0, fake))) == pytest.approx(expected)
 
 
 def test_discriminators_learn_to_tell_noise_from_a_tone():
@@ -179,10 +161,10 @@ def test_discriminators_learn_to_tell_noise_from_a_tone():
 
 
 def test_balancer_gives_each_loss_its_share_in_units_of_the_reference():
-    balancer = Balancer({"a": 1.0, "b": 0.5, "c": 2.0}, reference="a")
+    balancer = Balancer({"a": 1.0, "b": 0.5, "c": 2.0, "d": 1.0}, reference="a")
     gradients = {"a": torch.tensor([[3.0, 0, 0]]), "b": torch.tensor([[0, 1e-6, 0]])}
     torch.testing.assert_close(balancer.combine(gradients), torch.tensor([[3.0, 1.5, 0.0]]))
-    gradients["c"] = torch.tensor([[0, 0, 7.0]])
+    gradients |= {"c": torch.tensor([[0, 0, 7.0]]), "d": torch.zeros(1, 3)}
     torch.testing.assert_close(balancer.combine(gradients), torch.tensor([[3.0, 1.5, 6.0]]))
 
 
@@ -197,7 +179,64 @@ def test_balancer_averages_over_steps_and_goes_on_from_saved_norms():
     assert torch.equal(one.combine(gradient), other.combine(gradient))
 
 
-def test_balancer_bears_a_gradient_of_zero():
-    balancer = Balancer({"a": 1.0, "b": 1.0}, reference="a")
-    combined = balancer.combine({"a": torch.tensor([[2.0]]), "b": torch.tensor([[0.0]])})
-    torch.testing.assert_close(combined, torch.tensor([[2.0]]))
+# Level: a bias put in is found and taken out, band by band, and silence teaches nothing
+
+
+class Perfect(FourierCodec):
+    """A codec that gives back what it hears, times a gain for each bin."""
+
+    def __init__(self, gain: torch.Tensor | float = 1.0):
+        super().__init__(TOY)
+        self.gain = gain
+
+    def encode(self, clips):
+        return self.spectrum(clips)
+
+    def decode(self, codes):
+        return self._istft(codes * self.gain)
+
+
+def test_bands_cover_every_bin_once():
+    edges = band_edges(Perfect())
+    assert edges[0] == 0 and edges[-1] == TOY.n_bins
+    assert (np.diff(edges) > 0).all()
+
+
+@pytest.mark.parametrize("gain", [0.5, 1.0, 2.0])
+def test_a_gain_is_found_as_its_logarithm(gain):
+    bias = level_bias(Perfect(gain), [white(24_000), white(24_000, 1)])
+    assert bias.shape == (TOY.n_bins,)
+    torch.testing.assert_close(bias, torch.full_like(bias, -float(np.log(gain))), atol=0.01, rtol=0)
+
+
+def test_a_tilt_is_found_where_it_is():
+    n_bins = TOY.n_bins
+    gain = torch.ones(n_bins)
+    gain[n_bins // 2 :] = 0.5
+    bias = level_bias(Perfect(gain), [white(24_000)])
+    assert bias[: n_bins // 4].abs().max() < 0.02
+    assert bias[-n_bins // 4 :].mean() == pytest.approx(np.log(2), abs=0.02)
+
+
+def test_quiet_clips_do_not_count():
+    loud, silent = white(24_000), np.zeros(24_000, np.float32)
+    torch.testing.assert_close(level_bias(Perfect(0.5), [loud, silent]), level_bias(Perfect(0.5), [loud]))
+    assert (level_bias(Perfect(0.5), [silent]) == 0).all()
+
+
+def test_calibration_moves_magnitude_and_noise_and_leaves_the_phase():
+    codec = Perfect(0.5)
+    before = codec.decoder.leave.bias.data.clone().chunk(3)
+    bias = calibrate(codec, [white(24_000)])
+    after = codec.decoder.leave.bias.data.chunk(3)
+    torch.testing.assert_close(after[0] - before[0], bias)
+    assert torch.equal(after[1], before[1])
+    torch.testing.assert_close(after[2] - before[2], bias)
+
+
+def test_it_says_what_was_taken_out_and_leaves_other_generators_alone():
+    assert "lay 6.0 dB below" in set_level(Perfect(0.5), [white(24_000)])
+    seanet = SeanetCodec(TOY_SEANET)
+    before = {name: value.clone() for name, value in seanet.state_dict().items()}
+    assert "seanet" in set_level(seanet, [white(24_000)])
+    assert all(torch.equal(value, before[name]) for name, value in seanet.state_dict().items())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from fakes.codec_reports import by_class, ceiling, codebook, systems
 
-from envsound.report.style import LOOKS, save_figure
+from envsound.report.style import LOOKS
 from envsound.studies.codec_report.figures import band_heatmaps, class_bands, class_dots, codebook_figure, levels_figure
 
 
@@ -80,18 +80,15 @@ def test_class_dots_show_whole_codecs_and_opus_ordered_by_the_first():
     assert "(dB)" in ax.get_xlabel()
 
 
-def test_codebooks_have_a_panel_each_with_the_goal():
+def test_codebooks_have_a_panel_each_with_what_is_aimed_at():
     first, second = codebook_figure(codebook()).axes
     assert [bar.get_height() for bar in first.patches] == pytest.approx([100 * 900 / 1024] * 8)
     assert line(second, "perplexity").get_ydata().tolist() == pytest.approx([100 * 200 / 512] * 2)
-    assert set(line(first, "goal for codes in use").get_ydata()) == {70}
+    assert set(line(first, "aim for codes in use").get_ydata()) == {70}
     assert "mine: 1024 codes, 30,000 frames" in first.get_title(loc="left")
 
 
-def test_figures_are_saved_at_the_width_of_a_column(tmp_path):
-    table, codes = systems(), codebook()
-    figures = {"levels": levels_figure(table), "bands": band_heatmaps(ceiling()), "class_bands": class_bands(ceiling()),
-               "classes": class_dots(by_class(), table), "codebooks": codebook_figure(codes)}  # fmt: skip
-    for name, fig in figures.items():
-        assert fig.get_size_inches()[0] <= 7.2
-        assert all(path.stat().st_size > 2000 for path in save_figure(fig, tmp_path, name))
+def test_figures_have_the_width_of_a_column():
+    table = systems()
+    figures = [levels_figure(table), band_heatmaps(ceiling()), class_bands(ceiling()), class_dots(by_class(), table)]
+    assert all(fig.get_size_inches()[0] <= 7.2 for fig in [*figures, codebook_figure(codebook())])

@@ -1,4 +1,4 @@
-"""The Fourier codec and its file: transforms, shapes, padded batches, and what a file must hold."""
+"""The generators, in the Fourier and in the time domain, and their files: shapes, noise, likelihood, what is held."""
 
 import json
 from dataclasses import replace
@@ -13,12 +13,14 @@ from safetensors.torch import load_file, save_file
 from envsound.base.errors import InputError
 from envsound.codec import load_codec
 from envsound.codec.fourier import FourierCodec, FourierConfig
-from envsound.codec.stored import StoredCodec, load_stored, save_codec
+from envsound.codec.seanet import SeanetCodec, SeanetConfig
+from envsound.codec.stored import StoredCodec, generator_class, load_stored, save_codec
 
 BLOCKS = {"n_encoder_blocks": 1, "n_decoder_blocks": 1}
 TINY = FourierConfig(max_hz=12_000.0, dim=16, hidden=24, latent_dim=8, n_levels=4, codebook_size=32, **BLOCKS)
 HOP, N_BINS = TINY.hop, TINY.n_fft // 2 + 1
 CPU = torch.device("cpu")
+SEANET = SeanetConfig(n_filters=2, latent_dim=8, n_levels=3, codebook_size=16)
 
 
 def noise(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -138,36 +140,21 @@ def test_silence_and_loud_input_stay_finite(model):
         assert torch.isfinite(heard).all() and heard.abs().max() <= 1
 
 
-def test_n_parameters_counts_the_codebooks(model):
-    trained = sum(value.numel() for value in model.parameters())
-    assert model.n_parameters() == trained + TINY.n_levels * TINY.codebook_size * TINY.latent_dim
-
-
 # The study's interface
 
 
 def test_the_interface(codec):
     assert (codec.name, codec.sample_rate, codec.frame_rate) == ("tiny", 24_000, 75)
     assert (codec.n_levels, codec.codebook_size, codec.n_frames(24_001)) == (4, 32, 76)
+    trained = sum(value.numel() for value in codec.model.parameters())
+    assert codec.model.n_parameters() == trained + TINY.n_levels * TINY.codebook_size * TINY.latent_dim
     assert len(codec.content_hash) == 64 and not any(value.requires_grad for value in codec.model.parameters())
-
-
-def test_codes_do_not_depend_on_the_padding_and_the_mask_token_cannot_be_decoded(codec):
-    lengths = [5 * HOP, 700, 321, 700]
-    clips = noise(4, 6 * HOP)  # beyond its length each clip goes on with noise that must not count
-    codes = codec.encode(clips, torch.tensor(lengths))
-    assert codes.shape == (4, 4, 5) and codes.dtype == torch.int64 and not torch.equal(codes[1], codes[3])
-    for clip, length, own in zip(clips, lengths, codes, strict=True):
-        n_frames = codec.n_frames(length)
-        assert torch.equal(own[:, :n_frames], codec.encode(clip[None, :length])[0])
-        assert (own[:, n_frames:] == codec.codebook_size).all() and (own[:, :n_frames] < codec.codebook_size).all()
-    with pytest.raises(InputError, match="32 is the mask token"):
-        codec.decode(codes)
 
 
 @pytest.mark.parametrize("n_levels", [1, 2, 4])
 def test_fewer_levels_and_small_integers_can_be_decoded(codec, n_levels):
     codes = codec.encode(noise(1, 700))[:, :n_levels]
+    assert codes.dtype == torch.int64
     heard = codec.decode(codes.to(torch.int16))
     assert heard.dtype == torch.float32 and torch.equal(heard, codec.decode(codes))
 
@@ -228,3 +215,56 @@ def test_a_foreign_file_is_named(path, foreign):
         save_file(held, path, metadata=known)
         with pytest.raises(InputError, match=r"tiny\.safetensors: not a codec of this study"):
             load_stored(path, "tiny", CPU)
+
+
+# The time domain: EnCodec's modules behind the study's quantizer
+
+
+@pytest.fixture(scope="module")
+def seanet() -> SeanetCodec:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return SeanetCodec(SEANET).eval()
+
+
+@pytest.mark.parametrize(("n_samples", "n_frames"), [(1, 1), (320, 1), (321, 2), (24_000, 75)])
+@torch.no_grad()
+def test_shapes_in_the_time_domain(seanet, n_samples, n_frames):
+    assert seanet.latents(noise(2, n_samples)).shape == (2, 8, n_frames)
+    codes = seanet.encode(noise(2, n_samples))
+    assert codes.shape == (2, 3, n_frames) and seanet.decode(codes).shape == (2, n_frames * 320)
+
+
+def test_width_32_is_the_released_model_s_size():
+    """14.9 million weights and 8 codebooks of 1024 codes in 128 dimensions (the released file holds 32 of them)."""
+    released = SeanetCodec(SeanetConfig(n_filters=32))
+    networks = sum(value.numel() for value in released.parameters())
+    assert networks / 1e6 == pytest.approx(14.9, abs=0.1)
+    assert released.n_parameters() == networks + 8 * 1024 * 128
+    assert SeanetCodec().n_parameters() * 2 < 16_000_000  # the default fits the repository
+
+
+@torch.no_grad()
+def test_the_input_gain_is_taken_back_and_there_is_no_noise(seanet):
+    louder = SeanetCodec(replace(SEANET, input_gain=10.0)).eval()
+    louder.load_state_dict(seanet.state_dict())
+    clips = noise(1, 3200)
+    torch.testing.assert_close(louder.latents(clips / 2), seanet.latents(clips))
+    latents = seanet.latents(clips)
+    torch.testing.assert_close(louder.decode_latents(latents) * 2, seanet.decode_latents(latents))
+    decoded = seanet.decode_latents(latents)
+    assert torch.equal(seanet.render(decoded, noise(1, 3200)), decoded)  # noise is ignored
+
+
+def test_seanet_comes_back_from_its_file(seanet, tmp_path):
+    save_codec(tmp_path / "seanet.safetensors", seanet)
+    codec = load_stored(tmp_path / "seanet.safetensors", "seanet", CPU)
+    assert codec.model.config == SEANET
+    assert (codec.frame_rate, codec.n_levels, codec.codebook_size) == (75, 3, 16)
+    clips = noise(2, 1000)
+    assert codec.decode(codec.encode(clips)).shape == (2, 4 * 320)
+
+
+def test_an_unknown_generator_is_named():
+    with pytest.raises(InputError, match="generator='wavenet': expected fourier or seanet"):
+        generator_class("wavenet")
