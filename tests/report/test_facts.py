@@ -101,5 +101,5 @@ def test_the_map_becomes_a_table(tmp_path):
 
 def test_the_readme_holds_the_table_of_the_map():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    between = text.partition("<!-- from house.toml -->\n")[2].partition("\n<!-- end -->")[0]
+    between = text.partition("<!-- house -->\n")[2].partition("\n<!-- /house -->")[0]
     assert between == house_table(REPOSITORY / "house.toml")

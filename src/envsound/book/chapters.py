@@ -28,11 +28,11 @@ Shown = list[dict[str, str]]  # the rows of a table, each by the headings of its
 
 def stage_chapters(book: Staging) -> None:
     """Write what the two chapters include: executed/evaluation/<part>.txt and executed/engine/<part>.txt."""
-    runs = [Run(path.parent) for path in sorted(book.published.glob("*/provenance.json"))]
+    runs = [Run(path.parent) for path in sorted(book.published.glob("*/table_metrics.csv"))]
     for name, (file, make, figure, folded) in PARTS.items():
         lines = []
         for run in runs:
-            if (run.folder / f"{file}.csv").is_file() and (run.folder / "table_metrics.csv").is_file():
+            if (run.folder / f"{file}.csv").is_file():
                 lines += _origin(run, file) if name.startswith("engine/") else []
                 path, page = run.folder / "figures" / f"{figure}.png", f"{name.partition('/')[0]}.md"
                 lines += book.figure(path, CAPTIONS.get(figure, ""), page, f"published-{run.folder.name}")

@@ -142,7 +142,7 @@ def study_table(path: str | Path) -> list[str]:
     rows = []
     for row in read_published(path).fillna({"value": "", "sd": ""}).to_dict("records"):
         value = " ± ".join(number(float(row[name])) for name in ("value", "sd") if row[name] != "")
-        unit = "" if row["unit"] in ("", "1", "D", "rho") else f" {row['unit']}"
+        unit = "" if str(row["unit"]) in ("", "1", "D", "rho") else f" {row['unit']}"
         shown = {"figure": f"{row['item'].replace('_', ' ')}, {row['side']}", "value": value + unit}
         rows.append(shown | {name: str(row[name]) for name in ("source", "note")})
     return table_of(rows, "notes")
