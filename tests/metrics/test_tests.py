@@ -25,6 +25,7 @@ from envsound.metrics.tests import (
     ks_threshold,
     largest_gaps,
     paired_ks_test,
+    wilson,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -236,3 +237,12 @@ def test_pairs_that_are_undefined_are_left_out_and_a_constant_says_nothing():
 def test_what_is_no_pairs_is_refused(a, b, n):
     with pytest.raises(InputError, match="two equal lengths"):
         paired_ks_test(a, b, n_swaps=n)
+
+
+@pytest.mark.parametrize("count", [0, 4, 8])
+def test_wilson_s_interval_solves_its_equation(count):
+    """Both ends p satisfy (share - p)^2 = z^2 p (1 - p) / n."""
+    n, z = 8, 1.959963984540054
+    for end in wilson(count, n):
+        assert (count / n - end) ** 2 == pytest.approx(z**2 * end * (1 - end) / n, abs=1e-12)
+    assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)

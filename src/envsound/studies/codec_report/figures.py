@@ -1,6 +1,6 @@
 """Figures of a codec: how it learns; and of its report, against levels, by class, by band, and its codebooks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -197,12 +197,10 @@ def codebook_figure(codebook: pd.DataFrame) -> Figure:
 
 def _against_levels(ax: Axes, systems: pd.DataFrame, column: str) -> None:
     scale = 100 if column.startswith("recognised") else 1
-    codecs = [name for name in systems["codec"].unique() if name]
-    for place, (name, (colour, marker)) in enumerate(zip(codecs, CODEC_LOOKS, strict=False)):
-        rows = systems[systems["codec"] == name].sort_values("n_levels")
+    for place, (rows, (colour, marker)) in enumerate(_of_codecs(systems)):
         levels = rows["n_levels"] * 1.04**place  # beside one another, so that intervals can be told apart
         values = scale * rows[column]
-        ax.plot(levels, values, color=colour, marker=marker, ms=4.5, label=name)
+        ax.plot(levels, values, color=colour, marker=marker, ms=4.5, label=rows["codec"].iloc[0])
         if f"{column}_low" in rows:
             spread = [values - scale * rows[f"{column}_low"], scale * rows[f"{column}_high"] - values]
             ax.errorbar(levels, values, yerr=np.abs(spread), color=colour, ls="", lw=0.9, capsize=2)
@@ -215,6 +213,12 @@ def _against_levels(ax: Axes, systems: pd.DataFrame, column: str) -> None:
     ax.set_xticks(levels, [str(level) for level in levels])
     ax.set(xlabel="levels decoded")
     ax.minorticks_off()
+
+
+def _of_codecs(systems: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, tuple[str, str]]]:
+    """Return the rows of each codec, by number of levels, with its colour and marker."""
+    rows = systems[systems["codec"] != ""].sort_values("n_levels", kind="stable")
+    return zip((rows[rows["codec"] == name] for name in systems["codec"].unique() if name), CODEC_LOOKS, strict=False)
 
 
 def _references(systems: pd.DataFrame, with_original: bool) -> dict[str, tuple[str, str | tuple]]:
@@ -231,9 +235,7 @@ def _references(systems: pd.DataFrame, with_original: bool) -> dict[str, tuple[s
 def _shown_by_class(systems: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
     """Return the systems drawn for every class, with colour, marker and the marker's face ("" is its colour)."""
     found = {}
-    codecs = [name for name in systems["codec"].unique() if name]
-    for name, (colour, marker) in zip(codecs, CODEC_LOOKS, strict=False):
-        rows = systems[systems["codec"] == name]
+    for rows, (colour, marker) in _of_codecs(systems):
         found[rows.loc[rows["n_levels"].idxmax(), "system"]] = (colour, marker, "")
     for name, marker in zip([s for s in systems["system"] if s.startswith("Opus")], "<>P", strict=False):
         found[name] = ("#222222", marker, "white")

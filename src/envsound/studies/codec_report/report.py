@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ Maker = Callable[[str | torch.device], Codec]
 
 @dataclass(frozen=True)
 class CodecReport:
-    """The tables of a report, one csv file each: see the functions that make them for their columns."""
+    """The tables of a report: see the functions that make them for their columns."""
 
     clips: pd.DataFrame  # measuring.measure_clips
     systems: pd.DataFrame  # measuring.by_system
@@ -39,11 +39,6 @@ class CodecReport:
     examples: pd.DataFrame  # systems.write_examples; beside its sounds
     system: str  # the codec measured, with all its levels, as the tables name it
     facts: dict[str, Any]  # for the provenance
-
-    def write(self, folder: str | Path) -> None:
-        """Write every table but the examples as <name>.csv."""
-        names = [table.name for table in fields(self) if table.type is pd.DataFrame and table.name != "examples"]
-        write_tables(folder, {name: getattr(self, name) for name in names})
 
 
 class ClipList(Sequence[np.ndarray]):
@@ -168,23 +163,22 @@ def measure_codec(
     clips, categories = ClipList(recordings, held_out["clip_id"]), list(held_out["category"])
     rate, frames = recordings.sample_rate, measured.frame_rate
     rows = measure_clips(compared, clips, list(held_out["filename"]), categories, rate, listeners, frames)
-    report = CodecReport(
-        clips=rows,
-        systems=by_system(rows, compared),
-        by_class=by_class(rows),
-        codebook=codebook_use(codecs, clips),
-        speed=measure_speed(makers),
-        ceiling=measure_ceiling(measured, clips, categories),
-        examples=write_examples(measured, name, recordings, held_out, Path(folder) / "examples", n_examples),
-        system=level_name(name, measured.n_levels),
-        facts={
-            "data_cut": recordings.cut,
-            "n_held_out": len(held_out),
-            "n_heard_by_listeners": len(heard),
-            "codecs": {name: codec.content_hash for name, codec in codecs.items()},
-            "opus": opus_available(),
-            "device_used": describe_device(choose_device(device)),
-        },
-    )
-    report.write(folder)
-    return report
+    tables = {
+        "clips": rows,
+        "systems": by_system(rows, compared),
+        "by_class": by_class(rows),
+        "codebook": codebook_use(codecs, clips),
+        "speed": measure_speed(makers),
+        "ceiling": measure_ceiling(measured, clips, categories),
+    }
+    write_tables(folder, tables)
+    examples = write_examples(measured, name, recordings, held_out, Path(folder) / "examples", n_examples)
+    facts = {
+        "data_cut": recordings.cut,
+        "n_held_out": len(held_out),
+        "n_heard_by_listeners": len(heard),
+        "codecs": {name: codec.content_hash for name, codec in codecs.items()},
+        "opus": opus_available(),
+        "device_used": describe_device(choose_device(device)),
+    }
+    return CodecReport(**tables, examples=examples, system=level_name(name, measured.n_levels), facts=facts)
