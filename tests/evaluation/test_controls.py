@@ -11,21 +11,11 @@ from hypothesis import strategies as st
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_csv, write_wav
-from envsound.codec.codes import save_codes
+from envsound.codec.codes import decode_clip, save_codes
+from envsound.codec.counting import Bigram, draw_unigram, shuffled
 from envsound.data.audio import read_clip
 from envsound.evaluation import controls
-from envsound.evaluation.controls import (
-    COLUMNS,
-    CONTROLS,
-    SYSTEMS,
-    Bigram,
-    Material,
-    decode_clip,
-    draw_like,
-    draw_unigram,
-    make_controls,
-    shuffled,
-)
+from envsound.evaluation.controls import COLUMNS, CONTROLS, SYSTEMS, Material, draw_like, make_controls
 
 RATE, HOP, N_FRAMES = 24_000, 320, 15
 

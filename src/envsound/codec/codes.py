@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import soxr
 import torch
 from safetensors import SafetensorError
 from tqdm.auto import tqdm
@@ -222,3 +223,16 @@ def code_usage(counts: np.ndarray) -> pd.DataFrame:
     used, entropy_bits = (counts > 0).sum(axis=1), np.abs((shares * logs).sum(axis=1))
     table = {"level": range(len(counts)), "codes_used": used, "used_share": used / counts.shape[1]}
     return pd.DataFrame(table | {"entropy_bits": entropy_bits, "perplexity": 2**entropy_bits})
+
+
+def decode_clip(codes_file: str | Path, seconds: float, codec: Codec, sample_rate: int) -> np.ndarray:
+    """Decode one clip's cached codes to float32 [n_samples] at `sample_rate` Hz, cut to `seconds`."""
+    clip = decode(load_codes(codes_file, codec.content_hash), seconds, codec)
+    return clip if sample_rate == codec.sample_rate else soxr.resample(clip, codec.sample_rate, sample_rate)
+
+
+def decode(codes: np.ndarray, seconds: float, codec: Codec) -> np.ndarray:
+    """Decode codes int [n_levels, n_frames] to float32 [n_samples] at the codec's rate, cut to `seconds`."""
+    with torch.inference_mode():
+        clip = codec.decode(torch.from_numpy(codes.astype(np.int64))[None])[0].float().cpu().numpy()
+    return clip[: round(seconds * codec.sample_rate)]

@@ -18,9 +18,10 @@ from envsound.base.errors import InputError
 from envsound.base.files import inside
 from envsound.base.text import printable
 from envsound.codec import Codec, load_codec
+from envsound.codec.codes import decode_clip
 from envsound.data.audio import read_clip
 from envsound.data.folds import recorded, training_sets
-from envsound.evaluation.controls import SYSTEMS, Material, decode_clip, draw_like, make_controls
+from envsound.evaluation.controls import SYSTEMS, Material, draw_like, make_controls
 from envsound.run.contract import SAMPLES, read_table
 from envsound.run.record import RunSettings, read_settings
 

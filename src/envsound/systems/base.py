@@ -60,8 +60,8 @@ class System(Protocol):
         """Return what the system's own representation keeps of a clip, float32 [n_samples]; None where it has none."""
         ...
 
-    def controls(self, run: Path) -> Mapping[str, Callable[[np.random.Generator, str, float], np.ndarray]]:
-        """Return what needs no model, by name: each makes a clip of a class and a length in s from a run's material."""
+    def controls(self, run: Path) -> Mapping[str, Callable[[Any, np.random.Generator], np.ndarray]]:
+        """Return what needs no model, by name: each makes a clip of the class and length of a row of `recordings`."""
         ...
 
 

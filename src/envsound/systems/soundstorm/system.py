@@ -1,8 +1,8 @@
 """SoundStorm behind the interface of `systems.base`: a codec, its codes, the masked model and its decoder."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from envsound.base.errors import InputError
 from envsound.base.files import read_csv, sha256_file
 from envsound.codec import Codec, load_codec
 from envsound.codec.codes import encode_recordings, stored_codec_hash
+from envsound.codec.counting import DRAWS, CodeDraws
 from envsound.codec.systems import through_codec
 from envsound.data.copies import plan_copies
-from envsound.data.folds import training_sets
+from envsound.data.folds import recorded, training_sets
 from envsound.data.recordings import Recordings
+from envsound.run.contract import read_table
 from envsound.run.identity import digest, module_hash
+from envsound.run.record import read_settings
 from envsound.systems.base import Request, Trained
 from envsound.systems.soundstorm.batches import CodeSet, load_code_set
 from envsound.systems.soundstorm.checkpoints import Checkpoint, chosen_checkpoint, load_checkpoint
@@ -91,6 +94,11 @@ class SoundStorm:
         """Return a clip, float32 [n_samples], through the codec: the ceiling of any model of its codes."""
         return through_codec(clip, self.codec)
 
+    def controls(self, run: Path) -> Mapping[str, Callable[[Any, np.random.Generator], np.ndarray]]:
+        """Return clips of codes drawn by counting in the run's training folds: see `codec.counting`."""
+        draws = CodeDraws(_learnt(run), self.codec)
+        return {name: partial(draws.clip, name) for name in DRAWS}
+
     def _decode(self, batch: Sequence[Request]) -> Iterator[np.ndarray]:
         told = [self.categories.index(request.category) for request in batch] if self.categories else None
         lengths = [self.n_frames(request) for request in batch]
@@ -144,6 +152,13 @@ class SoundStormRecipe:
         checkpoint = load_checkpoint(file, device, codec.content_hash)
         decoding = decoding_config(settings, device)
         return SoundStorm(checkpoint, codec, decoding, sha256_file(file), settings["sample_batch_size"])
+
+
+def _learnt(run: Path) -> pd.DataFrame:
+    """Return the rows of a run's recordings that its model learnt from, without altered copies."""
+    settings = read_settings(run)
+    folds = settings.fold, list(settings.train_folds), settings.validation_fold
+    return recorded(training_sets(read_table(run, "recordings"), *folds)[0])
 
 
 def model_config(train: CodeSet, settings: Mapping[str, Any]) -> ModelConfig:

@@ -1,0 +1,99 @@
+"""Codes drawn by counting how often they occur in some clips: what any model of codes must beat, and needs no model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from envsound.base.errors import InputError
+from envsound.codec.base import Codec
+from envsound.codec.codes import decode, load_codes
+
+DRAWS = ("shuffled", "bigram", "unigram")
+
+
+class Bigram:
+    """Codes of each level after the code before, drawn as often as they occur in some clips; levels by themselves.
+
+    After a code seen n times with T different successors a successor is drawn with chance n / (n + T), else a code by
+    its overall share: Witten and Bell's interpolation (1991, method C). The first code
+    is the first of one of the clips.
+    """
+
+    def __init__(self, clips: Sequence[np.ndarray], codebook_size: int) -> None:
+        """Count the codes of clips, int [n_levels, n_frames] each. Raises InputError when none follows another."""
+        self.first = np.stack([clip[:, 0] for clip in clips])  # [n_clips, n_levels]
+        self.pooled = np.concatenate(clips, axis=1)  # [n_levels, n_codes]
+        if self.pooled.shape[1] == len(clips):
+            raise InputError(f"clips: all {len(clips)} have one frame; expected a code after another")
+        before = np.concatenate([clip[:, :-1] for clip in clips], axis=1)
+        after = np.concatenate([clip[:, 1:] for clip in clips], axis=1)
+        order = np.argsort(before, axis=1, kind="stable")
+        self.after = np.take_along_axis(after, order, axis=1)  # successors, grouped by the code before
+        self.seen = np.stack([np.bincount(level, minlength=codebook_size) for level in before])
+        self.start = np.cumsum(self.seen, axis=1) - self.seen
+        pairs = [np.unique(np.stack(both), axis=1)[0] for both in zip(before, after, strict=True)]
+        self.different = np.stack([np.bincount(level, minlength=codebook_size) for level in pairs])
+
+    def draw(self, n_frames: int, rng: np.random.Generator) -> np.ndarray:
+        """Return codes int [n_levels, n_frames]."""
+        levels = np.arange(len(self.pooled))
+        chance, place = rng.random((2, n_frames, len(levels)))
+        codes = np.empty((len(levels), n_frames), dtype=np.int64)
+        codes[:, 0] = self.first[rng.integers(0, len(self.first), len(levels)), levels]
+        for frame in range(1, n_frames):
+            now = codes[:, frame - 1]
+            seen = self.seen[levels, now]
+            follows = chance[frame] * (seen + self.different[levels, now]) < seen
+            successor = np.minimum(self.start[levels, now] + (place[frame] * seen).astype(int), self.after.shape[1] - 1)
+            anywhere = (place[frame] * self.pooled.shape[1]).astype(int)
+            codes[:, frame] = np.where(follows, self.after[levels, successor], self.pooled[levels, anywhere])
+        return codes
+
+
+def draw_unigram(clips: Sequence[np.ndarray], n_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Return codes int [n_levels, n_frames], each drawn by itself as often as it occurs in clips at its level."""
+    pooled = np.concatenate(clips, axis=1)
+    return np.take_along_axis(pooled, rng.integers(0, pooled.shape[1], (len(pooled), n_frames)), axis=1)
+
+
+def shuffled(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return codes [n_levels, n_frames] with the frames in random order: a clip's sounds, and no course in time."""
+    return codes[:, rng.permutation(codes.shape[1])]
+
+
+class CodeDraws:
+    """Clips of codes drawn by counting in training clips, one at a time; the codes of a class are read once."""
+
+    def __init__(self, train: pd.DataFrame, codec: Codec) -> None:
+        """train: rows of codes.csv, the clips that are counted."""
+        self.codec = codec
+        self.train = dict(tuple(train.groupby("category")))
+        self.read: dict[str, list[np.ndarray]] = {}
+        self.bigrams: dict[str, Bigram] = {}
+
+    def clip(self, name: str, row: Any, rng: np.random.Generator) -> np.ndarray:
+        """Return a clip, float32 [n_samples], of the class and length of a row of codes.csv; name: one of DRAWS.
+
+        Raises InputError when another codec made the codes.
+        """
+        return decode(self.codes(name, row, rng), row.seconds, self.codec)
+
+    def codes(self, name: str, row: Any, rng: np.random.Generator) -> np.ndarray:
+        """Return codes int64 [n_levels, n_frames]: those of the row itself in another order, or drawn by class."""
+        if name == "shuffled":
+            return shuffled(self._load(row), rng)
+        if name == "unigram":
+            return draw_unigram(self._of_class(row.category), int(row.n_frames), rng)
+        if row.category not in self.bigrams:
+            self.bigrams[row.category] = Bigram(self._of_class(row.category), self.codec.codebook_size)
+        return self.bigrams[row.category].draw(int(row.n_frames), rng)
+
+    def _of_class(self, category: str) -> list[np.ndarray]:
+        if category not in self.read:
+            self.read[category] = [self._load(row) for row in self.train[category].itertuples()]
+        return self.read[category]
+
+    def _load(self, row: Any) -> np.ndarray:
+        return load_codes(row.codes_file, self.codec.content_hash).astype(np.int64)
