@@ -18,24 +18,18 @@ ROLLOFF_SHARE = 0.85
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """What is shown under a name of its own, with its unit ("" for a ratio)."""
+class Metric:
+    """How a metric is written and read: label, unit ("" for a ratio), formula (LaTeX), what to beware of."""
 
     label: str
     unit: str
+    formula: str
+    note: str
 
     @property
     def axis_label(self) -> str:
         """The label with its unit, such as "Spectral centroid (Hz)"."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
-
-
-@dataclass(frozen=True)
-class Metric(Labelled):
-    """How a metric is written and read: label, unit, formula (LaTeX), what to beware of."""
-
-    formula: str
-    note: str
 
 
 METRICS: dict[str, Metric] = {
