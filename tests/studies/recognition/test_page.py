@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -130,8 +128,3 @@ def test_the_page_types_no_result_and_includes_every_fragment():
     assert not re.search(r"\d\s*%(?! intervals)|\d\.\d", prose)
     included = {line.split("/")[-1].removesuffix(".txt") for line in TEXT.splitlines() if "{include}" in line}
     assert included == {*page.BENCHMARKS, "beside"}
-
-
-def test_the_page_needs_no_torch():
-    code = "import sys, envsound.studies.recognition.page; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -28,16 +28,12 @@ Bag = Callable[[np.ndarray], np.ndarray]  # levels [n_mels, n_frames] -> feature
 
 @dataclass(frozen=True)
 class PatchBag:
-    """A bag of typical patches and ridge regression: less than a minute on one core for ESC-50.
-
-    sample_rate: Hz, at which clips are heard; clip_seconds: s, to which they are cut. The patches are learnt from the
-    clips to train on, without their labels.
-    """
+    """A bag of typical patches, learnt from the clips to train on without their labels, and ridge regression."""
 
     kind: ClassVar[str] = "patch_bag"
     name: str = "bag of patches, ridge"
-    sample_rate: int = 24_000
-    clip_seconds: float = 5.0
+    sample_rate: int = 24_000  # Hz, at which clips are heard
+    clip_seconds: float = 5.0  # s, to which they are cut
     n_mels: int = 40
     patch_frames: int = 8  # of 10 to 20 ms
     n_components: int = 64  # principal ones of a patch, which are whitened
