@@ -10,8 +10,17 @@ from fakes.runs import tone, write_results
 from envsound.base.errors import InputError
 from envsound.base.files import write_csv
 from envsound.report.assets import Assets
-from envsound.report.facts import Facts, book_facts, card_table, facts, keyed, published_facts, run_origin, told_apart
-from envsound.report.house import house_table
+from envsound.report.facts import (
+    Facts,
+    book_facts,
+    card_table,
+    facts,
+    house_table,
+    keyed,
+    published_facts,
+    run_origin,
+    told_apart,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 
