@@ -1,5 +1,6 @@
 """The acoustic metrics of the published study, per clip and per pair of clips.
- Formulas as reproduced from the study's public result files: six numbers from the waveform and from the
+
+Formulas as reproduced from the study's public result files: six numbers from the waveform and from the
 magnitude spectrum of the whole clip, two from a pair of such spectra, and the duration. All arithmetic is
 float64. What silence leaves undefined is NaN.
 """

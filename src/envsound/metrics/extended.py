@@ -239,7 +239,7 @@ def envelope_correlation_s(slow: np.ndarray) -> float:
     """Return the lag in s at which the envelope's autocorrelation first falls below 1/e: how long loudness stays alike.
 
     R(k) = sum e_t e_(t+k) / sum e_t^2 with the mean of e removed, the biased estimate (Box and Jenkins 1976, section
-    2.1.5); between two lags the line between them counts. slow: `clip_measures.envelope` of at least 1 s, float [n] at
+    2.1.5); between two lags the line between them counts. slow: `measures.envelope` of at least 1 s, float [n] at
     200 Hz. NaN for a constant envelope.
     """
     wave = _wave(slow)
@@ -256,7 +256,7 @@ def envelope_correlation_s(slow: np.ndarray) -> float:
 def envelope_repetition(slow: np.ndarray) -> float:
     """Return how well the envelope repeats itself after 0.1 to 2 s, at most half the clip, in [0, 1].
 
-    `clip_measures.repetition` of the envelope with its mean removed: 1 for a clock, about 0.1 for noise. slow: as for
+    `measures.repetition` of the envelope with its mean removed: 1 for a clock, about 0.1 for noise. slow: as for
     `envelope_correlation_s`. NaN for a constant envelope.
     """
     wave = _wave(slow)
