@@ -122,7 +122,7 @@ class Trainer:
         codec_hash: str = "",
         n_processes: int = 1,
     ):
-        """n_processes above 1: this process is one of those that `devices.trainer_on` has started."""
+        """n_processes above 1: this process is one of those that `system.trainer_on` has started."""
         self.train_set, self.validation_set = train, validation
         self.config, self.codec_hash = config, codec_hash
         self.folder, self.table = Path(run_dir) / "checkpoints", Path(run_dir) / "training.csv"
