@@ -44,14 +44,13 @@ def test_codes_do_not_depend_on_padding_or_company(lengths, seed):
 @pytest.mark.parametrize("lengths", [[5], [5, 6, 7], [0, 5], [5, 10], [-1, 5]])
 def test_lengths_that_do_not_fit_are_refused(lengths):
     with pytest.raises(InputError, match="expected 2 lengths between 1 and 9"):
-        encode(torch.rand(2, 9), torch.tensor(lengths))
+        encode(torch.rand(2, 9), lengths)
 
 
 @pytest.mark.parametrize("shape", [(9,), (2, 0), (0, 9), (2, 1, 9)])
 def test_clips_of_another_shape_are_refused(shape):
-    for lengths in (None, torch.full(shape[:1], 9)):
-        with pytest.raises(InputError, match="clips: shape"):
-            encode(torch.rand(*shape), lengths)
+    with pytest.raises(InputError, match="clips: shape"):
+        encode(torch.rand(*shape), None)
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2, 0, 4), (2, N_LEVELS + 1, 4), (2, 3, 0), (0, 3, 4)])

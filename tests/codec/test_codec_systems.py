@@ -70,9 +70,6 @@ def test_batches_hold_neighbours_of_one_length_and_ask_for_no_more_clips():
     assert len(asked) == 5  # the fifth told that the batch was full
 
 
-# Opus
-
-
 @pytest.mark.skipif(not opus_available(), reason="opus-tools are not installed")
 def test_opus_keeps_a_tone_its_length_and_its_place_and_loses_more_at_fewer_bits():
     clip = tone(RATE, 440)
@@ -102,9 +99,6 @@ def test_opus_that_fails_is_named(monkeypatch):
 
 def test_opus_is_set_to_the_nearest_rate_it_has():
     assert [module.opus_kbps(SampleCodec(n)) for n in (8, 40, 100)] == [6, 12, 30]  # 0.3 kbit/s a level
-
-
-# Examples
 
 
 @pytest.fixture

@@ -118,8 +118,8 @@ from fakes.codecs import CATEGORIES, CLIPS, TOY
 from envsound.codec.fourier import FourierCodec
 from envsound.codec.training.trainer import CodecTrainer, CodecTraining
 
-plan = CodecTraining(n_steps=3, batch_size=2, judged_items=1, crop_seconds=0.12, quantize_from=0.3)
-CodecTrainer(FourierCodec, CLIPS, CATEGORIES, torch.from_numpy(CLIPS[0][None]), sys.argv[2], plan, TOY).run()
+plan, held_out = CodecTraining(n_steps=3, batch_size=2, judged_items=1, crop_seconds=0.12), torch.ones(1, 3000)
+CodecTrainer(FourierCodec, CLIPS, CATEGORIES, held_out, sys.argv[2], plan, TOY).run()
 """
 
 
@@ -128,9 +128,6 @@ def test_a_codec_trains_where_nothing_can_be_drawn_or_shown(tmp_path, request):
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert pd.read_csv(tmp_path / "training.csv")["step"].tolist() == [3]
-
-
-# Interruptions
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(uninterrupted, tmp_path, monkeypatch):
@@ -163,11 +160,11 @@ def test_a_run_stops_in_time_and_goes_on(uninterrupted, tmp_path, monkeypatch):
 
 
 def test_a_finished_run_is_left_alone(uninterrupted, tmp_path):
-    table = (uninterrupted.folder / "training.csv").read_bytes()
-    again = like(uninterrupted, uninterrupted.folder)
+    file, again = uninterrupted.folder / "training.csv", like(uninterrupted, uninterrupted.folder)
+    table = file.read_bytes()
     again.run()
     assert_same(again, uninterrupted)
-    assert (uninterrupted.folder / "training.csv").read_bytes() == table
+    assert file.read_bytes() == table
 
 
 @pytest.mark.parametrize(
@@ -187,9 +184,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
     (tmp_path / "training_state.pt").write_bytes(content)
     with pytest.raises(InputError, match=r"training_state\.pt: cannot be read"):
         trainer(tmp_path)
-
-
-# The parts of a step
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1])

@@ -72,16 +72,6 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1)) * 0.3
 
 
-@pytest.mark.parametrize("n_samples", [1, 320, 321, 2400])
-def test_shapes(codec, n_samples):
-    codes = codec.encode(noise(2, n_samples))
-    n_frames = -(-n_samples // 320)
-    assert codec.n_frames(n_samples) == n_frames
-    assert codes.shape == (2, 8, n_frames) and codes.dtype == torch.int64 and ((codes >= 0) & (codes < 1024)).all()
-    clips = codec.decode(codes)
-    assert clips.shape == (2, n_frames * 320) and clips.dtype == torch.float32 and clips.abs().max() <= 1
-
-
 def test_agrees_with_the_package(codec):
     assert sum(value.numel() for value in codec.model.parameters()) == 14_851_810 and not codec.model.training
     clips = noise(1, 4800)
@@ -95,6 +85,7 @@ def test_agrees_with_the_package(codec):
     books = [layer.codebook for layer in codec.model.quantizer.vq.layers]
     expected = sum(book[level] for book, level in zip(books, codes[0], strict=False)).T
     torch.testing.assert_close(codec.dequantise(codes)[0], expected)
+    assert codec.encode(noise(2, 321)).shape == (2, 8, codec.n_frames(321)) and codec.n_frames(321) == 2
     with pytest.raises(InputError, match="codes: values"):
         codec.decode(torch.full((1, 8, 3), 1024))
 
@@ -153,9 +144,6 @@ def test_pickled_code_never_runs_and_other_content_is_one_clear_error(tmp_path, 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.th: cannot be read \(No such file"):
         EnCodec24kHz(tmp_path / "nowhere.th")
-
-
-# Meta's release
 
 
 @pytest.mark.parametrize("cached", [None, b"a damaged cache file"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from envsound.base.errors import InputError
+from envsound.base.files import sha256_file
 from envsound.codec import load_codec
 from envsound.codec.fourier import FourierCodec, FourierConfig
 from envsound.codec.seanet import SeanetCodec, SeanetConfig
@@ -174,12 +175,6 @@ def test_the_input_gain_is_taken_back_and_there_is_no_noise(seanet):
 # The study's interface, and the file
 
 
-def test_the_interface(codec):
-    assert (codec.name, codec.sample_rate, codec.frame_rate) == ("tiny", 24_000, 75)
-    assert (codec.n_levels, codec.codebook_size, codec.n_frames(24_001)) == (4, 32, 76)
-    assert len(codec.content_hash) == 64 and not any(value.requires_grad for value in codec.model.parameters())
-
-
 @pytest.mark.parametrize("n_levels", [1, 2, 4])
 def test_codes_of_fewer_levels_and_small_integers_stand_for_the_sum_of_their_vectors(codec, n_levels):
     codes, books = codec.encode(noise(1, 700))[:, :n_levels], codec.model.quantizer.codebooks
@@ -201,16 +196,10 @@ def test_a_codec_comes_back_from_its_file(path, kind, request):
     with torch.no_grad():
         codes = halved.encode(clips)
         assert torch.equal(codec.encode(clips), codes) and torch.equal(codec.decode(codes), halved.decode(codes))
-    assert (codec.name, codec.model.config) == ("tiny", model.config)
+    assert (codec.name, codec.content_hash, codec.model.config) == ("tiny", sha256_file(path), model.config)
+    assert codec.n_frames(24_001) == 76 and not any(value.requires_grad for value in codec.model.parameters())
     assert {value.dtype for value in load_file(path).values()} == {torch.float16}
     assert {value.dtype for value in codec.model.state_dict().values()} == {torch.float32}
-
-
-def test_the_content_hash_follows_the_weights(path, codec):
-    other = toy_model(shape=TINY)
-    other.quantizer.codebooks[3, 5, 2] += 1
-    save_codec(path, other)
-    assert load_codec(str(path), device="cpu").content_hash != codec.content_hash
 
 
 @pytest.mark.parametrize("keep", [None, 0, 4, 1000, -1])

@@ -50,6 +50,9 @@ def test_every_level_leaves_a_smaller_residual():
     assert codes.shape == (3, N_LEVELS, 50) and codes.dtype == torch.int64
     left = [latents.square().mean(), *errors(quantizer, latents, codes)]
     assert all(after < 0.8 * before for before, after in pairwise(left))
+    quantizer, _ = fitted(n_codes=64)
+    assert (quantizer.counts >= quantizer.dead_share * 0.999).all()  # no code is dead at once
+    torch.testing.assert_close(quantizer.sums, quantizer.codebooks * quantizer.counts[..., None])
 
 
 def test_in_training_an_item_is_the_sum_of_the_levels_it_uses_and_pays_for_what_is_left():
@@ -126,12 +129,6 @@ def test_kmeans_recovers_separated_clusters():
     assert torch.cdist(vectors, centres).min(1).values.max() < 0.5
     few, counts = kmeans(torch.tensor([[0.0], [4.0], [8.0]]), 10)  # fewer vectors than codes
     assert few.shape == (10, 1) and counts.shape == (10,) and set(few.flatten().tolist()) <= {0.0, 4.0, 8.0}
-
-
-def test_initialise_leaves_no_code_dead_at_once():
-    quantizer, _ = fitted(n_codes=64)
-    assert (quantizer.counts >= quantizer.dead_share * 0.999).all()
-    torch.testing.assert_close(quantizer.sums, quantizer.codebooks * quantizer.counts[..., None])
 
 
 def test_bfloat16_latents_are_quantized_in_float32():
