@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fakes.linked_players import players
-from fakes.runs import make_run, staging, tone, write_results
+from fakes.runs import make_run, players, staging, tone, write_results
 
 from envsound.base.files import read_csv, write_csv
 from envsound.book.chapters import NO_RULES, NOTHING, PARTS, rules_list, stage_chapters

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fakes.linked_players import players
-from fakes.runs import make_run, staging, tone
+from fakes.runs import make_run, players, staging, tone
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_csv

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
-from fakes.linked_players import players
-from fakes.runs import make_run, write_results
+from fakes.runs import make_run, players, write_results
 
 from envsound import book, studies
 from envsound.base.errors import InputError

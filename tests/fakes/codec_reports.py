@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fakes.runs import METRIC_NAMES, tone
+from fakes.runs import METRIC_NAMES, provenance, tone
 
 from envsound.base.files import write_csv, write_json
+from envsound.codec.systems import EXAMPLE_COLUMNS
 
 SYSTEMS = (
     ("original", "", 0, 0.0, 0.95),
@@ -19,7 +20,6 @@ SYSTEMS = (
     ("white noise", "", 0, 20.0, 0.1),
 )
 CLASSES = ("dog", "rain")
-BANDS = ("0-300", "8000-12000", "all")
 
 
 def systems() -> pd.DataFrame:
@@ -61,7 +61,7 @@ def ceiling(n_levels: int = 8) -> pd.DataFrame:
         }
         for level in range(1, n_levels + 1)
         for category in ("all", *CLASSES)
-        for band in BANDS
+        for band in ("0-300", "8000-12000", "all")
     ])  # fmt: skip
 
 
@@ -77,29 +77,24 @@ def make_report(folder: Path, dataset: str = "esc50", examples: int = 2) -> Path
     """Write a whole report into `folder` (data/runs/codec/<name>) and return it."""
     speed = {"codec": "mine", "device": "cpu", "device_name": "CPU test, 1 threads", "clip_seconds": 5.0,
              "n_repeats": 5, "encode_seconds": 0.05, "decode_seconds": 0.05, "real_time_factor": 50.0}  # fmt: skip
-    goals = {"goal": "log-mel distance", "target": "below Opus, 12 kbit/s (3.90 dB)", "value": 2.25, "unit": "dB",
-             "met": "yes"}  # fmt: skip
+    goal = {"goal": "log-mel distance", "target": "below Opus, 12 kbit/s (3.90 dB)", "value": 2.25, "unit": "dB"}
     tables = {
         "systems": systems(), "by_class": by_class(), "ceiling": ceiling(), "codebook": codebook(),
         "speed": pd.DataFrame([speed]),
-        "goals": pd.DataFrame([goals, goals | {"value": np.nan, "met": "not run here"}]),
+        "goals": pd.DataFrame([goal | {"met": "yes"}, goal | {"value": np.nan, "met": "not run here"}]),
         "clips": pd.DataFrame({"system": ["original"], "clip": ["a.wav"], "category": ["dog"]}),
     }  # fmt: skip
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name in ("levels", "classes", "bands", "class_bands"):
-        (folder / "figures" / f"{name}.png").write_bytes(b"png")
-        (folder / "figures" / f"{name}.pdf").write_bytes(b"pdf")
+        for kind in ("png", "pdf"):
+            (folder / "figures" / f"{name}.{kind}").write_bytes(kind.encode())
     write_examples(folder / "examples", examples)
-    step = {
-        "step": "08_measure_codec",
-        "parameters": {"dataset": dataset, "data_dir": "/home/me/ESC-50-test", "held_out_fold": 1, "seed": 0,
-                       "other_codecs": ["/home/me/other.safetensors"]},
-        "facts": {"data_cut": "ESC-50 folder test, esc10 only", "n_held_out": 80, "n_heard_by_listeners": 320},
-        "seconds": 90.0, "started": "2026-01-02T03:04:05+00:00", "commit": "abc123", "device": "CPU test, 1 threads",
-    }  # fmt: skip
-    write_json(folder / "provenance.json", {"run": str(folder), "steps": {"08_measure_codec": step}})
+    given = {"dataset": dataset, "data_dir": "/home/me/ESC-50-test", "held_out_fold": 1, "seed": 0}
+    given |= {"other_codecs": ["/home/me/other.safetensors"]}
+    facts = {"data_cut": "ESC-50 folder test, esc10 only", "n_held_out": 80, "n_heard_by_listeners": 320}
+    write_json(folder / "provenance.json", provenance("08_measure_codec", given, facts))
     return folder
 
 
@@ -111,5 +106,4 @@ def write_examples(folder: Path, n: int) -> None:
         names = {kind: tone(folder / f"{number}_{kind}.wav", 300 + 50 * number).name for kind in kinds}
         rates = {"codec_name": "mine", "codec_kbps": 6.0, "opus_kbps": 6}
         rows.append({"clip": f"1-{number}-A", "category": "sea_waves", "opus": "", **names, **rates})
-    columns = ["clip", "category", "original", "codec", "opus", "codec_name", "codec_kbps", "opus_kbps"]
-    write_csv(folder / "examples.csv", pd.DataFrame(rows, columns=columns))
+    write_csv(folder / "examples.csv", pd.DataFrame(rows, columns=EXAMPLE_COLUMNS))

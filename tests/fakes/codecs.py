@@ -23,12 +23,11 @@ class SampleCodec:
     frame rate of 75 Hz is not the true one, so that its bit rate looks like a codec's.
     """
 
-    sample_rate, frame_rate, codebook_size = RATE, 75, 16
+    frame_rate, codebook_size, name = 75, 16, "sample"
 
-    def __init__(self, n_levels: int = 4, gain: float = 1.0, name: str = "sample", sample_rate: int = RATE):
-        self.n_levels, self.gain, self.name, self.sample_rate = n_levels, gain, name, sample_rate
+    def __init__(self, n_levels: int = 4, gain: float = 1.0, sample_rate: int = RATE):
+        self.n_levels, self.gain, self.sample_rate, self.calls = n_levels, gain, sample_rate, 0
         self.content_hash = f"{n_levels}".zfill(64)
-        self.calls = 0
 
     def n_frames(self, n_samples: int) -> int:
         return n_samples
@@ -38,18 +37,16 @@ class SampleCodec:
         left, codes = clips.double(), []
         for level in range(self.n_levels):
             step = 2 / self.codebook_size ** (level + 1)
-            code = ((left + step * self.codebook_size / 2) / step).floor().clamp(0, self.codebook_size - 1)
-            left = left - self._values(code, step)
-            codes.append(code.long())
+            codes.append(((left + step * 8) / step).floor().clamp(0, 15).long())
+            left = left - self._value(codes[-1], level)
         return torch.stack(codes, dim=1)
 
-    def _values(self, code: Tensor, step: float) -> Tensor:
-        return (code + 0.5) * step - step * self.codebook_size / 2
+    def _value(self, codes: Tensor, level: int) -> Tensor:
+        return (codes.double() - 7.5) * 2 / self.codebook_size ** (level + 1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        levels = range(codes.shape[1])
-        total = sum(self._values(codes[:, level].double(), 2 / self.codebook_size ** (level + 1)) for level in levels)
-        return (self.gain * total).float()
+        values = [self._value(of_level, level) for level, of_level in enumerate(codes.unbind(1))]
+        return (self.gain * sum(values)).float()
 
 
 def noise(n_samples: int, seed: int = 0, rms: float = 0.1) -> np.ndarray:

@@ -8,16 +8,8 @@ import pandas as pd
 
 from envsound.base.files import write_csv, write_json, write_wav
 from envsound.data.audio import SAMPLE_RATE
-from envsound.studies.listening.material import (
-    ANCHOR,
-    FOLDER,
-    GENERATED,
-    RECORDING,
-    REFERENCE,
-    Sound,
-    low_anchor,
-    write_listening,
-)
+from envsound.studies.listening import material
+from envsound.studies.listening.material import ANCHOR, GENERATED, RECORDING, REFERENCE, Sound
 from envsound.studies.listening.page import PAGE
 
 REPOSITORY = Path(__file__).parents[2]
@@ -40,7 +32,7 @@ def two_trials() -> list[list[Sound]]:
     trials = []
     for number, hz in enumerate((400, 5000)):
         samples = tone_of(hz)
-        versions = {REFERENCE: samples, ANCHOR: low_anchor(samples), CODEC: samples / 2}
+        versions = {REFERENCE: samples, ANCHOR: material.low_anchor(samples), CODEC: samples / 2}
         trials.append([Sound(f"clip-{number}", "dog", RECORDING, name, part) for name, part in versions.items()])
     return trials
 
@@ -51,9 +43,8 @@ def write_examples(folder: Path, codec: str = "mine", dataset: str = "esc50", n:
     for number in range(n):
         kinds = ["original", "codec", *(["opus"] if number == 0 else [])]
         for place, kind in enumerate(kinds):
-            write_wav(
-                folder / "examples" / f"{number}_{kind}.wav", tone_of(300 + 50 * number) / (1 + place), SAMPLE_RATE
-            )
+            clip = tone_of(300 + 50 * number) / (1 + place)
+            write_wav(folder / "examples" / f"{number}_{kind}.wav", clip, SAMPLE_RATE)
         row = {"clip": f"clip-{number}", "category": "sea_waves", "opus": "", "codec_name": codec, "opus_kbps": 6}
         rows.append(row | {kind: f"{number}_{kind}.wav" for kind in kinds})
     write_csv(folder / "examples" / "examples.csv", pd.DataFrame(rows))
@@ -62,10 +53,9 @@ def write_examples(folder: Path, codec: str = "mine", dataset: str = "esc50", n:
     return folder
 
 
-def make_page(root: Path, clips: list[Sound] | None = None, trials: list[list[Sound]] | None = None) -> Path:
+def make_page(root: Path) -> Path:
     """Write the page and its material below `root`, as the built book has them, and return the page."""
     shutil.copytree(REPOSITORY / "book" / PAGE.parent, root / PAGE.parent)
     shutil.copy(REPOSITORY / "book" / "_static" / "favicon.svg", root / "_static")
-    clips, trials = two_clips() if clips is None else clips, two_trials() if trials is None else trials
-    write_listening(clips, trials, root / FOLDER)
+    material.write_listening(two_clips(), two_trials(), root / material.FOLDER)
     return root / PAGE

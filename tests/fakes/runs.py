@@ -1,5 +1,7 @@
 """A finished run, made up in a few milliseconds: the files a run leaves, with very short sounds."""
 
+import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -26,6 +28,12 @@ def staging(root: Path, *runs: Path) -> Staging:
     """Return what a page of the book is staged from and into: data/published and book below `root`, and some runs."""
     assets = Assets(root / "book", [root / "data", *runs])
     return Staging(root / "data" / "published", root / "book", assets, [Run(run) for run in runs])
+
+
+def players(page: Path) -> list[Path]:
+    """Return the sounds that a page of the book, Markdown or notebook, plays: the files that its players link to."""
+    text = page.read_text(encoding="utf-8").replace('\\"', '"')
+    return [Path(os.path.normpath(page.parent / link)) for link in re.findall(r'<audio[^>]* src="([^"]+)"', text)]
 
 
 def tone(path: Path, frequency: float, seconds: float = 0.1) -> Path:
@@ -69,12 +77,16 @@ def write_results(folder: Path, preset: str, dataset: str = "synthetic") -> None
     write_csv(folder / "table_metrics.csv", pd.DataFrame([{"metric": name} | MEANS for name in METRIC_NAMES]))
     rows = [{"comparison": one, "metric": name} | DISTANCES for one in COMPARISONS for name in METRIC_NAMES]
     write_csv(folder / "ks.csv", pd.DataFrame(rows))
-    step = {
-        "step": "04_metrics", "parameters": {"preset": preset, "fold": 1, "seed": 5, "dataset": dataset},
-        "facts": {"data_cut": "ten classes of made-up sound"}, "seconds": 90.0, "started": "2026-01-02T03:04:05+00:00",
-        "commit": "abc123", "device": "CPU test, 1 threads",
-    }  # fmt: skip
-    write_json(folder / "provenance.json", {"run": "demo", "steps": {"04_metrics": step}})
+    given = {"preset": preset, "fold": 1, "seed": 5, "dataset": dataset}
+    made = provenance("04_metrics", given, {"data_cut": "ten classes of made-up sound"})
+    write_json(folder / "provenance.json", made)
+
+
+def provenance(step: str, parameters: dict, facts: dict) -> dict:
+    """Return the record of one step of a run."""
+    record = {"step": step, "parameters": parameters, "facts": facts, "seconds": 90.0, "commit": "abc123"}
+    record |= {"started": "2026-01-02T03:04:05+00:00", "device": "CPU test, 1 threads"}
+    return {"run": "demo", "steps": {step: record}}
 
 
 def write_notebook(path: Path, number: int, run: Path) -> None:
@@ -84,7 +96,7 @@ def write_notebook(path: Path, number: int, run: Path) -> None:
     gone = '<audio controls src="../../../../etc/passwd.wav"></audio>'
     title = f"# Step {number + 1}\n\nSee [the next](02_train_model.ipynb) and [README](../README.md)."
     imports = "import envsound\nfrom envsound.base.paths import go_to_root\n\ngo_to_root()"
-    shown = [{"text/html": player + gone, "text/plain": "audio"}, {"text/markdown": "Found $x^2$."}]
+    shown = ({"text/html": player + gone, "text/plain": "audio"}, {"text/markdown": "Found $x^2$."})
     outputs = [new.new_output("display_data", data=data) for data in shown]
     cells = [new.new_markdown_cell(title), new.new_code_cell(imports, execution_count=1)]
     cells.append(new.new_code_cell("show()", execution_count=2, outputs=outputs))

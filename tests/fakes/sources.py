@@ -23,13 +23,9 @@ def as_sources(
     def load(clip: np.ndarray, rate: int) -> np.ndarray:
         return clip if rate == sample_rate else soxr.resample(clip, sample_rate, rate, quality="HQ")
 
+    n = len(clips)
+    facts = zip(clips, names or map("clip {}".format, range(n)), categories or [""] * n, folds or [0] * n, strict=True)
     return [
-        Source(
-            name=names[number] if len(names) else f"clip {number}",
-            load=lambda rate, clip=clip: load(clip, rate),
-            sample_rate=sample_rate,
-            category=categories[number] if len(categories) else "",
-            fold=int(folds[number]) if len(folds) else 0,
-        )
-        for number, clip in enumerate(clips)
+        Source(name, lambda rate, clip=clip: load(clip, rate), sample_rate, category=category, fold=int(fold))
+        for clip, name, category, fold in facts
     ]

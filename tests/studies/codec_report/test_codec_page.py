@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 from fakes.codec_reports import make_report, write_examples
-from fakes.linked_players import players
-from fakes.runs import make_run, staging
+from fakes.runs import make_run, players, staging
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_csv

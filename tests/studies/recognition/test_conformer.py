@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fakes.coded_clips import CODEBOOK_SIZE, N_LEVELS, coded_clips, first_round
+from fakes.recognition import CODEBOOK_SIZE, N_LEVELS, coded_clips, first_round
 
 from envsound.base.errors import InputError
 from envsound.base.paths import find_root

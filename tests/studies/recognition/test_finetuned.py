@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes.coded_clips import CODEBOOK_SIZE, N_LEVELS, first_round
+from fakes.recognition import CODEBOOK_SIZE, N_LEVELS, first_round
 from hypothesis import given
 from hypothesis import strategies as st
 

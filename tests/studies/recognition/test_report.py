@@ -186,7 +186,7 @@ def test_every_kind_takes_clips_of_any_length_and_the_ten_folds_of_urbansound8k_
     monkeypatch.chdir(tmp_path)
     codec, folder = load_codec("bundled", "", torch.device("cpu")), str(urbansound8k(tmp_path / "UrbanSound8K"))
     recordings = load_recordings("urbansound8k", folder, clip_seconds=4.0, sample_rate=codec.sample_rate)
-    clips = clips_of(encode_recordings(recordings, codec, device="cpu"))
+    clips = clips_of(encode_recordings(recordings, codec))
     rounds = cross_validation(clips)
     assert [one.number for one in rounds] == list(range(1, 11)) and {len(one.test) for one in rounds} == {2}
     lengths = [load_codes(file).shape[1] for file in clips.codes_files]
