@@ -54,9 +54,8 @@ def make_listened_run(
         rows.append((path.stem, path.name, path, fold, category, 15, 0.19, codes_file))
     names = ["clip_id", "filename", "path", "fold", "category", "n_frames", "seconds", "codes_file"]
     write_csv(folder / "codes.csv", pd.DataFrame(rows, columns=names))
-    asked = [CLASSES[number % 2] for number in range(2 * per_class)]
-    samples = pd.DataFrame({"filename": [f"{n:02d}.wav" for n in range(len(asked))], "seed": 0, "seconds": 0.2})
-    first = 500 + 50 * trained.get("seed", 0)
+    samples = pd.DataFrame({"filename": [f"{n:02d}.wav" for n in range(2 * per_class)], "seed": 0, "seconds": 0.2})
+    first, asked = 500 + 50 * trained.get("seed", 0), list(CLASSES) * per_class
     for number, (name, category) in enumerate(zip(samples["filename"], asked, strict=True)):
         write_wav(folder / "samples" / name, sound(category, first + number), RATE)
     write_csv(folder / "samples.csv", samples.assign(category=asked if told else ""))

@@ -21,13 +21,8 @@ class Unigram:
     codes: dict[str, np.ndarray]  # class -> int [n_levels, n_codes], all frames of its training clips
     name, conditions, content_hash = "unigram", frozenset({"class"}), "unigram"
 
-    @property
-    def sample_rate(self):
-        return self.codec.sample_rate
-
-    @property
-    def categories(self):
-        return sorted(self.codes)
+    def __post_init__(self):
+        self.sample_rate, self.categories = self.codec.sample_rate, sorted(self.codes)
 
     def generate(self, requests):
         for request in requests:
