@@ -1,5 +1,7 @@
 """Runs beside real clips: who is compared, at which rate, what is refused, and the notebook that shows it."""
 
+from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from envsound.base.files import read_csv, read_json, write_wav
 from envsound.evaluation import compare as module
 from envsound.evaluation.compare import (
     BESIDE_COLUMNS,
+    Report,
     draw_real,
     evaluate_run,
     evaluate_runs,
@@ -91,16 +94,11 @@ def test_pairs_keep_to_the_category_where_there_is_one():
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 99))
-def test_unconditional_pairs_use_real_clips_evenly(n_generated, n_real, seed):
-    pairs = pair_clips(side_rows([""] * n_generated, "g"), side_rows(["dog"] * n_real, "r"), seed)
-    counts = pairs["real"].value_counts()
-    assert len(pairs) == n_generated
-    assert counts.max() == -(-n_generated // n_real)
-
-
-def test_unreadable_clips_are_never_paired():
-    real = side_rows(["", ""], "r").assign(n_samples=[0, 10])
-    assert list(pair_clips(side_rows(["", ""], "g"), real, 0)["real"]) == ["r1", "r1"]
+def test_unconditional_pairs_use_real_clips_evenly_and_never_one_that_cannot_be_read(n_generated, n_real, seed):
+    real = pd.concat([side_rows([""], "bad").assign(n_samples=0), side_rows(["dog"] * n_real, "r")])
+    pairs = pair_clips(side_rows([""] * n_generated, "g"), real, seed)
+    assert len(pairs) == n_generated and "bad0" not in set(pairs["real"])
+    assert pairs["real"].value_counts().max() == -(-n_generated // n_real)
     with pytest.raises(InputError, match="no clip that can be read"):
         pair_clips(side_rows([""], "g"), real[:1], 0)
 
@@ -146,6 +144,9 @@ def test_a_run_is_evaluated_with_floor_and_ceiling(run):
     real, codec = (rows[rows["side"] == side] for side in ("real", "codec"))
     assert list(real["clip"]) == list(codec["clip"])
     assert set(codec["n_samples"]) == {round(0.19 * RATE)}
+    codes = codes_of(int(Path(codec["clip"].iloc[0]).stem.removeprefix("r")))[0]
+    decoded = (np.repeat(codes, 320) * 1e-3 * (-1.0) ** np.arange(4800)).astype(np.float32)[: round(0.19 * RATE)]
+    assert codec["rms"].iloc[0] == pytest.approx(acoustic(decoded, RATE)["rms"], rel=1e-6)
     assert len(read_csv(run / "pairs.csv")) == 4
     table = read_csv(run / "table_metrics.csv").set_index("metric")
     assert table.loc["snr_db", ["n_real", "n_generated", "n_undefined_generated"]].tolist() == [3, 3, 1]
@@ -154,22 +155,14 @@ def test_a_run_is_evaluated_with_floor_and_ceiling(run):
     first = [(run / f"{name}.csv").read_bytes() for name in WRITTEN]
     evaluate_run(run, fold=2, n_real=3)
     assert first == [(run / f"{name}.csv").read_bytes() for name in WRITTEN]
+    examples, rate = examples_of_run(run, 3)
+    assert rate == RATE and len(examples) == 3 and len(examples_of_run(run, 100)[0]) == 4
+    assert examples[0].real_title == examples[0].generated_title == "dog" and examples[0].generated.size == 4800
+    with pytest.raises(InputError, match="n_examples"):
+        examples_of_run(run, 0)
 
 
-def test_what_the_codec_makes_is_what_is_measured(run):
-    rows = evaluate_run(run, fold=1, n_real=1)["metrics"].set_index("side")
-    codes = codes_of(int(Path(rows.loc["codec", "clip"]).stem.removeprefix("r")))[0]
-    decoded = (np.repeat(codes, 320) * 1e-3 * (-1.0) ** np.arange(4800)).astype(np.float32)[: round(0.19 * RATE)]
-    assert rows.loc["codec", "rms"] == pytest.approx(acoustic(decoded, RATE)["rms"], rel=1e-6)
-
-
-def test_another_codec_is_refused(run, monkeypatch):
-    monkeypatch.setattr(module, "load_codec", lambda *_: SteadyCodec("b" * 64))
-    with pytest.raises(InputError, match="codec"):
-        evaluate_run(run)
-
-
-def test_training_folds_limit_the_floor_and_no_codec_means_no_ceiling(run):
+def test_a_floor_of_other_folds_no_ceiling_and_what_is_refused(run, monkeypatch):
     result = evaluate_run(run, fold=1, train_folds=[3], codec="", clip_seconds=0.1)
     rows = result["metrics"]
     assert set(rows["side"]) == {"real", "generated", "real_other"} and set(rows["duration_s"]) == {0.1}
@@ -177,17 +170,9 @@ def test_training_folds_limit_the_floor_and_no_codec_means_no_ceiling(run):
     assert set(result["table_metrics"]["n_codec"]) == {0}
     with pytest.raises(InputError, match="clip_seconds"):
         evaluate_run(run, clip_seconds=-1)
-
-
-def test_examples_of_a_run_are_its_pairs(run):
-    evaluate_run(run, fold=1, codec="")
-    examples, rate = examples_of_run(run, 3)
-    assert rate == RATE and len(examples) == 3
-    assert examples[0].real_title == examples[0].generated_title == "dog"
-    assert examples[0].generated.size == 4800
-    assert len(examples_of_run(run, 100)[0]) == 4
-    with pytest.raises(InputError, match="n_examples"):
-        examples_of_run(run, 0)
+    monkeypatch.setattr(module, "load_codec", lambda *_: SteadyCodec("b" * 64))
+    with pytest.raises(InputError, match="codec"):
+        evaluate_run(run)
 
 
 # Every metric of several runs
@@ -223,9 +208,6 @@ def test_two_training_seeds_are_evaluated_together(both, tmp_path):
     diversity = both["diversity"].set_index(["system", "run", "category"])["ratio"]
     assert diversity["copy", "", MEAN] == 0 < diversity["copy", "", ALL]
     assert both.facts["n_clips"]["generated tiny seed 1"] == 4 and both.facts["train_folds"] == [2, 3]
-
-
-def test_everything_is_measured_at_the_lowest_rate_and_a_copy_measures_alike(both):
     clips = both["evaluation_clips"]
     assert both.facts["sample_rate_hz"] == RATE and (clips["problem"] == "").all()
     copies = clips[clips["system"] == "copy"].groupby("category")[list(PER_CLIP)].nunique()
@@ -253,14 +235,20 @@ def test_runs_of_other_presets_and_folds_stand_beside_each_other(both, place, tm
     pd.testing.assert_frame_equal(table[table["fold"] == 1][names].reset_index(drop=True), expected)
 
 
-def test_the_notebook_runs_on_a_finished_run_and_the_seed_beside_it(place, cache_dir):
-    run = place / "fold1_seed0"
-    given = {"run_dir": str(run), "compared_runs": [str(place / "fold1_seed1")], "n_resamples": 5, "n_jobs": 1}
-    for name, made in (("evaluate_runs", evaluate_runs), ("runs_beside", runs_beside)):
-        given[name] = lambda *a, made=made, **k: made(*a, **k, cache_dir=cache_dir)
+def test_the_notebook_runs_on_a_finished_run_and_the_seed_beside_it(both, place, cache_dir):
+    run, drawn = place / "fold1_seed0", []
+
+    def evaluate(*given, **named) -> Report:
+        assert signature(evaluate_runs).bind(*given, **named).arguments["more_runs"] == [f"{place}/fold1_seed1"]
+        return both
+
+    given = {
+        "run_dir": str(run), "compared_runs": [str(place / "fold1_seed1")], "n_resamples": 5, "n_jobs": 1,
+        "evaluate_runs": evaluate, "runs_beside": partial(runs_beside, cache_dir=cache_dir),
+        "save_figure": lambda figure, folder, name: drawn.append((folder, name)), "show_figure": lambda _: None,
+    }  # fmt: skip
     run_cells(ROOT / "notebooks" / "evaluation" / "14_evaluate.ipynb", given)
-    made = {path.name for path in (run / "figures").iterdir()}
-    assert made == {f"evaluation_{n}.{k}" for n in ("overview", "octaves", "diversity") for k in ("pdf", "png")}
+    assert drawn == [(run / "figures", f"evaluation_{name}") for name in ("overview", "octaves", "diversity")]
     record = read_json(run / "provenance" / "14_evaluate.json")
     assert record["parameters"]["n_resamples"] == 5 and record["facts"]["sample_rate_hz"] == RATE
     assert record["facts"]["training_seeds"] == [0, 1] and record["facts"]["runs_left_out"] == []

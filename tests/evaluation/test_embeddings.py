@@ -19,7 +19,6 @@ from envsound.evaluation.spaces import embeddings as module
 from envsound.evaluation.spaces import pretrained as pretrained
 from envsound.evaluation.spaces.embeddings import (
     KeptEmbedding,
-    ListenerEmbedding,
     NotRun,
     Reduced,
     SourceClips,
@@ -51,10 +50,9 @@ def failing(rate: int) -> np.ndarray:
 
 
 def test_points_come_in_order_whatever_the_batch(monkeypatch):
-    embedding = ListenerEmbedding(listener())
-    expected = embedding.embed(clips(), RATE)
+    expected = listener().embed(clips(), RATE)
     monkeypatch.setattr(module, "BATCH_SIZE", 2)
-    found = embed_clips(as_sources(clips(), RATE, list("abaab"), [1, 2, 3, 4, 5]), embedding, RATE)
+    found = embed_clips(as_sources(clips(), RATE, list("abaab"), [1, 2, 3, 4, 5]), listener(), RATE)
     np.testing.assert_allclose(found.vectors, expected, atol=1e-5)
     assert list(found.clips["category"]) == list("abaab") and list(found.clips["fold"]) == [1, 2, 3, 4, 5]
     assert np.array_equal(found.of_class("b"), found.vectors[[1, 4]]) and len(found.of_class("")) == 5
@@ -68,7 +66,10 @@ def test_clips_that_cannot_be_read_are_named_and_have_no_point():
         embed_clips(bad[:1], StatisticsEmbedding(), RATE, "real")
 
 
-def test_both_sides_lose_what_the_common_rate_cannot_hold():
+def test_a_listener_hears_its_own_rate_and_both_sides_lose_what_the_common_one_cannot_hold():
+    found = embed_clips(as_sources([noise(24_000)], 24_000), listener(), 24_000)
+    expected = listener().embed([resample_poly(noise(24_000), 2, 3).astype(np.float32)], RATE)
+    np.testing.assert_allclose(found.vectors, expected, atol=0.02 * expected.max())
     loud = np.sin(2 * np.pi * 6_000 * np.arange(RATE) / RATE).astype(np.float32)
     (heard,) = SourceClips(as_sources([loud], RATE), sample_rate=8_000, heard_at=RATE)
     assert len(heard) == RATE and np.abs(heard[500:-500]).max() < 1e-3
@@ -76,24 +77,17 @@ def test_both_sides_lose_what_the_common_rate_cannot_hold():
     assert np.array_equal(whole, loud)
 
 
-def test_a_listener_hears_its_own_rate():
-    found = embed_clips(as_sources([noise(24_000)], 24_000), ListenerEmbedding(listener()), 24_000)
-    expected = listener().embed([resample_poly(noise(24_000), 2, 3).astype(np.float32)], RATE)
-    np.testing.assert_allclose(found.vectors, expected, atol=0.02 * expected.max())
-
-
 # Statistics of the spectrum
 
 
-def test_statistics_are_of_each_clip_alone_and_repeat_themselves():
+def test_statistics_are_of_each_clip_alone_and_louder_clips_have_higher_levels_of_the_same_spread():
     one, both = StatisticsEmbedding().embed(clips(1), RATE), StatisticsEmbedding().embed(clips(2), RATE)
     assert one.shape == (1, 168) and np.array_equal(one[0], both[0]) and not np.array_equal(both[0], both[1])
-
-
-def test_louder_clips_have_higher_levels_and_the_same_spread():
     soft, loud = (spectrum_statistics(noise(RATE, rms=rms), RATE) for rms in (0.05, 0.1))
     np.testing.assert_allclose((loud - soft)[:64], np.log(2), atol=0.01)
     np.testing.assert_allclose(loud[64:], soft[64:], atol=0.01)
+    for clip in (np.zeros(RATE, np.float32), np.ones(1, np.float32)):  # silence, a single sample
+        assert np.isfinite(spectrum_statistics(clip, RATE)).all()
 
 
 @pytest.mark.parametrize(("hz", "octave"), [(0.7, 0), (3.0, 2), (11.0, 4)])
@@ -103,11 +97,6 @@ def test_a_sine_of_the_level_has_its_depth_in_its_octave(hz, octave):
     assert depths.shape == (2, 5) and not depths[0].any()
     assert depths[1, octave] == pytest.approx(np.sqrt(2), rel=0.05)
     assert np.delete(depths[1], octave).max() < 0.25 * depths[1, octave]
-
-
-def test_silence_and_single_samples_have_finite_statistics():
-    for clip in (np.zeros(RATE, np.float32), np.ones(1, np.float32)):
-        assert np.isfinite(spectrum_statistics(clip, RATE)).all()
 
 
 # Reduction
@@ -133,25 +122,17 @@ def test_components_are_a_tenth_of_the_reference_clips_and_keep_its_variance():
     assert np.all(np.diff(found.var(0)) <= 1e-9)
 
 
-def test_dimensions_that_never_change_are_left_out():
+def test_dimensions_that_never_change_are_left_out_and_activations_keep_their_scale():
     reference = np.column_stack([np.arange(30.0), np.full(30, 0.1)])
     moved = Reduced(Given(), reference).embed([np.array([3.0, 0.1]), np.array([3.0, 9.0])], RATE)
     assert np.isfinite(moved).all() and np.array_equal(moved[0], moved[1])
-
-
-def test_a_reduction_needs_clips():
-    with pytest.raises(InputError, match="2 reference clips"):
-        Reduced(Given(), np.eye(2))
-
-
-def test_activations_keep_their_scale_and_units_of_several_kinds_do_not():
     reference = np.random.default_rng(0).standard_normal((40, 3)) * [1, 1, 1e-3]
     quiet = [np.zeros(3), np.array([0, 0, 0.1])]  # the second stirs a dimension that hardly ever stirs
-    lengths = []
-    for standardised in (True, False):
-        points = Reduced(Given(), reference, standardised=standardised).embed(quiet, RATE)
-        lengths.append(np.linalg.norm(points[1] - points[0]))
+    points = [Reduced(Given(), reference, standardised).embed(quiet, RATE) for standardised in (True, False)]
+    lengths = [np.linalg.norm(two[1] - two[0]) for two in points]
     assert lengths[0] > 90 and lengths[1] == pytest.approx(0.1, rel=0.01)
+    with pytest.raises(InputError, match="2 reference clips"):
+        Reduced(Given(), np.eye(2))
 
 
 # Points that are kept
@@ -183,6 +164,9 @@ def test_points_are_computed_once_and_come_back_in_order(tmp_path):
     (tmp_path / sorted(path.name for path in tmp_path.iterdir())[0]).write_bytes(b"no array")
     np.testing.assert_array_equal(kept.embed(given, RATE), [clip[:3] for clip in given])
     assert inner.asked == [2, 1, 1]
+    for _ in range(2):  # a real embedding is what it was
+        again = KeptEmbedding(StatisticsEmbedding(), tmp_path).embed(given, RATE)
+        np.testing.assert_array_equal(again, StatisticsEmbedding().embed(given, RATE))
 
 
 @pytest.mark.parametrize("change", ["clip", "rate", "network", "device", "library"])
@@ -197,12 +181,6 @@ def test_whatever_a_point_depends_on_makes_another(tmp_path, monkeypatch, change
     assert inner.asked == [1]
 
 
-def test_a_real_embedding_is_what_it_was(tmp_path):
-    expected = StatisticsEmbedding().embed(clips(), RATE)
-    for _ in range(2):
-        np.testing.assert_array_equal(KeptEmbedding(StatisticsEmbedding(), tmp_path).embed(clips(), RATE), expected)
-
-
 # Networks trained elsewhere
 
 
@@ -215,7 +193,6 @@ class FakeNetwork(torch.nn.Module):
         self.register_buffer("shift", torch.zeros(1))
 
     def forward(self, values):
-        np.random.random()  # as CLAP's feature extractor draws from the global state
         points = torch.stack([values.mean(1), values.amax(1)], 1) * self.scale
         return SimpleNamespace(pooler_output=points, audio_embeds=points)
 
@@ -228,6 +205,7 @@ class FakeExtractor:
 
     def __call__(self, clips, sampling_rate, return_tensors):
         assert sampling_rate == RATE and return_tensors == "pt"
+        np.random.random()  # as CLAP's feature extractor draws from the global state
         longest = max(map(len, clips))
         return {"values": torch.stack([torch.from_numpy(np.pad(c, (0, longest - len(c)))) for c in clips])}
 
@@ -249,35 +227,30 @@ def transformers(monkeypatch):
     return fake
 
 
-def test_without_transformers_nothing_is_run(monkeypatch):
+def test_only_what_is_on_this_machine_is_loaded(transformers, tmp_path, monkeypatch):
+    ast, clap = pretrained.pretrained_embeddings(device="cpu")
+    assert isinstance(clap, NotRun) and "not in the local Hugging Face cache" in clap.reason
+    assert ast.name == "AST" and ast.sample_rate == RATE
+    assert all(local for _, local in transformers.asked)
+    assert pretrained.load_clap(tmp_path, "cpu").name == "CLAP" and transformers.asked[-1][0] == str(tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
     found = pretrained.pretrained_embeddings()
     assert [one.name for one in found] == ["AST", "CLAP"] and all(isinstance(one, NotRun) for one in found)
     assert "not installed" in found[0].reason
 
 
-def test_only_what_is_on_this_machine_is_loaded(transformers, tmp_path):
-    ast, clap = pretrained.pretrained_embeddings(device="cpu")
-    assert isinstance(clap, NotRun) and "not in the local Hugging Face cache" in clap.reason
-    assert ast.name == "AST" and ast.sample_rate == RATE
-    assert all(local for _, local in transformers.asked)
-    assert pretrained.load_clap(tmp_path, "cpu").name == "CLAP" and transformers.asked[-1][0] == str(tmp_path)
-
-
-def test_a_network_embeds_in_batches_and_leaves_the_random_state_alone(transformers, monkeypatch):
+def test_a_network_embeds_in_batches_clips_that_are_cut_or_padded_and_leaves_the_random_state_alone(
+    transformers, monkeypatch, tmp_path
+):
     embedding = pretrained.load_ast(device="cpu")
     sounds = [np.full(RATE, level, np.float32) for level in (0.1, 0.2, 0.3)]
     monkeypatch.setattr(pretrained, "BATCH_SIZE", 2)
     before = np.random.get_state()[1].copy()
-    with pretrained.own_numpy_state():
-        found = embedding.embed(sounds, RATE)
+    found = embedding.embed(sounds, RATE)
     assert np.array_equal(np.random.get_state()[1], before)
     np.testing.assert_allclose(found, [[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]], rtol=1e-5)
     with pytest.raises(InputError, match="hears 16000 Hz"):
         embedding.embed(sounds, 24_000)
-
-
-def test_long_clips_are_cut_and_short_ones_padded(transformers, tmp_path):
     clap = pretrained.load_clap(tmp_path, "cpu")
     long = np.concatenate([np.full(10 * RATE, 0.5), np.full(RATE, 0.9)]).astype(np.float32)
     np.testing.assert_allclose(clap.embed([long], RATE), [[np.sqrt(0.5)] * 2], rtol=1e-5)

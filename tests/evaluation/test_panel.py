@@ -1,6 +1,7 @@
 """A run judged by listeners: who may judge, which tables this makes, other training seeds, and the notebook."""
 
 from dataclasses import replace
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,9 @@ from envsound.evaluation import panel as module
 from envsound.evaluation.compare import Report
 from envsound.evaluation.controls import SYSTEMS
 from envsound.evaluation.listeners.mfcc import train_recogniser
-from envsound.evaluation.memorisation import COPIED, THROUGH_CODEC, Memorisation
+from envsound.evaluation.listeners.network import ListenerConfig
+from envsound.evaluation.listeners.training import train_listener
+from envsound.evaluation.memorisation import COPIED, THROUGH_CODEC
 from envsound.evaluation.panel import (
     MAY_SELECT,
     REPORTS,
@@ -38,7 +41,6 @@ from envsound.evaluation.panel import (
 )
 from envsound.evaluation.sides import from_rows, gather_sides, recordings_of
 from envsound.evaluation.spaces.embeddings import NotRun, StatisticsEmbedding
-from envsound.evaluation.truth import recogniser_trainer
 from envsound.run.publish import LISTENERS
 from envsound.run.record import read_settings
 
@@ -46,6 +48,7 @@ ROOT = Path(__file__).parents[2]
 KEY = ("kad", "cnn")
 SVM = "MFCC and SVM"
 EPOCHS = 6  # of the network
+SHAPE = ListenerConfig(n_mels=32, widths=(8, 16, 16), embedding_dim=12)
 
 
 def stand_in(patch: pytest.MonkeyPatch) -> None:
@@ -67,6 +70,8 @@ def judged(tmp_path_factory):
     run, more = (make_listened_run(folder / f"run{seed}", seed=seed) for seed in (0, 1))
     with pytest.MonkeyPatch.context() as patch:
         stand_in(patch)
+        small = partial(train_listener, config=SHAPE)
+        patch.setattr("envsound.evaluation.listeners.training.train_listener", small)
         sides = gather_sides(run, device="cpu")
         panel = train_panel(sides, EPOCHS, 1, 0, "", "", "cpu", folder / "listeners", folder / "embeddings")
         report = evaluate_by_listeners(sides, panel, more_runs=[more])
@@ -112,21 +117,17 @@ def test_the_hash_of_a_recogniser_follows_its_training_clips_and_classes():
     assert len({one.content_hash for one in (first, others, renamed)}) == 3
 
 
-def test_no_network_that_chose_the_settings_may_report(judged):
-    _, sides, panel, _ = judged
-    for reporter in (panel.cnn, panel.embeddings[0]):
+def test_no_network_that_chose_the_settings_may_report_and_one_of_its_kind_is_flagged(judged, tmp_path, monkeypatch):
+    _, sides, panel, report = judged
+    for reporter in (panel.classifiers["cnn"], panel.embeddings[0]):
         with pytest.raises(InputError, match="selected the model"):
             evaluate_by_listeners(sides, panel, selected_by=[reporter.content_hash])
-
-
-def test_a_listener_whose_kind_judged_the_settings_is_flagged_and_the_record_says_so(judged, tmp_path, monkeypatch):
-    _, sides, panel, report = judged
     assert (report["class_truth"]["note"] == "").all() and report.facts["selected_by"] == {"hashes": [], "kinds": []}
     record(tmp_path, selected_by={SVM: "of other clips"})
     moved = replace(sides, run=replace(sides.run, folder=tmp_path))
     known = {
         "measure_distances": report["distances"],
-        "measure_memorisation": Memorisation(report["nearest"], report["memorisation"]),
+        "measure_memorisation": (report["nearest"], report["memorisation"]),
         "_training_table": report["class_training"].drop(columns=["role", "note"]),
     }
     for name, found in known.items():
@@ -144,7 +145,7 @@ def test_a_listener_whose_kind_judged_the_settings_is_flagged_and_the_record_say
 
 
 def test_every_system_is_in_every_table(judged, tmp_path):
-    _, sides, _, report = judged
+    _, sides, panel, report = judged
     report.write(tmp_path)
     assert {f"{name}.csv" for name in report.tables} == {path.name for path in tmp_path.iterdir()} == set(LISTENERS)
     tables = {name: read_csv(tmp_path / f"{name}.csv") for name in report.tables}
@@ -157,17 +158,20 @@ def test_every_system_is_in_every_table(judged, tmp_path):
     assert set(tables["class_truth"]["side"]) == set(SYSTEMS)
     assert set(tables["memorisation"]["side"]) == {"generated", THROUGH_CODEC, COPIED, ""}
     assert set(tables["nearest"]["side"]) == {"real", "generated", THROUGH_CODEC, COPIED}
-
-
-def test_nearer_systems_have_smaller_distances_where_nothing_is_learnt(judged):
-    rows = judged[3]["distances"]
-    kad = rows[rows["embedding"].str.startswith("statistics")].set_index("side")["kad"]
+    whole = report["distances"].set_index("side")
+    kad = whole[whole["embedding"].str.startswith("statistics")]["kad"]  # nothing is learnt
     assert max(kad["generated"], kad["real_other"]) < min(kad["shuffled"], kad["unigram"])
+    copies = report["nearest"].query("side == @THROUGH_CODEC and space == 'log-mel'")
+    assert set(copies["clip"]) == {f"copy of {source.name}" for source in sides.training} and len(copies) == 24
+    facts = report.facts
+    assert (facts["floor_fold"], facts["taught_folds"], facts["n_taught"], facts["n_training"]) == (3, [2], 12, 24)
+    assert facts["n_clips"]["copy"] == 2 and facts["not_run_here"] == {"AST": "no weights"}
+    assert facts["cnn_hash"] == panel.classifiers["cnn"].content_hash and facts["training_seeds"] == [0, 1]
 
 
 def test_both_listeners_are_asked_and_one_alone_reports(judged):
     _, sides, _, report = judged
-    truth = report["class_truth"]
+    truth, table = report["class_truth"], report["class_training"]
     assert truth.groupby("classifier")["role"].unique().str[0].to_dict() == ROLES
     assert sorted(ROLES.values()) == [MAY_SELECT, REPORTS] and ROLES["cnn"] == REPORTS
     svm = truth[(truth["classifier"] == "mfcc_svm") & (truth["category"] == "")].set_index("side")["accuracy"]
@@ -175,26 +179,9 @@ def test_both_listeners_are_asked_and_one_alone_reports(judged):
     assert len(sides.by_system["copy"]) == 12 and len(sides.distinct["copy"]) == 2  # a repeated clip is heard once
     counts = report["confusion"].groupby(["side", "classifier"])["n"].sum()
     assert counts["generated", "cnn"] == counts["real", "mfcc_svm"] == 12 and counts["copy", "cnn"] == 2
-
-
-def test_networks_learn_from_the_mixes_of_one_size(judged):
-    table = judged[3]["class_training"]
     rows, networks = (table[table["classifier"] == name].set_index("mix") for name in ("mfcc_svm", "cnn"))
     assert rows["n_training"].tolist() == [12, 24, 12, 12, 12, 36] and set(networks["n_training"]) == {12}
     assert rows.loc["generated", "accuracy"] == rows.loc["all real", "accuracy"] == 1 and set(rows["n"]) == {12}
-
-
-def test_codec_copies_are_as_many_as_there_are_training_clips(judged):
-    _, sides, _, report = judged
-    rows = report["nearest"].query("side == @THROUGH_CODEC and space == 'log-mel'")
-    assert set(rows["clip"]) == {f"copy of {source.name}" for source in sides.training} and len(rows) == 24
-
-
-def test_facts_say_who_learnt_from_what(judged):
-    facts = judged[3].facts
-    assert (facts["floor_fold"], facts["taught_folds"], facts["n_taught"], facts["n_training"]) == (3, [2], 12, 24)
-    assert facts["n_clips"]["copy"] == 2 and facts["not_run_here"] == {"AST": "no weights"}
-    assert facts["cnn_hash"] == judged[2].cnn.content_hash and facts["training_seeds"] == [0, 1]
 
 
 # Over training seeds
@@ -202,12 +189,13 @@ def test_facts_say_who_learnt_from_what(judged):
 
 @pytest.fixture(scope="module")
 def svm_alone(judged):
-    """The sides of the run and a panel without a network."""
-    _, sides, panel, _ = judged
-    trainer, names = recogniser_trainer(), [source.category for source in sides.taught]
-    heard = trainer([source.load(sides.sample_rate) for source in sides.taught], names, sides.sample_rate, 0)
+    """The sides of the run, a panel without a network, and what it says of the run itself."""
+    sides = judged[1]
+    names, clips = ([one.category for one in sides.taught], [one.load(sides.sample_rate) for one in sides.taught])
+    heard = train_recogniser(clips, names, sides.sample_rate)
     embeddings = [StatisticsEmbedding(), NotRun("AST", "no weights")]
-    return sides, Panel(panel.cnn, {"svm": heard}, embeddings, {"svm": trainer})
+    alone = Panel({"svm": heard}, embeddings, {"svm": train_recogniser})
+    return sides, alone, judge_run(sides.run, sides, alone)
 
 
 def with_samples(sides, folder: Path, **columns):
@@ -223,10 +211,9 @@ def test_numbers_are_those_of_the_systems_own_rows():
     assert found["kad", "cnn, 2 components"] == 3 and found["fad_infinity", "cnn, 2 components"] == 27
     assert found["accuracy", "cnn"] == 0.5 and found["accuracy_taught", "cnn"] == 0.5  # the mean over its seeds
     assert not any(judge == "AST" for _, judge in found)
-    assert numbers_of(distances(), class_truth(), rows[0], "codec")["kad", "cnn, 2 components"] == 2
 
 
-def test_a_further_training_seed_is_judged_as_the_first_is(judged):
+def test_a_further_training_seed_is_judged_as_the_first_is_and_no_other_run(judged, tmp_path):
     run, sides, panel, report = judged
     seeds = report["listener_seeds"]
     assert {*seeds["quantity"]} == {"kad", "precision", "recall", "accuracy", "accuracy_taught"}  # few clips: no FAD
@@ -240,33 +227,31 @@ def test_a_further_training_seed_is_judged_as_the_first_is(judged):
     assert values["accuracy_taught", "cnn"] == training["generated", "cnn"]
     rows = report["distances"][report["distances"]["side"] == "generated"].set_index("embedding")["kad"]
     assert values["kad"].to_dict() == rows.to_dict()
+    other = make_listened_run(tmp_path / "run", seed=1, preset="other")
+    with pytest.raises(InputError, match=r"more_runs: .* has preset 'other'"):
+        evaluate_by_listeners(sides, panel, more_runs=[other])
 
 
-def test_every_run_is_judged_by_its_own_clips(svm_alone, tmp_path):
-    sides, panel = svm_alone
-    own = judge_run(sides.run, sides, panel)
+def test_every_run_is_judged_by_its_own_clips_and_what_it_cannot_say_is_left_open(svm_alone, tmp_path):
+    sides, panel, own = svm_alone
     assert own["accuracy", "svm"] == own["accuracy_taught", "svm"] == 1 and own["kad", "statistics"] < 5
     exchanged = read_csv(sides.run.folder / "samples.csv")["category"].tolist()[::-1]
-    other = judge_run(with_samples(sides, tmp_path, category=exchanged), sides, panel)
-    assert other["accuracy", "svm"] == other["accuracy_taught", "svm"] == 0
-    assert set(own) == set(other)
-
-
-def test_what_a_run_cannot_say_is_left_open(svm_alone, tmp_path):
-    sides, panel = svm_alone
-    untold = judge_run(with_samples(sides, tmp_path / "1", category=""), sides, panel)
-    few = judge_run(with_samples(sides, tmp_path / "2", category=["dog"] * 7 + ["rain"] * 5), sides, panel)
+    other, untold, few = (
+        judge_run(with_samples(sides, tmp_path / str(number), category=names), sides, panel)
+        for number, names in enumerate((exchanged, "", ["dog"] * 7 + ["rain"] * 5))
+    )
+    assert other["accuracy", "svm"] == other["accuracy_taught", "svm"] == 0 and set(own) == set(other)
     assert {quantity for quantity, _ in untold} == {"kad", "precision", "recall"}
     assert ("accuracy", "svm") in few and ("accuracy_taught", "svm") not in few
-    table = seeds_table({0: judge_run(sides.run, sides, panel), 1: untold}).set_index("quantity")
+    table = seeds_table({0: own, 1: untold}).set_index("quantity")
     assert table.loc["accuracy", "n_runs"] == 1 and np.isnan(table.loc["accuracy", "sd"])
 
 
 def test_the_judges_of_all_runs_hear_the_same_real_clips(svm_alone):
-    sides, panel = svm_alone
+    sides, panel, own = svm_alone
     table = recordings_of(sides.run.folder)
     others = replace(sides, by_system=sides.by_system | {"real": from_rows(table[table["fold"] == 2])})
-    own, other = (judge_run(sides.run, part, panel) for part in (sides, others))
+    other = judge_run(sides.run, others, panel)
     assert own["kad", "statistics"] != other["kad", "statistics"] and own["accuracy", "svm"] == other["accuracy", "svm"]
 
 
@@ -278,26 +263,20 @@ def test_the_spread_is_that_of_the_runs_that_know_a_number():
     assert len(table) == 2
 
 
-def test_a_run_that_differs_in_more_than_its_seed_is_no_further_seed(judged, tmp_path):
-    other = make_listened_run(tmp_path / "run", seed=1, preset="other")
-    with pytest.raises(InputError, match=r"more_runs: .* has preset 'other'"):
-        evaluate_by_listeners(*judged[1:3], more_runs=[other])
-
-
 # The notebook
 
 
 def run_notebook(run: Path, folder: Path, **changed) -> None:
-    """Execute notebook 17; caches are in `folder`."""
+    """Execute notebook 17; caches are in `folder`, and no picture is drawn."""
     places = {"listener_dir": folder / "listeners", "embedding_dir": folder / "embeddings"}
     given = {"run_dir": str(run), "listener_epochs": EPOCHS, "mix_epochs": 1, "n_pairs": 1, "device": "cpu"}
-    given["train_panel"] = lambda *a: train_panel(*a, **places)
+    given |= {"train_panel": partial(train_panel, **places), "show_figure": lambda _: None}
     run_cells(ROOT / "notebooks" / "evaluation" / "17_evaluate_by_listeners.ipynb", given | changed)
 
 
 def test_the_notebook_runs_on_a_finished_run_and_trains_nothing_twice(judged, monkeypatch):
     run, _, _, report = judged
-    asked = []
+    asked, drawn = [], []
 
     def never(*_, **__):
         raise AssertionError("again")
@@ -308,10 +287,10 @@ def test_the_notebook_runs_on_a_finished_run_and_trains_nothing_twice(judged, mo
 
     monkeypatch.setattr("envsound.evaluation.listeners.training.train_listener", never)
     monkeypatch.setattr("envsound.evaluation.spaces.embeddings.StatisticsEmbedding.embed", never)
-    run_notebook(run, run.parent, more_runs=[str(run.parent / "run1")], evaluate_by_listeners=evaluate)
+    stubs = {"evaluate_by_listeners": evaluate, "save_figure": lambda _, *place: drawn.append(place)}
+    run_notebook(run, run.parent, more_runs=[str(run.parent / "run1")], **stubs)
     assert asked == [[str(run.parent / "run1")]] and all((run / f"{name}.csv").is_file() for name in report.tables)
-    names = ("listener_distances", "listener_confusion", "listener_nearest")
-    assert {path.name for path in (run / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("pdf", "png")}
+    assert drawn == [(run / "figures", f"listener_{name}") for name in ("distances", "confusion", "nearest")]
     written = read_json(run / "provenance" / "17_evaluate_by_listeners.json")
     assert written["parameters"]["mix_epochs"] == 1 and written["facts"]["roles"] == ROLES
     assert written["facts"]["training_seeds"] == [0, 1] and written["facts"]["runs_left_out"] == []
@@ -321,7 +300,8 @@ def test_the_notebook_runs_on_a_finished_run_and_trains_nothing_twice(judged, mo
 def test_a_control_that_passes_for_new_stops_the_notebook_before_it_writes(judged, tmp_path):
     run = make_listened_run(tmp_path / "run")
     blind = Report({"memorisation": judged[3]["memorisation"].assign(copies_found=False)})
+    stubs = {"train_panel": lambda *_: None, "evaluate_by_listeners": lambda *_, **__: blind}
     with pytest.raises(InputError, match="copies of training clips were not found out in log-mel"):
-        run_notebook(run, judged[0].parent, evaluate_by_listeners=lambda *_, **__: blind)
+        run_notebook(run, tmp_path, **stubs)
     assert not (run / "memorisation.csv").exists()
     assert not (run / "provenance" / "17_evaluate_by_listeners.json").exists()

@@ -10,6 +10,7 @@ from fakes.sources import as_sources
 from statsmodels.stats.proportion import proportion_confint
 
 from envsound.base.errors import InputError
+from envsound.evaluation.listeners.mfcc import train_recogniser
 from envsound.evaluation.sides import Source
 from envsound.evaluation.truth import (
     ACCURACY_COLUMNS,
@@ -20,7 +21,6 @@ from envsound.evaluation.truth import (
     draw_mix,
     hear_classes,
     mixes_of,
-    recogniser_trainer,
     train_on_mixes,
 )
 
@@ -70,13 +70,15 @@ def test_accuracy_is_the_share_heard_as_what_was_asked_for():
     assert len(accuracy_table(heard, by_class=False)) == 2
 
 
-def test_a_classifier_gets_its_own_rate_and_only_clips_with_a_class():
+def test_a_classifier_gets_its_own_rate_and_only_clips_with_a_class_in_their_order(monkeypatch):
     def failing(rate):
         raise InputError("gone")
 
     others = [Source("gone", failing, category="rain"), *as_sources([noise(800)], RATE)]
-    heard = hear_classes({"generated": [*others, *loud_and_soft(2)]}, {"level": Loudness()}, 24_000)
-    assert len(heard) == 4 and heard["is_right"].all()
+    monkeypatch.setattr("envsound.evaluation.spaces.embeddings.BATCH_SIZE", 3)
+    heard = hear_classes({"generated": [*others, *loud_and_soft(5, 2)]}, {"level": Loudness()}, 24_000)
+    assert heard["clip"].tolist() == [f"clip {i}" for i in range(10)]
+    assert np.flatnonzero(~heard["is_right"]).tolist() == [0, 1]
     with pytest.raises(InputError, match="no clip with a category"):
         hear_classes({"generated": others}, {"level": Loudness()}, RATE)
 
@@ -96,7 +98,7 @@ def pools():
 def test_what_generated_clips_teach_is_measured_on_real_ones(pools):
     mixes = [Mix("real", {"real": 4}), Mix("generated", {"generated": 4}), Mix("wrong", {"mislabelled": 4})]
     test = sounds(6, 300, "t")
-    table = train_on_mixes(pools, test, mixes, {"svm": recogniser_trainer()}, RATE, seeds=[0, 1])
+    table = train_on_mixes(pools, test, mixes, {"svm": train_recogniser}, RATE, seeds=[0, 1])
     assert list(table.columns) == MIX_COLUMNS and len(table) == 6 and set(table["n_training"]) == {8}
     accuracy = table.groupby("mix")["accuracy"].mean()
     assert accuracy["real"] >= 0.8 and accuracy["generated"] >= 0.8 and accuracy["wrong"] <= 0.2
@@ -123,22 +125,9 @@ def test_mixes_differ_in_kind_and_have_all_of_both_beside(pools):
     assert mixes_of(pools["real"], untold) == mixes_of(pools["real"], pools["generated"][::2]) == []
 
 
-def test_mixes_that_cannot_be_drawn_are_refused(pools):
-    for mix, message in (
-        (Mix("x", {"noise": 1}), "no pool 'noise'"),
-        (Mix("x", {"real": 7}), "6 clips of 'cry'"),
-    ):
-        with pytest.raises(InputError, match=message):
-            draw_mix(pools, mix, 0)
-
-
-def test_test_clips_are_in_no_pool(pools):
+def test_test_clips_are_in_no_pool_and_mixes_that_cannot_be_drawn_are_refused(pools):
     with pytest.raises(InputError, match="test: g0 is in a pool, too"):
         train_on_mixes(pools, pools["generated"], [], {}, RATE)
-
-
-def test_clips_are_read_in_batches_and_keep_their_order(monkeypatch):
-    monkeypatch.setattr("envsound.evaluation.truth.BATCH_SIZE", 3)
-    heard = hear_classes({"generated": loud_and_soft(5, 2)}, {"level": Loudness()}, RATE)
-    assert heard["clip"].tolist() == [f"clip {i}" for i in range(10)]
-    assert np.flatnonzero(~heard["is_right"]).tolist() == [0, 1]
+    for n_per_class, message in (({"noise": 1}, "no pool 'noise'"), ({"real": 7}, "6 clips of 'cry'")):
+        with pytest.raises(InputError, match=message):
+            draw_mix(pools, Mix("x", n_per_class), 0)

@@ -19,7 +19,7 @@ from envsound.base.files import write_tables
 from envsound.base.text import code_span
 from envsound.codec import load_codec
 from envsound.codec.codes import load_codes
-from envsound.evaluation.controls import CEILING, SYSTEMS
+from envsound.evaluation.controls import CEILING, SYSTEMS, draw_like
 from envsound.evaluation.diversity import COLUMNS as DIVERSITY_COLUMNS
 from envsound.evaluation.diversity import diversity_table
 from envsound.evaluation.sides import (
@@ -46,10 +46,6 @@ from envsound.metrics.tests import N_SWAPS
 from envsound.run.record import RunSettings, read_runs, read_settings
 
 ASKED_FOR = ("duration_s",)  # not generated: no test of it, and no part in how different clips are
-PAIR_COLUMNS = [
-    "real", "generated", "category", "spectral_convergence", "log_spectral_distance",
-    "real_energy", "generated_energy", "real_duration_s", "generated_duration_s",
-]  # fmt: skip
 BESIDE_COLUMNS = [
     "run", "fold", "metric", "n", "n_real", "cliffs_delta", "cliffs_delta_low", "cliffs_delta_high",
     "wasserstein_in_sd", "ks", "p_holm",
@@ -121,17 +117,8 @@ def pair_clips(generated: pd.DataFrame, real: pd.DataFrame, seed: int) -> pd.Dat
     generated, real = (rows[rows["n_samples"] > 0].reset_index(drop=True) for rows in (generated, real))
     if generated.empty or real.empty:
         raise InputError("pairs: a side has no clip that can be read, expected at least one real and one generated")
-    rng = np.random.default_rng(seed)
-    partner = np.zeros(len(generated), dtype=int)
-    for category, rows in generated.groupby("category", sort=True).groups.items():
-        candidates = np.flatnonzero(real["category"] == category) if category else np.arange(len(real))
-        candidates = rng.permutation(candidates if candidates.size else np.arange(len(real)))
-        partner[rows] = candidates[np.arange(len(rows)) % candidates.size]
-    return pd.DataFrame({
-        "real": real["clip"].to_numpy()[partner],
-        "generated": generated["clip"],
-        "category": generated["category"],
-    })  # fmt: skip
+    partners = draw_like(real, generated, seed, or_any=True)["clip"]
+    return pd.DataFrame({"real": partners, "generated": generated["clip"], "category": generated["category"]})
 
 
 def measure_pairs(
@@ -153,7 +140,7 @@ def measure_pairs(
             "real_duration_s": x.size / sample_rate,
             "generated_duration_s": y.size / sample_rate,
         })  # fmt: skip
-    return pd.DataFrame(rows, columns=PAIR_COLUMNS)
+    return pd.DataFrame(rows)
 
 
 def paired_report(sides: Mapping[str, Sequence[Source]], rows: pd.DataFrame, rate: int, seed: int = 0) -> Report:

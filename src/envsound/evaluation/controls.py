@@ -4,6 +4,7 @@ All but the reconstructions know the training folds alone, as a model does. They
 codec's rate, like generated clips, so that all are measured alike and can be heard.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,19 +53,22 @@ class Material:
     drawn: pd.DataFrame
 
 
-def draw_like(pool: pd.DataFrame, like: pd.DataFrame, seed: int) -> pd.DataFrame:
+def draw_like(pool: pd.DataFrame, like: pd.DataFrame, seed: int, or_any: bool = False) -> pd.DataFrame:
     """Return one row of `pool` for each row of `like`, of the same class, in that order.
 
     Within a class no row serves twice before each has served once. So a difference between the two has nothing to do
-    with how many clips each class has. Raises InputError for a class that the pool lacks.
+    with how many clips each class has. or_any: where there is no class, or the pool lacks it, any row serves; else
+    raises InputError for a class that the pool lacks.
     """
     rng = np.random.default_rng(seed)
     chosen = np.empty(len(like), dtype=int)
     for category, rows in like.reset_index(drop=True).groupby("category", sort=True).groups.items():
-        candidates = rng.permutation(np.flatnonzero(pool["category"] == category))
+        candidates = np.flatnonzero(pool["category"] == category)
+        if or_any and not (category and candidates.size):
+            candidates = np.arange(len(pool))
         if not candidates.size:
             raise InputError(f"category {category!r}: no clip in the training folds; expected at least one")
-        chosen[rows] = np.resize(candidates, len(rows))
+        chosen[rows] = np.resize(rng.permutation(candidates), len(rows))
     return pool.iloc[chosen].reset_index(drop=True)
 
 
@@ -83,53 +87,43 @@ def make_controls(material: Material, codec: Codec, folder: str | Path, seed: in
     ready = _made_before(folder, asked)
     if ready is not None:
         return ready
-    maker = _Maker(material, codec, seed)
-    rows = [row for system in CONTROLS for row in _write(system, material, maker, folder)]
+    draws = CodeDraws(material.train, codec)
+
+    def clip(system: str, row: Any, number: int) -> np.ndarray:
+        """Return clip `number` of a control, float32 [n_samples], made from or beside a row of codes.csv."""
+        rng = np.random.default_rng([seed, CONTROLS.index(system), number])
+        if system == "noise":
+            return noise_like(read_clip(row.path, codec.sample_rate, row.seconds), int(rng.integers(2**32)))
+        if system in AS_THEY_ARE:
+            return decode_clip(row.codes_file, row.seconds, codec, codec.sample_rate)
+        return draws.clip(system, row, rng)
+
+    rows = [row for system in CONTROLS for row in _write(system, material, clip, codec.sample_rate, folder)]
     table = pd.DataFrame(rows).astype({"clip": str})
     write_csv(folder / "controls.csv", table)
     write_json(folder / "controls.json", asked)
     return _with_paths(table, folder)
 
 
-class _Maker:
-    """Makes the clips of a control, one at a time."""
-
-    def __init__(self, material: Material, codec: Codec, seed: int) -> None:
-        self.codec, self.seed = codec, seed
-        self.draws = CodeDraws(material.train, codec)
-
-    def clip(self, system: str, row: Any, number: int) -> np.ndarray:
-        """Return clip `number` of a control, float32 [n_samples], made from or beside a row of codes.csv."""
-        rng = np.random.default_rng([self.seed, CONTROLS.index(system), number])
-        if system == "noise":
-            recording = read_clip(row.path, self.codec.sample_rate, row.seconds)
-            return noise_like(recording, int(rng.integers(2**32)))
-        if system in AS_THEY_ARE:
-            return decode_clip(row.codes_file, row.seconds, self.codec, self.codec.sample_rate)
-        return self.draws.clip(system, row, rng)
-
-
-def _write(system: str, material: Material, maker: _Maker, folder: Path) -> list[dict[str, Any]]:
+def _write(
+    system: str, material: Material, clip: Callable[[str, Any, int], np.ndarray], sample_rate: int, folder: Path
+) -> list[dict[str, Any]]:
     """Write the clips of one control and return their rows; a clip that is repeated is written once."""
     rows = material.held_out if system == CEILING else material.drawn
-    rows = _one_of_each(rows) if system == "copy" else rows
+    if system == "copy":  # each class has its first clip throughout
+        first = rows.drop_duplicates("category").set_index("category", drop=False)
+        rows = first.loc[rows["category"]].reset_index(drop=True)
     written: dict[Any, str] = {}
     found = []
     for number, row in enumerate(tqdm(rows.itertuples(), total=len(rows), desc=system, unit="clip", leave=False)):
         name = row.codes_file if system == "copy" else number
         if name not in written:
             written[name] = f"{system}/{len(written):04d}.wav"
-            write_wav(folder / written[name], maker.clip(system, row, number), maker.codec.sample_rate)
+            write_wav(folder / written[name], clip(system, row, number), sample_rate)
         facts = {"category": row.category, "fold": int(row.fold), "source": row.filename}
-        clip = row.filename if system == CEILING else f"{number:04d}"
-        found.append({"system": system, "clip": clip, "filename": written[name]} | facts)
+        title = row.filename if system == CEILING else f"{number:04d}"
+        found.append({"system": system, "clip": title, "filename": written[name]} | facts)
     return found
-
-
-def _one_of_each(drawn: pd.DataFrame) -> pd.DataFrame:
-    """Return rows in which each class has its first clip throughout."""
-    first = drawn.drop_duplicates("category").set_index("category", drop=False)
-    return first.loc[drawn["category"]].reset_index(drop=True)
 
 
 def _made_before(folder: Path, asked: dict[str, Any]) -> pd.DataFrame | None:

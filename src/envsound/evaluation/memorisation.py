@@ -5,9 +5,7 @@ Copies are nearer. Distances are taken between log-mel spectra, which shifts in 
 and in embeddings.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from tqdm.auto import tqdm
 from envsound.base.errors import InputError
 from envsound.base.files import write_csv, write_wav
 from envsound.evaluation.listeners.network import mel_spectra, window_samples
-from envsound.evaluation.sides import Source
+from envsound.evaluation.sides import MODEL, REAL, Source
 from envsound.evaluation.spaces.embeddings import Embedding, NotRun, SourceClips, embed_clips
 from envsound.metrics.tests import holm
 
@@ -40,19 +38,6 @@ MEMORISATION_COLUMNS = [
     "nearer", "p_nearer", "n_nearest", "n_nearest_expected", "n_distinct", "p_nearest", "p_holm", "copies_found",
     "note",
 ]  # fmt: skip
-
-
-Placed = tuple[Sequence[np.ndarray] | np.ndarray, pd.DataFrame]  # clips as points of a space, and their rows
-Place = Callable[[str, Sequence[Source]], Placed]  # of a side's name and clips
-Distances = Callable[[Any, Any], np.ndarray]  # of two sets of points: [n_a, n_b]
-
-
-@dataclass(frozen=True)
-class Memorisation:
-    """neighbours: a row for each clip, side and space (NEIGHBOUR_COLUMNS); table: see `memorisation_table`."""
-
-    neighbours: pd.DataFrame
-    table: pd.DataFrame
 
 
 def level_map(clip: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -124,42 +109,36 @@ def measure_memorisation(
     training: Sequence[Source],
     embeddings: Sequence[Embedding | NotRun],
     sample_rate: int,
-    held_out: str = "real",
     n_copies: int = N_COPIES,
     seed: int = 0,
-) -> Memorisation:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Find the nearest training clip of every clip of every side, in log-mel and in each embedding, and judge.
 
     sides: clips by the name of their side, among them the held-out real ones; a side COPIED of `n_copies` training
-    clips is added (0: none) and must be found out (see `check_control`). All are read at `sample_rate` Hz. An embedding
-    that is not run here has one row in the table. Raises InputError when a held-out clip is a training clip, too.
+    clips is added (0: none) and must be found out (see `check_control`). All are read at `sample_rate` Hz. Returns a
+    row for each clip, side and space (NEIGHBOUR_COLUMNS), and `memorisation_table` of these, in which an embedding that
+    is not run here has one row. Raises InputError when a held-out clip is a training clip, too.
     """
-    if held_out not in sides:
-        raise InputError(f"held_out={held_out!r}: expected one of the sides {', '.join(sides)}")
-    leaked = sorted({source.name for source in sides[held_out]} & {source.name for source in training})
+    leaked = sorted({source.name for source in sides[REAL]} & {source.name for source in training})
     if leaked:
-        raise InputError(f"{held_out}: {leaked[0]} is a training clip, too; expected clips of other folds")
+        raise InputError(f"{REAL}: {leaked[0]} is a training clip, too; expected clips of other folds")
     if n_copies:
         sides = {**sides, COPIED: copied_clips(training, n_copies, seed)}
-    spaces: list[tuple[str, Place, Distances]] = [(LOG_MEL, partial(_level_maps, sample_rate), level_distances)]
-    for embedding in embeddings:
-        if not isinstance(embedding, NotRun):
-            spaces.append((embedding.name, partial(_points, embedding, sample_rate), cdist))
     tables = []
-    for space, place, distances in spaces:
-        known, known_clips = place("training", training)
+    for space in (None, *(one for one in embeddings if not isinstance(one, NotRun))):
+        name, distances = (LOG_MEL, level_distances) if space is None else (space.name, cdist)
+        known, known_clips = _placed(space, "training", training, sample_rate)
         for side, sources in sides.items():
-            points, clips = place(side, sources)
-            tables.append(neighbour_table(distances(points, known), clips, known_clips, side, space))
+            points, clips = _placed(space, side, sources, sample_rate)
+            tables.append(neighbour_table(distances(points, known), clips, known_clips, side, name))
     neighbours = pd.concat(tables, ignore_index=True)
-    table = memorisation_table(neighbours, held_out)
-    missing = [embedding for embedding in embeddings if isinstance(embedding, NotRun)]
+    missing = [one for one in embeddings if isinstance(one, NotRun)]
     rows = [{"side": "", "space": one.name, "note": f"not run here: {one.reason}"} for one in missing]
-    rows = table.to_dict("records") + rows
-    return Memorisation(neighbours, pd.DataFrame(rows, columns=MEMORISATION_COLUMNS))
+    rows = memorisation_table(neighbours).to_dict("records") + rows
+    return neighbours, pd.DataFrame(rows, columns=MEMORISATION_COLUMNS)
 
 
-def memorisation_table(neighbours: pd.DataFrame, held_out: str = "real", alpha: float = ALPHA) -> pd.DataFrame:
+def memorisation_table(neighbours: pd.DataFrame) -> pd.DataFrame:
     """Compare each side's nearest training neighbours with those of held-out real clips: MEMORISATION_COLUMNS.
 
     A row for each side and space. distance and relative are medians (`_held_out`: of the held-out clips). Two one-sided
@@ -168,31 +147,29 @@ def memorisation_table(neighbours: pd.DataFrame, held_out: str = "real", alpha: 
     p_nearest asks whether a few clips are: n_nearest of them are nearer than every held-out clip, and p is how often as
     many of the nearest fall on one side when both are alike (n_nearest_expected: how many on average); n_distinct says
     at how many different training clips those n_nearest point. p_holm is the smaller of the two p values, adjusted over
-    all tests of a side (Holm); copies_found says that it is below `alpha`.
-    Few held-out clips or few copies leave copies unseen. Raises InputError without held-out clips.
+    all tests of a side (Holm); copies_found says that it is below ALPHA.
+    Few held-out clips or few copies leave copies unseen.
     """
-    if not (neighbours["side"] == held_out).any():
-        raise InputError(f"held_out={held_out!r}: the neighbours hold only {', '.join(neighbours['side'].unique())}")
     rows: list[dict[str, Any]] = []
     for (side, space), group in neighbours.groupby(["side", "space"], sort=False):
-        if side != held_out:
-            other = neighbours[(neighbours["side"] == held_out) & (neighbours["space"] == space)]
+        if side != REAL:
+            other = neighbours[(neighbours["side"] == REAL) & (neighbours["space"] == space)]
             rows.append({"side": side, "space": space, "note": ""} | _comparison(group, other))
     table = pd.DataFrame(rows, columns=MEMORISATION_COLUMNS)
     for _, family in table.groupby("side"):
         p_values = family[["p_nearer", "p_nearest"]].to_numpy(dtype=float)
         table.loc[family.index, "p_holm"] = holm(p_values.ravel()).reshape(-1, 2).min(axis=1)
-    table["copies_found"] = table["p_holm"].astype(float) < alpha
+    table["copies_found"] = table["p_holm"].astype(float) < ALPHA
     return table
 
 
-def check_control(table: pd.DataFrame, control: str = COPIED) -> None:
+def check_control(table: pd.DataFrame) -> None:
     """Raise InputError when the side of copied training clips passed for new in any space: nothing else then counts."""
-    rows = table[table["side"] == control]
+    rows = table[table["side"] == COPIED]
     passed = rows[~rows["copies_found"].astype(bool)]
     if rows.empty or not passed.empty:
         spaces = ", ".join(passed["space"]) or "no space at all"
-        raise InputError(f"{control}: copies of training clips were not found out in {spaces}; expected them to be")
+        raise InputError(f"{COPIED}: copies of training clips were not found out in {spaces}; expected them to be")
 
 
 def copied_clips(training: Sequence[Source], n: int, seed: int = 0) -> list[Source]:
@@ -200,17 +177,6 @@ def copied_clips(training: Sequence[Source], n: int, seed: int = 0) -> list[Sour
     rows = np.random.default_rng(seed).choice(len(training), min(n, len(training)), replace=False)
     drawn = [training[row] for row in np.sort(rows)]
     return [Source(f"copy of {one.name}", one.load, one.sample_rate, one.category, one.fold) for one in drawn]
-
-
-def closest_pairs(neighbours: pd.DataFrame, side: str = "generated", n: int = 10) -> pd.DataFrame:
-    """Return the `n` clips of a side that are nearest to a training clip, in each space, the nearest first.
-
-    They are ranked by the relative distance, as the verdict is. Columns: rank (1, 2, ..) and NEIGHBOUR_COLUMNS.
-    """
-    rows = neighbours[neighbours["side"] == side].sort_values("relative", kind="stable").groupby("space", sort=False)
-    rows = rows.head(n).sort_values(["space", "relative"], kind="stable").reset_index(drop=True)
-    rows.insert(0, "rank", rows.groupby("space").cumcount() + 1)
-    return rows
 
 
 def write_pairs(
@@ -223,15 +189,19 @@ def write_pairs(
 ) -> pd.DataFrame:
     """Write the `n_pairs` closest pairs of each space as 16-bit wav files at `sample_rate` Hz, with pairs.csv.
 
-    One clip of each pair may be a recording: the folder is for this machine alone. clips: those of the side "generated"
-    among the `neighbours`. Older pairs in `folder` are removed. Returns `closest_pairs` with the columns clip_file and
-    nearest_file, names in `folder`. Raises InputError for n_pairs below 0.
+    They are ranked by the relative distance, as the verdict is, the nearest first. One clip of each pair may be a
+    recording: the folder is for this machine alone. clips: those of the side "generated" among the `neighbours`. Older
+    pairs in `folder` are removed. Returns the columns rank (1, 2, ..), NEIGHBOUR_COLUMNS, clip_file and nearest_file,
+    names in `folder`. Raises InputError for n_pairs below 0.
     """
     if n_pairs < 0:
         raise InputError(f"n_pairs={n_pairs}: expected 0 or more")
     for old in Path(folder).glob("*.wav"):
         old.unlink()
-    pairs = closest_pairs(neighbours, n=n_pairs)
+    pairs = neighbours[neighbours["side"] == MODEL].sort_values("relative", kind="stable")
+    pairs = pairs.groupby("space", sort=False).head(n_pairs)
+    pairs = pairs.sort_values(["space", "relative"], kind="stable", ignore_index=True)
+    pairs.insert(0, "rank", pairs.groupby("space").cumcount() + 1)
     sources = [{source.name: source for source in part} for part in (clips, training)]
     files: dict[str, list[str]] = {"clip": [], "nearest": []}
     for row in pairs.to_dict("records"):
@@ -270,21 +240,20 @@ def _comparison(clips: pd.DataFrame, held_out: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _points(embedding: Embedding, sample_rate: int, side: str, sources: Sequence[Source]) -> Placed:
-    """Return the point of each clip that can be read in an embedding, and the rows of those."""
-    found = embed_clips(sources, embedding, sample_rate, side)
-    return found.vectors, found.clips
+def _placed(
+    space: Embedding | None, side: str, sources: Sequence[Source], sample_rate: int
+) -> tuple[np.ndarray | list[np.ndarray], pd.DataFrame]:
+    """Return the clips that can be read as points of an embedding (None: as level maps), and their clip and category.
 
-
-def _level_maps(sample_rate: int, side: str, sources: Sequence[Source]) -> Placed:
-    """Return the level map of each clip that can be read, and the columns clip and category of those."""
-    clips, maps, rows = SourceClips(sources, sample_rate), [], []
-    for place, source in enumerate(tqdm(clips.sources, desc=f"{LOG_MEL}: {side}", unit="clip", leave=False)):
-        try:
-            maps.append(level_map(clips[place], sample_rate))
-        except InputError:
-            continue  # named by `embed_clips` and by the metrics of the same side
-        rows.append((source.name, source.category))
+    Others are named by the metrics of the same side.
+    """
+    if space is not None:
+        found = embed_clips(sources, space, sample_rate, side)
+        return found.vectors, found.clips
+    maps, rows = [], []
+    for known, batch in SourceClips(sources, sample_rate).readable(f"{LOG_MEL}: {side}"):
+        maps += [level_map(clip, sample_rate) for clip in batch]
+        rows += [(source.name, source.category) for source in known]
     if not rows:
         raise InputError(f"{side}: no clip can be read; expected at least one")
     return maps, pd.DataFrame(rows, columns=["clip", "category"])

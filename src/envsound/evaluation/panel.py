@@ -17,9 +17,10 @@ import pandas as pd
 from envsound.base.errors import InputError
 from envsound.base.files import read_json
 from envsound.evaluation.compare import Report
+from envsound.evaluation.listeners.mfcc import train_recogniser
 from envsound.evaluation.listeners.network import Listener
 from envsound.evaluation.listeners.training import CACHE as LISTENERS
-from envsound.evaluation.listeners.training import ListenerTraining, kept_listener, listener_trainer
+from envsound.evaluation.listeners.training import ListenerTraining, kept_listener
 from envsound.evaluation.memorisation import N_COPIES, THROUGH_CODEC, copied_clips, measure_memorisation
 from envsound.evaluation.sides import FLOOR, MODEL, REAL, Sides, Source, from_samples, remembered
 from envsound.evaluation.spaces.distances import measure_distances
@@ -27,7 +28,6 @@ from envsound.evaluation.spaces.embeddings import CACHE as EMBEDDINGS
 from envsound.evaluation.spaces.embeddings import (
     Embedding,
     KeptEmbedding,
-    ListenerEmbedding,
     NotRun,
     Reduced,
     SourceClips,
@@ -43,7 +43,6 @@ from envsound.evaluation.truth import (
     accuracy_table,
     hear_classes,
     mixes_of,
-    recogniser_trainer,
     train_on_mixes,
 )
 from envsound.run.record import RunSettings, read_runs
@@ -65,13 +64,12 @@ Numbers = dict[tuple[str, str], float]  # by quantity and judge
 
 @dataclass(frozen=True)
 class Panel:
-    """Who judges: classifiers by name, the embeddings (an embedding that cannot be had here says why), and the network.
+    """Who judges: classifiers by name, and the embeddings (an embedding that cannot be had here says why).
 
-    The network is among the classifiers and, by its activations, among the embeddings. trainers: by the same names, of
-    listeners that learn from mixes of real and generated clips.
+    The network "cnn" is among the classifiers and, by its activations, among the embeddings. trainers: by the same
+    names, of listeners that learn from mixes of real and generated clips.
     """
 
-    cnn: Listener
     classifiers: dict[str, Classifier]
     embeddings: list[Embedding | NotRun]
     trainers: dict[str, Trainer]
@@ -138,13 +136,15 @@ def train_panel(
     clips, names = SourceClips(sides.taught, sides.sample_rate), [source.category for source in sides.taught]
     training = ListenerTraining(n_epochs=n_epochs, seed=seed)
     cnn = kept_listener(clips, names, sides.sample_rate, training, device, listener_dir)
-    svm = recogniser_trainer()(clips, names, sides.sample_rate, seed)
-    found = [StatisticsEmbedding(), ListenerEmbedding(cnn, "cnn")]
-    found += pretrained_embeddings(ast_weights, clap_weights, device)
+    found = [StatisticsEmbedding(), cnn, *pretrained_embeddings(ast_weights, clap_weights, device)]
     embeddings = [one if isinstance(one, NotRun) else _reduced(one, sides, embedding_dir) for one in found]
-    network = listener_trainer(ListenerTraining(n_epochs=mix_epochs), device, listener_dir)
-    named = [dict(zip(ROLES, both, strict=True)) for both in ((cnn, svm), (network, recogniser_trainer()))]
-    return Panel(cnn, named[0], embeddings, named[1])
+
+    def train_network(clips: Sequence[np.ndarray], names: Sequence[str], sample_rate: int, seed: int) -> Listener:
+        training = ListenerTraining(n_epochs=mix_epochs, seed=seed)
+        return kept_listener(clips, names, sample_rate, training, device, listener_dir)
+
+    classifiers = {"cnn": cnn, "mfcc_svm": train_recogniser(clips, names, sides.sample_rate)}
+    return Panel(classifiers, embeddings, {"cnn": train_network, "mfcc_svm": train_recogniser})
 
 
 def evaluate_by_listeners(
@@ -168,11 +168,13 @@ def evaluate_by_listeners(
     selectors = read_selectors(sides.run.folder, selected_by)
     reporting = {name: one for name, one in panel.classifiers.items() if ROLES[name] == REPORTS}
     selectors.check(reporting | {one.name: one for one in panel.embeddings})
-    distances = measure_distances(sides.by_system, panel.embeddings, REAL, sides.sample_rate, seed)
+    distances = measure_distances(sides.by_system, panel.embeddings, sides.sample_rate, seed)
     heard = hear_classes(sides.distinct, panel.classifiers, sides.sample_rate)
     compared = {system: sides.distinct[system] for system in MEMORISED}
     compared[THROUGH_CODEC] = remembered(copied_clips(sides.reconstructed, N_COPIES, seed))
-    copies = measure_memorisation(compared, sides.training, panel.embeddings, sides.sample_rate, REAL, N_COPIES, seed)
+    nearest, copies = measure_memorisation(
+        compared, sides.training, panel.embeddings, sides.sample_rate, N_COPIES, seed
+    )
     truth, training = accuracy_table(heard), _training_table(sides, panel.trainers, mix_seeds, large_mixes)
     numbers = {runs[0].seed: numbers_of(distances, truth, training)}
     numbers |= {run.seed: judge_run(run, sides, panel, mix_seeds, seed) for run in runs[1:]}
@@ -183,8 +185,8 @@ def evaluate_by_listeners(
         "class_truth": _with_role(truth, panel, selectors)[TRUTH_COLUMNS],
         "class_training": _with_role(training, panel, selectors, is_trained_anew=True)[TRAINING_COLUMNS],
         "confusion": heard.groupby(CONFUSION_COLUMNS[:-1], sort=False).size().reset_index(name="n"),
-        "memorisation": copies.table,
-        "nearest": copies.neighbours,
+        "memorisation": copies,
+        "nearest": nearest,
         "listener_seeds": seeds_table(numbers),
     }
     return Report(tables, _facts(sides, panel, selectors) | {"training_seeds": [run.seed for run in runs]})
@@ -198,7 +200,7 @@ def judge_run(run: RunSettings, sides: Sides, panel: Panel, mix_seeds: Sequence[
     """
     model, rate = from_samples(run.folder, run.clip_seconds), sides.sample_rate
     pair = {REAL: sides.by_system[REAL], MODEL: model}
-    distances = measure_distances(pair, panel.embeddings, REAL, rate, seed, by_class=False)
+    distances = measure_distances(pair, panel.embeddings, rate, seed, by_class=False)
     truth, training = pd.DataFrame(columns=ACCURACY_COLUMNS), pd.DataFrame(columns=MIX_COLUMNS)
     if any(source.category for source in model):
         truth = accuracy_table(hear_classes({MODEL: model}, panel.classifiers, rate), by_class=False)
@@ -209,19 +211,19 @@ def judge_run(run: RunSettings, sides: Sides, panel: Panel, mix_seeds: Sequence[
     return numbers_of(distances, truth, training)
 
 
-def numbers_of(distances: pd.DataFrame, truth: pd.DataFrame, training: pd.DataFrame, system: str = MODEL) -> Numbers:
+def numbers_of(distances: pd.DataFrame, truth: pd.DataFrame, training: pd.DataFrame) -> Numbers:
     """Return what is compared over training seeds, by quantity and judge, from rows of the tables of notebook 17.
 
     DISTANCES; accuracy, of clips heard as asked; and accuracy_taught, of real clips recognised after learning from
     generated ones alone, the mean over the seeds of that mix.
     """
     found: Numbers = {}
-    whole = distances[(distances["side"] == system) & (distances["category"] == "")]
+    whole = distances[(distances["side"] == MODEL) & (distances["category"] == "")]
     for name in DISTANCES:
         found |= {(name, row["embedding"]): row[name] for row in whole.to_dict("records") if pd.notna(row[name])}
-    heard = truth[(truth["side"] == system) & (truth["category"] == "")]
+    heard = truth[(truth["side"] == MODEL) & (truth["category"] == "")]
     found |= {("accuracy", row["classifier"]): row["accuracy"] for row in heard.to_dict("records")}
-    taught = training[training["mix"] == system].groupby("classifier", sort=False)["accuracy"].mean()
+    taught = training[training["mix"] == MODEL].groupby("classifier", sort=False)["accuracy"].mean()
     return found | {("accuracy_taught", str(name)): float(value) for name, value in taught.items()}
 
 
@@ -269,7 +271,7 @@ def _with_role(table: pd.DataFrame, panel: Panel, selectors: Selectors, is_train
 
 
 def _facts(sides: Sides, panel: Panel, selectors: Selectors) -> dict[str, Any]:
-    missing = [embedding for embedding in panel.embeddings if isinstance(embedding, NotRun)]
+    cnn, missing = panel.classifiers["cnn"], [one for one in panel.embeddings if isinstance(one, NotRun)]
     return {
         "sample_rate_hz": sides.sample_rate,
         "n_clips": {system: len(sources) for system, sources in sides.distinct.items()},
@@ -280,7 +282,7 @@ def _facts(sides: Sides, panel: Panel, selectors: Selectors) -> dict[str, Any]:
         "taught_folds": sorted({source.fold for source in sides.taught}),
         "roles": ROLES,
         "selected_by": {"hashes": sorted(selectors.hashes), "kinds": sorted(selectors.kinds)},
-        "cnn_hash": panel.cnn.content_hash,
-        "cnn_last_loss": float(np.round(panel.cnn.facts["history"][-1]["loss"], 6)),
+        "cnn_hash": cnn.content_hash,
+        "cnn_last_loss": float(np.round(cnn.facts["history"][-1]["loss"], 6)),
         "not_run_here": {embedding.name: embedding.reason for embedding in missing},
     }

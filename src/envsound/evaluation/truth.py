@@ -16,12 +16,10 @@ from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
 from envsound.evaluation.listeners.mfcc import Listener as Classifier
-from envsound.evaluation.listeners.mfcc import train_recogniser
 from envsound.evaluation.sides import Source
 from envsound.evaluation.spaces.embeddings import SourceClips
 from envsound.metrics.tests import wilson
 
-BATCH_SIZE = 32  # clips in memory at once
 HEARD_COLUMNS = ["side", "classifier", "clip", "category", "heard", "is_right"]
 ACCURACY_COLUMNS = ["side", "classifier", "category", "n", "n_right", "accuracy", "low", "high", "chance"]
 MIX_COLUMNS = [
@@ -147,27 +145,14 @@ def draw_mix(pools: Mapping[str, Sequence[Source]], mix: Mix, seed: int) -> list
     return drawn
 
 
-def recogniser_trainer() -> Trainer:
-    """Return a trainer of the support vector machine on MFCCs (`listeners.mfcc`); it has no use for a seed."""
-    return lambda clips, categories, sample_rate, seed: train_recogniser(clips, categories, sample_rate)
-
-
 def _heard(
     sources: Sequence[Source], classifier: Classifier, sample_rate: int, named: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return a row for each clip that can be read."""
+    """Return a row for each clip that can be read; the metrics of the same side name the others."""
     own_rate = getattr(classifier, "sample_rate", sample_rate)
     clips, rows = SourceClips(sources, sample_rate, own_rate), []
-    for start in range(0, len(clips), BATCH_SIZE):
-        batch, known = [], []
-        for place in range(start, min(start + BATCH_SIZE, len(clips))):
-            try:
-                batch.append(clips[place])
-                known.append(clips.sources[place])
-            except InputError:
-                continue  # named by the metrics of the same side
-        answers = classifier.predict(batch, own_rate) if batch else []
-        for source, answer in zip(known, answers, strict=True):
+    for known, batch in clips.readable("hearing"):
+        for source, answer in zip(known, classifier.predict(batch, own_rate), strict=True):
             row = {"clip": source.name, "category": source.category, "heard": answer}
             rows.append(named | row | {"is_right": answer == source.category})
     return rows

@@ -56,7 +56,10 @@ def mfcc_features(clip: np.ndarray, sample_rate: int) -> np.ndarray:
     return np.concatenate([both.mean(1), both.std(1)])
 
 
-def train_recogniser(clips: Clips, categories: Sequence[str], sample_rate: int) -> MfccListener:
-    """Train an MfccListener on real clips, float32 [n_samples] each at `sample_rate` Hz, and their classes."""
+def train_recogniser(clips: Clips, categories: Sequence[str], sample_rate: int, seed: int = 0) -> MfccListener:
+    """Train an MfccListener on real clips, float32 [n_samples] each at `sample_rate` Hz, and their classes.
+
+    It draws nothing: a `truth.Trainer` has a seed.
+    """
     features = np.stack([mfcc_features(clip, sample_rate) for clip in clips])
     return MfccListener(make_pipeline(StandardScaler(), SVC(C=10.0)).fit(features, np.array(categories)))

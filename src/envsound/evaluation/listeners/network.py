@@ -61,7 +61,7 @@ def mel_spectra(clips: Sequence[np.ndarray], sample_rate: int, n_mels: int) -> l
     """Return the mel magnitudes of each clip, float32 [n_mels, n_frames]; white noise has one level in all bands.
 
     Each clip is analysed by itself, so its spectrum never depends on the clips beside it; clips shorter than a window
-    are padded with zeros. Raises InputError naming the clip when one is not float [n_samples], empty or not finite.
+    are padded with zeros. Raises InputError naming a clip that is not float [n_samples], empty or not finite.
     """
     if len(clips) == 0:
         raise InputError("clips: there are none, expected at least one")
@@ -217,11 +217,13 @@ def hear(network: ListenerNetwork, spectra: Sequence[Tensor]) -> tuple[Tensor, T
 
 
 class Listener:
-    """A trained listener: says what clips sound like, and where they lie in its embedding.
+    """A trained listener: says what clips sound like, and where they lie in its embedding (`spaces.embeddings`).
 
     categories: the classes in index order; sample_rate: Hz, of every clip it hears; facts: how it was trained.
     Its weights have 16 bits, so that a stored listener answers exactly as the one that was stored.
     """
+
+    name = "cnn"
 
     def __init__(
         self, network: ListenerNetwork, categories: Sequence[str], sample_rate: int, facts: dict[str, Any] | None = None
@@ -250,6 +252,10 @@ class Listener:
         if sample_rate != self.sample_rate:
             raise InputError(f"sample_rate={sample_rate}: trained at {self.sample_rate} Hz; resample the clips first")
         return hear(self.network, mel_spectra(clips, sample_rate, self.network.config.n_mels))
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.band_mean.device
 
     @cached_property
     def content_hash(self) -> str:

@@ -3,8 +3,8 @@
 import copy
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ from envsound.run.identity import module_hash
 CACHE = cache.FOLDER / "listeners"
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 N_EQUALISED = 6  # points over the bands between which a random filter's level is a straight line in dB
-Labelled = tuple[Sequence[np.ndarray], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -96,23 +95,19 @@ def train_listener(
     categories: Sequence[str],
     sample_rate: int,
     training: ListenerTraining = DEFAULT_TRAINING,
-    validation: Labelled | None = None,
     config: ListenerConfig = DEFAULT_CONFIG,
     device: torch.device | str = "auto",
 ) -> Listener:
     """Train a listener on clips, float [n_samples] each at `sample_rate` Hz, of the given categories.
 
-    validation: (clips, categories) that choose the epoch: the most right answers, then the lowest cross-entropy.
-    Never the clips a result is reported on. None keeps the last epoch.
-    The same arguments give the same listener, bit for bit, on one CPU with one number of threads.
-    Raises InputError for clips, categories or a rate that cannot be used.
+    The last epoch is kept. The same arguments give the same listener, bit for bit, on one CPU with one number of
+    threads. Raises InputError for clips, categories or a rate that cannot be used.
     """
     target = choose_device(str(device))
     names, classes = _classes(clips, categories)
     spectra = mel_spectra(clips, sample_rate, config.n_mels)
-    watched = _watched(validation, names, sample_rate, config)
     window = round(training.window_seconds * sample_rate / (window_samples(sample_rate) // 4))
-    network, facts = train_network(spectra, classes, len(names), window, training, watched, config, target)
+    network, facts = train_network(spectra, classes, len(names), window, training, None, config, target)
     return Listener(network, names, sample_rate, {"training": asdict(training), "n_clips": len(spectra)} | facts)
 
 
@@ -136,17 +131,6 @@ def kept_listener(
     return cache.kept(cache_dir, parts, make, form)
 
 
-def listener_trainer(
-    training: ListenerTraining = DEFAULT_TRAINING, device: str = "auto", cache_dir: str | Path = CACHE
-) -> Callable[[Sequence[np.ndarray], Sequence[str], int, int], Listener]:
-    """Return a trainer (`truth.Trainer`) that trains no network twice; the seed is that of the training."""
-
-    def train(clips: Sequence[np.ndarray], categories: Sequence[str], sample_rate: int, seed: int) -> Listener:
-        return kept_listener(clips, categories, sample_rate, replace(training, seed=seed), device, cache_dir)
-
-    return train
-
-
 def train_network(
     spectra: list[Tensor],
     classes: np.ndarray,
@@ -161,8 +145,9 @@ def train_network(
 ) -> tuple[ListenerNetwork, dict[str, Any]]:
     """Train a network on mel magnitudes [n_mels, n_frames] each and their classes, int [n].
 
-    window: frames seen of each clip at a step; watched: spectra and int64 classes that choose the epoch (None: the last
-    one is kept); stop_after: epochs after which the schedule of `n_epochs` is broken off (0: never).
+    window: frames seen of each clip at a step; watched: spectra and int64 classes that choose the epoch, by the most
+    right answers, then the lowest cross-entropy, and are never those that a result is reported on (None: the last epoch
+    is kept); stop_after: epochs after which the schedule of `n_epochs` is broken off (0: never).
     Returns the network and its facts: the epoch chosen, and the history.
     """
     target = choose_device(str(device))
@@ -364,21 +349,6 @@ def _classes(clips: Sequence[np.ndarray], categories: Sequence[str]) -> tuple[li
     if len(names) < 2:
         raise InputError(f"categories: {', '.join(names) or 'none'}; expected at least two different ones")
     return names, np.array([names.index(category) for category in categories])
-
-
-def _watched(validation: Labelled | None, names: list[str], sample_rate: int, config: ListenerConfig):
-    """Return the validation clips as mel spectra, and their classes, int64 [n]."""
-    if validation is None:
-        return None
-    clips, categories = validation
-    unknown = sorted(set(categories) - set(names))
-    if unknown or len(clips) != len(categories):
-        raise InputError(
-            f"validation: {len(clips)} clips of {len(categories)} categories, unknown ones: {unknown}; "
-            f"expected a category for each, among {', '.join(names)}"
-        )
-    classes = torch.tensor([names.index(category) for category in categories])
-    return mel_spectra(clips, sample_rate, config.n_mels), classes
 
 
 def _whole_strides(spectra: list[Tensor], window: int, stride: int) -> int:

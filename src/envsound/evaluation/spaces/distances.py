@@ -7,7 +7,6 @@ alike than sets drawn at random, and what takes them for the latter comes out to
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from scipy.spatial.distance import cdist, pdist
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.evaluation.sides import Source, common_rate
+from envsound.evaluation.sides import REAL, Source
 from envsound.evaluation.spaces.embeddings import Embedded, Embedding, NotRun, embed_clips
 from envsound.metrics.resampling import INTERVAL
 from envsound.metrics.tests import benjamini_hochberg, holm, wilson
@@ -34,36 +33,6 @@ DISTANCE_COLUMNS = [
     "precision", "precision_low", "precision_high", "recall", "recall_low", "recall_high", "note",
 ]  # fmt: skip
 Classes = tuple[Sequence[str], Sequence[str]]  # of each point of the reference, and of each of the other side
-
-
-@dataclass(frozen=True)
-class Extrapolation:
-    """A Frechet distance at infinitely many clips.
-
-    value: intercept of the line through the distances over 1 / n; slope: distance times clips; r_squared: share of
-    their variance on the line; points: columns n and frechet (mean over the draws of that size).
-    """
-
-    value: float
-    slope: float
-    r_squared: float
-    points: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class KernelDistance:
-    """A kernel distance, 100 MMD^2: `value`, 0 on average for equal distributions and so at times negative.
-
-    low, high: 95% percentile interval over resampled clips; chance: what 95% of random splits of all clips stay below;
-    p_value: share of random splits that reach `value`; bandwidth: of the Gaussian kernel, in units of the embedding.
-    """
-
-    value: float
-    low: float
-    high: float
-    chance: float
-    p_value: float
-    bandwidth: float
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -87,11 +56,12 @@ def frechet_infinity(
     seed: int | Sequence[int] = 0,
     both: bool = False,
     classes: Classes | None = None,
-) -> Extrapolation:
-    """Return the Frechet distance that infinitely many clips would have, from a line over 1 / n.
+) -> tuple[float, float]:
+    """Return the Frechet distance that infinitely many clips would have, and how straight the line is that leads there.
 
     Chong and Forsyth (2020), for audio Gui et al. (2024): distances of random subsets of `other` to the whole reference
-    at 15 evenly spaced sizes from half of them to all, and a straight line in 1 / n through them. Subsets are drawn
+    at 15 evenly spaced sizes from half of them to all, and a straight line in 1 / n through their means by size, whose
+    intercept is the distance and which holds a share of their variance, the second number. Subsets are drawn
     without replacement: with it, as in the toolkit of Gui et al., the line leads to the distance of the clips at hand,
     bias and all. Each size is drawn 8 times, as our sets are small. `both` takes subsets of the same size of the
     reference too, whose own bias otherwise stays: with a few hundred reference clips it can be most of the distance.
@@ -117,7 +87,7 @@ def frechet_infinity(
     slope, value = np.polyfit(1 / points["n"], points["frechet"], 1)
     left = points["frechet"] - value - slope / points["n"]
     total = np.sum((points["frechet"] - points["frechet"].mean()) ** 2)
-    return Extrapolation(float(value), float(slope), float(1 - np.sum(left**2) / total) if total else 1.0, points)
+    return float(value), float(1 - np.sum(left**2) / total) if total else 1.0
 
 
 def median_distance(points: np.ndarray) -> float:
@@ -133,16 +103,17 @@ def kernel_distance(
     other: np.ndarray,
     seed: int | Sequence[int] = 0,
     n_resamples: int = 1000,
-    bandwidth: float = 0.0,
     classes: Classes | None = None,
-) -> KernelDistance:
+) -> dict[str, float]:
     """Return the Kernel Audio Distance (KAD, Chung et al. 2025) of points [n, dim] to a reference [n_reference, dim].
 
-    100 times the unbiased MMD^2 (Gretton et al. 2012, eq. 3) with the kernel exp(-|x - y|^2 / (2 h^2)), h the median
-    distance of the reference (`bandwidth` 0). The interval draws clips with replacement and leaves out pairs of a clip
-    with itself, which would make every resample look closer than it is. `chance` and `p_value` come from random splits
-    of all clips into two sets of these sizes, and assume that no clip is on both sides. `classes`: clips are drawn and
-    split class by class, and the mean over pairs is corrected for the fixed number of clips of each class.
+    kad: 100 times the unbiased MMD^2 (Gretton et al. 2012, eq. 3) with the kernel exp(-|x - y|^2 / (2 h^2)), h the
+    median distance of the reference; 0 on average for equal distributions and so at times negative. kad_low, kad_high:
+    its 95% percentile interval, which draws clips with replacement and leaves out pairs of a clip with itself, which
+    would make every resample look closer than it is. kad_chance: what 95% of random splits of all clips into two sets
+    of these sizes stay below, and kad_p: the share of them that reach kad; both assume that no clip is on both sides.
+    `classes`: clips are drawn and split class by class, and the mean over pairs is corrected for the fixed number of
+    clips of each class.
     Raises InputError for fewer than two points a side or of a class on a side, more than 6000 together, or a reference
     of equal points.
     """
@@ -150,7 +121,7 @@ def kernel_distance(
     n, m = len(reference), len(other)
     if n + m > MOST_CLIPS:
         raise InputError(f"{n} and {m} clips: expected at most {MOST_CLIPS} together; draw fewer")
-    h = bandwidth or median_distance(reference)
+    h = median_distance(reference)
     together = np.concatenate([reference, other])
     kernel = np.exp(cdist(together, together, "sqeuclidean") / (-2 * h**2))
     np.fill_diagonal(kernel, 0)  # pairs of a clip with itself
@@ -174,8 +145,8 @@ def kernel_distance(
     splits = np.concatenate(splits)
     low, high = np.nanpercentile(np.concatenate(resamples), INTERVAL)
     p_value = (1 + np.sum(splits >= value)) / (1 + n_resamples)
-    values = (KAD_SCALE * float(number) for number in (value, low, high, np.percentile(splits, 95)))
-    return KernelDistance(*values, float(p_value), h)
+    values = {"kad": value, "kad_low": low, "kad_high": high, "kad_chance": np.percentile(splits, 95)}
+    return {name: KAD_SCALE * float(number) for name, number in values.items()} | {"kad_p": float(p_value)}
 
 
 def precision_recall(reference: np.ndarray, other: np.ndarray, k: int = 5) -> dict[str, float]:
@@ -197,35 +168,25 @@ def precision_recall(reference: np.ndarray, other: np.ndarray, k: int = 5) -> di
     return found
 
 
-def distance_table(
-    sides: Mapping[str, Embedded],
-    embedding: str,
-    reference: str = "real",
-    seed: int = 0,
-    k: int = 5,
-    by_class: bool = True,
-) -> pd.DataFrame:
-    """Return every other side's distances to the reference side in one embedding: DISTANCE_COLUMNS.
+def distance_table(sides: Mapping[str, Embedded], embedding: str, seed: int = 0, by_class: bool = True) -> pd.DataFrame:
+    """Return every other side's distances to the real one, the reference, in one embedding: DISTANCE_COLUMNS.
 
     A row for all clips of a side (category "") and, `by_class`, for each category that both sides have. The former
     takes clips class by class where both sides have five or more of every class. What too
     few clips allow (LEAST_CLIPS) is NaN and the note says so, as it does of clips that the reference has too, which
     make a side look nearer. kad_p_adjusted: Benjamini-Hochberg over the categories of a side; see `measure_distances`
     for the rest.
-    Raises InputError when the reference is not among the sides.
     """
-    if reference not in sides:
-        raise InputError(f"reference={reference!r}: expected one of the sides {', '.join(sides)}")
-    base, rows = sides[reference], []
+    base, rows = sides[REAL], []
     for side, points in sides.items():
-        if side == reference:
+        if side == REAL:
             continue
         shared = set(base.clips["category"]) & set(points.clips["category"]) - {""} if by_class else ()
         for place, category in enumerate(tqdm(["", *sorted(shared)], desc=f"{embedding}: {side}", leave=False)):
             named = {"embedding": embedding, "side": side, "category": category, "note": _note(base, points, category)}
             classes = None if category else _classes(base, points)
             pair = base.of_class(category), points.of_class(category)
-            rows.append(named | _distances(*pair, [seed, place], k, classes))
+            rows.append(named | _distances(*pair, [seed, place], classes))
     table = pd.DataFrame(rows, columns=DISTANCE_COLUMNS)
     for _, grid in table[table["category"] != ""].groupby("side"):
         table.loc[grid.index, "kad_p_adjusted"] = benjamini_hochberg(grid["kad_p"].to_numpy())
@@ -235,25 +196,23 @@ def distance_table(
 def measure_distances(
     sides: Mapping[str, Sequence[Source]],
     embeddings: Sequence[Embedding | NotRun],
-    reference: str = "real",
-    sample_rate: int = 0,
+    sample_rate: int,
     seed: int = 0,
-    k: int = 5,
     by_class: bool = True,
 ) -> pd.DataFrame:
     """Return `distance_table` for every embedding; an embedding that is not run here has one row, whose note says so.
 
-    sides: clips by the name of their side; all are read at `sample_rate` Hz (0: the lowest at which any is stored).
+    sides: clips by the name of their side; all are read at `sample_rate` Hz.
     kad_p_adjusted of all clips of a side is Holm's, over the embeddings.
     """
-    rate, rows = sample_rate or common_rate(*sides.values()), []
+    rows = []
     for embedding in embeddings:
         if isinstance(embedding, NotRun):
             named = {"embedding": embedding.name, "side": "", "category": ""}
             rows.append(named | {"note": f"not run here: {embedding.reason}"})
             continue
-        points = {side: embed_clips(sources, embedding, rate, side) for side, sources in sides.items()}
-        rows += distance_table(points, embedding.name, reference, seed, k, by_class).to_dict("records")
+        points = {side: embed_clips(sources, embedding, sample_rate, side) for side, sources in sides.items()}
+        rows += distance_table(points, embedding.name, seed, by_class).to_dict("records")
     table = pd.DataFrame(rows, columns=DISTANCE_COLUMNS)
     for _, family in table[table["category"] == ""].groupby("side"):
         table.loc[family.index, "kad_p_adjusted"] = holm(family["kad_p"].to_numpy())
@@ -336,7 +295,7 @@ def _classes(reference: Embedded, other: Embedded) -> Classes | None:
 
 
 def _distances(
-    reference: np.ndarray, other: np.ndarray, seed: Sequence[int], k: int, classes: Classes | None
+    reference: np.ndarray, other: np.ndarray, seed: Sequence[int], classes: Classes | None
 ) -> dict[str, Any]:
     """Return the numbers of one row, as far as there are clips enough for them."""
     n = min(len(reference), len(other))
@@ -344,15 +303,12 @@ def _distances(
     if n >= LEAST_CLIPS["fad"]:
         row["fad"] = frechet_distance(reference, other)
     if n >= LEAST_CLIPS["fad_infinity"]:
-        line = frechet_infinity(reference, other, seed, classes=classes)
-        row |= {"fad_infinity": line.value, "fad_infinity_r2": line.r_squared}
-        row["fad_infinity_both"] = frechet_infinity(reference, other, seed, both=True, classes=classes).value
+        row["fad_infinity"], row["fad_infinity_r2"] = frechet_infinity(reference, other, seed, classes=classes)
+        row["fad_infinity_both"], _ = frechet_infinity(reference, other, seed, both=True, classes=classes)
     if n >= LEAST_CLIPS["kad"] and np.median(pdist(reference)) > 0:
-        found = kernel_distance(reference, other, seed, classes=classes)
-        row |= {"kad": found.value, "kad_low": found.low, "kad_high": found.high}
-        row |= {"kad_chance": found.chance, "kad_p": found.p_value}
-    if n >= max(LEAST_CLIPS["precision_recall"], k + 1):
-        row |= precision_recall(reference, other, k)
+        row |= kernel_distance(reference, other, seed, classes=classes)
+    if n >= LEAST_CLIPS["precision_recall"]:
+        row |= precision_recall(reference, other)
     return row
 
 

@@ -20,13 +20,15 @@ from tqdm.auto import tqdm
 from envsound.base import cache
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_bytes
-from envsound.evaluation.listeners.network import LOG_FLOOR, Listener, mel_spectra, window_samples
+from envsound.evaluation.listeners.network import LOG_FLOOR, mel_spectra, window_samples
 from envsound.evaluation.sides import Source
+from envsound.metrics.acoustic import checked_clip
 from envsound.run.identity import module_hash
 
 CACHE = cache.FOLDER / "embeddings"
 BATCH_SIZE = 32  # clips in memory at once
 MODULATION_EDGES_HZ = (0.5, 1, 2, 4, 8, 16)
+N_MELS = 64
 N_MODULATED = 8  # groups of mel bands whose modulation is measured
 MODULATION_PADDED_S = 4.0  # so that even a short clip has points in the lowest band of modulation
 MAX_COMPONENTS = 32
@@ -75,49 +77,15 @@ class Embedded:
         return self.vectors[(self.clips["category"] == category).to_numpy()] if category else self.vectors
 
 
-@dataclass(frozen=True)
-class ListenerEmbedding:
-    """The activations before the class scores of a network trained by the study on real clips (`Listener.embed`)."""
-
-    listener: Listener
-    name: str = "listener"
-
-    @property
-    def content_hash(self) -> str:
-        return self.listener.content_hash
-
-    @property
-    def sample_rate(self) -> int:
-        return self.listener.sample_rate
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.listener.network.parameters()).device
-
-    def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
-        """Return activations, float32 [n_clips, embedding_dim]. Raises InputError for another sample rate."""
-        return self.listener.embed(clips, sample_rate)
-
-
-@dataclass(frozen=True)
 class StatisticsEmbedding:
     """Statistics of the log-mel spectrum; nothing in it is learnt. See `spectrum_statistics`."""
 
-    n_mels: int = 64
-    name: str = "statistics"
-    sample_rate: int = 0
-
-    def __post_init__(self) -> None:
-        if self.n_mels < N_MODULATED or self.n_mels % N_MODULATED:
-            raise InputError(f"n_mels={self.n_mels}: expected a multiple of {N_MODULATED}")
-
-    @property
-    def content_hash(self) -> str:
-        return sha256_bytes(f"{self.name} {self.n_mels}".encode())
+    name, sample_rate = "statistics", 0
+    content_hash = sha256_bytes(f"statistics {N_MELS}".encode())
 
     def embed(self, clips: Sequence[np.ndarray], sample_rate: int) -> np.ndarray:
-        """Return `spectrum_statistics` of each clip, float64 [n_clips, 2 n_mels + 40], at any rate that it allows."""
-        return np.stack([spectrum_statistics(clip, sample_rate, self.n_mels) for clip in clips])
+        """Return `spectrum_statistics` of each clip, float64 [n_clips, 168], at any rate that it allows."""
+        return np.stack([spectrum_statistics(clip, sample_rate) for clip in clips])
 
 
 class KeptEmbedding:
@@ -157,19 +125,13 @@ class Reduced:
     reference clips would count as much as any other, and drown them all where it stirs for a new clip.
     """
 
-    def __init__(
-        self,
-        embedding: Embedding,
-        reference: np.ndarray,
-        max_components: int = MAX_COMPONENTS,
-        standardised: bool = True,
-    ):
-        """reference: points of `embedding`, [n_clips, dim], at least 3; max_components: 1 or more (InputError)."""
+    def __init__(self, embedding: Embedding, reference: np.ndarray, standardised: bool = True):
+        """reference: points of `embedding`, [n_clips, dim]. Raises InputError for fewer than three."""
         n_clips, dim = reference.shape
-        if n_clips < 3 or max_components < 1:
-            raise InputError(f"{n_clips} reference clips, max_components={max_components}: expected at least 3 and 1")
+        if n_clips < 3:
+            raise InputError(f"{n_clips} reference clips: expected at least 3")
         self.embedding, self.sample_rate, self.content_hash = embedding, embedding.sample_rate, embedding.content_hash
-        self.n_components = min(max_components, dim, n_clips - 1, max(2, n_clips // CLIPS_PER_COMPONENT))
+        self.n_components = min(MAX_COMPONENTS, dim, n_clips - 1, max(2, n_clips // CLIPS_PER_COMPONENT))
         self.name = f"{embedding.name}, {self.n_components} components"
         self.mean, spread = reference.mean(axis=0), reference.std(axis=0)
         varies = spread > 1e-9 * np.abs(self.mean).max()  # constants become 0
@@ -189,9 +151,8 @@ class SourceClips(Sequence[np.ndarray]):
     """
 
     def __init__(self, sources: Sequence[Source], sample_rate: int, heard_at: int = 0):
-        if sample_rate < 1 or heard_at < 0:
-            raise InputError(f"sample_rate={sample_rate}, heard_at={heard_at}: expected Hz above 0, and 0 or more")
         self.sources, self.sample_rate, self.heard_at = list(sources), sample_rate, heard_at or sample_rate
+        self.problems: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -202,20 +163,36 @@ class SourceClips(Sequence[np.ndarray]):
         clip = np.asarray(source.load(self.sample_rate), dtype=np.float32)
         if self.heard_at != self.sample_rate:
             clip = soxr.resample(clip, self.sample_rate, self.heard_at, quality="HQ")
-        if clip.ndim != 1 or clip.size == 0 or not np.isfinite(clip).all():
-            raise InputError(f"{source.name}: shape {clip.shape}; expected finite samples [n_samples]")
-        return clip
+        return checked_clip(clip, source.name).astype(np.float32)
+
+    def readable(self, words: str) -> Iterator[tuple[list[Source], list[np.ndarray]]]:
+        """Yield the clips that can be read with their sources, some at a time; why another cannot is in `problems`.
+
+        words: what is done to the clips, for the progress bar.
+        """
+        with tqdm(total=len(self), desc=words, unit="clip", leave=False) as bar:
+            for start in range(0, len(self), BATCH_SIZE):
+                known, batch = [], []
+                for place in range(start, min(start + BATCH_SIZE, len(self))):
+                    try:
+                        batch.append(self[place])
+                        known.append(self.sources[place])
+                    except InputError as error:
+                        self.problems[self.sources[place].name] = str(error)
+                    bar.update()
+                if batch:
+                    yield known, batch
 
 
-def spectrum_statistics(clip: np.ndarray, sample_rate: int, n_mels: int = 64) -> np.ndarray:
-    """Return mean and sd over time of log-mel levels, and the depth of their modulation, float64 [2 n_mels + 40].
+def spectrum_statistics(clip: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Return mean and sd over time of 64 log-mel levels, and the depth of their modulation, float64 [2 * 64 + 40].
 
     Levels are natural logarithms of `listener.mel_spectra`. The depth, in nepers, is the root of the mean square that
     the levels of 8 groups of neighbouring bands have in 5 octaves of modulation, 0.5 to 16 Hz (group by group). A clip
     of T seconds does not resolve modulations below 1 / T Hz. Raises InputError as `mel_spectra` does.
     """
-    (spectrum,) = mel_spectra([clip], sample_rate, n_mels)
-    levels = np.log(spectrum.numpy().astype(np.float64) + LOG_FLOOR)  # [n_mels, n_frames]
+    (spectrum,) = mel_spectra([clip], sample_rate, N_MELS)
+    levels = np.log(spectrum.numpy().astype(np.float64) + LOG_FLOOR)  # [N_MELS, n_frames]
     groups = levels.reshape(N_MODULATED, -1, levels.shape[1]).mean(axis=1)
     frame_rate = sample_rate / (window_samples(sample_rate) // 4)
     return np.concatenate([levels.mean(axis=1), levels.std(axis=1), modulation_depths(groups, frame_rate).ravel()])
@@ -241,21 +218,11 @@ def embed_clips(sources: Sequence[Source], embedding: Embedding, sample_rate: in
 
     A clip that cannot be read is named in `problems` and left out. Raises InputError when none is left.
     """
-    clips, rows, vectors, problems = SourceClips(sources, sample_rate, embedding.sample_rate), [], [], {}
-    with tqdm(total=len(clips), desc=f"{embedding.name}: {side}", unit="clip", leave=False) as bar:
-        for start in range(0, len(clips), BATCH_SIZE):
-            batch = []
-            for place in range(start, min(start + BATCH_SIZE, len(clips))):
-                source = clips.sources[place]
-                try:
-                    batch.append(clips[place])
-                    rows.append((source.name, source.category, source.fold))
-                except InputError as error:
-                    problems[source.name] = str(error)
-                bar.update()
-            if batch:
-                vectors.append(np.asarray(embedding.embed(batch, clips.heard_at), dtype=np.float64))
+    clips, rows, vectors = SourceClips(sources, sample_rate, embedding.sample_rate), [], []
+    for known, batch in clips.readable(f"{embedding.name}: {side}"):
+        rows += [(source.name, source.category, source.fold) for source in known]
+        vectors.append(np.asarray(embedding.embed(batch, clips.heard_at), dtype=np.float64))
     if not rows:
-        first = next(iter(problems.values()), "there are none")
+        first = next(iter(clips.problems.values()), "there are none")
         raise InputError(f"{side}: no clip can be read ({first}); expected at least one")
-    return Embedded(np.concatenate(vectors), pd.DataFrame(rows, columns=CLIP_COLUMNS), problems)
+    return Embedded(np.concatenate(vectors), pd.DataFrame(rows, columns=CLIP_COLUMNS), clips.problems)
