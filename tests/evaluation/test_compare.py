@@ -65,9 +65,6 @@ def side_rows(categories: list[str], prefix: str) -> pd.DataFrame:
     return pd.DataFrame({"clip": names, "category": categories, "n_samples": 10})
 
 
-# Who is compared with whom
-
-
 def test_real_clips_are_drawn_from_the_folds_by_the_seed():
     table = pd.DataFrame({"filename": [f"{i}.wav" for i in range(30)], "fold": np.arange(30) % 3 + 1})
     drawn = draw_real(table, [1, 2], 12, seed=3)
@@ -130,9 +127,6 @@ def test_pairs_are_measured_by_hand():
     assert (row["real_duration_s"], row["generated_duration_s"]) == (0.2, 0.1)
 
 
-# The published metrics of a run
-
-
 def test_a_run_is_evaluated_with_floor_and_ceiling(run):
     result = evaluate_run(run, fold=2, n_real=3)
     rows = read_csv(run / "metrics.csv")
@@ -173,9 +167,6 @@ def test_a_floor_of_other_folds_no_ceiling_and_what_is_refused(run, monkeypatch)
     monkeypatch.setattr(module, "load_codec", lambda *_: SteadyCodec("b" * 64))
     with pytest.raises(InputError, match="codec"):
         evaluate_run(run)
-
-
-# Every metric of several runs
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,6 @@ import pytest
 import torch
 from fakes.codecs import noise
 from fakes.sounds import CLASSES, sound
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from envsound.base.errors import InputError
@@ -60,9 +58,6 @@ def untrained() -> Listener:
             if value.is_floating_point() and ("norm" in name or "band" in name):
                 value.uniform_(0.5, 1.5)
     return Listener(network, NAMES, RATE)
-
-
-# Learning
 
 
 def test_learns_sounds_and_its_answers_agree_with_each_other(trained):
@@ -118,24 +113,13 @@ def test_a_cpu_trains_in_float32_whatever_is_asked_for_and_a_gpu_may_in_bfloat16
     assert reduced is None or training.reduces_precision(precision, torch.device("cuda")) is reduced
 
 
-# What is heard depends on the clip alone
-
-
-@pytest.mark.parametrize("n_samples", [1, 5_000, 23_456])
-def test_a_clip_alone_and_in_a_padded_batch_agree(untrained, n_samples):
-    clip, others = noise(n_samples), [noise(40_000, seed=1), noise(9_000, seed=2)]
+def test_a_clip_is_heard_alike_alone_in_a_padded_batch_and_in_any_order(untrained, monkeypatch):
+    clips = [noise(n, seed=n) for n in (40_000, 1, 9_000, 5_000, 23_456, 5_000)]
     for answer in (untrained.probabilities, untrained.embed):
-        together = answer([others[0], clip, others[1]], RATE)
-        np.testing.assert_allclose(together[1], answer([clip], RATE)[0], atol=1e-5, rtol=1e-5)
-        np.testing.assert_allclose(together[0], answer(others, RATE)[0], atol=1e-5, rtol=1e-5)
-
-
-def test_more_clips_than_a_batch_keep_their_order(untrained, monkeypatch):
-    clips = [noise(n, seed=n) for n in (9_000, 3_000, 30_000, 3_000, 12_000)]
-    expected = untrained.embed(clips, RATE)
+        alone = np.concatenate([answer([clip], RATE) for clip in clips])
+        np.testing.assert_allclose(answer(clips, RATE), alone, atol=1e-5, rtol=1e-5)
     monkeypatch.setattr(module, "BATCH_SIZE", 2)
-    np.testing.assert_allclose(untrained.embed(clips, RATE), expected, atol=1e-5, rtol=1e-5)
-    np.testing.assert_allclose(untrained.embed(clips[::-1], RATE), expected[::-1], atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(untrained.embed(clips[::-1], RATE), alone[::-1], atol=1e-5, rtol=1e-5)
 
 
 def test_silent_and_very_short_clips_are_heard_and_trained_on(trained):
@@ -147,21 +131,11 @@ def test_silent_and_very_short_clips_are_heard_and_trained_on(trained):
     assert np.isfinite(one.probabilities(clips, RATE)).all()
 
 
-# Spectra
-
-
-@given(st.integers(8_000, 96_000))
-@settings(max_examples=30, deadline=None)
-def test_the_hop_is_10_to_20_ms_at_every_rate(sample_rate):
-    assert 0.010 <= window_samples(sample_rate) / 4 / sample_rate <= 0.020
-
-
-@pytest.mark.parametrize(("sample_rate", "n_frames"), [(16_000, 63), (24_000, 94), (44_100, 87)])
-def test_white_noise_has_one_level_in_every_band(sample_rate, n_frames):
+@pytest.mark.parametrize(("sample_rate", "n_frames"), [(16_000, 63), (24_000, 94), (44_100, 87), (96_000, 94)])
+def test_white_noise_has_one_level_in_every_band_every_10_to_20_ms(sample_rate, n_frames):
     (spectrum,) = mel_spectra([noise(sample_rate)], sample_rate, 64)
-    assert spectrum.shape == (64, n_frames)
-    levels = spectrum.mean(1)
-    assert levels.numpy() == pytest.approx(levels.mean().item(), rel=0.15)
+    assert spectrum.shape == (64, n_frames) and 0.010 <= window_samples(sample_rate) / 4 / sample_rate <= 0.020
+    assert spectrum.mean(1).numpy() == pytest.approx(spectrum.mean().item(), rel=0.15)
 
 
 def test_normalised_levels_have_mean_0_and_variance_1(trained):
@@ -171,26 +145,15 @@ def test_normalised_levels_have_mean_0_and_variance_1(trained):
     torch.testing.assert_close(levels.std(1), torch.ones(SHAPE.n_mels), atol=0.01, rtol=0)
 
 
-# Augmentation
-
-
 def sampler(spectra: list[torch.Tensor], training: ListenerTraining, n_frames: int = 8) -> Sampler:
     return Sampler(spectra, np.arange(len(spectra)), len(spectra), n_frames, training)
-
-
-def test_an_epoch_has_every_clip_once_in_even_batches():
-    batches = sampler([torch.ones(4, 8)] * 17, PLAN).epoch()
-    assert sorted(np.concatenate(batches)) == list(range(17))
-    assert sorted(len(rows) for rows in batches) == [5, 6, 6]
 
 
 def test_windows_go_round_the_clip():
     ramp = torch.arange(1.0, 6.0).expand(4, 5)
     one = sampler([ramp], PLAIN, n_frames=8)
-    windows = [one.batch(np.array([0]))[0][0, 0] for _ in range(40)]
-    assert {int(window[0]) for window in windows} == {1, 2, 3, 4, 5}
-    steps = torch.stack(windows).diff(dim=1)
-    assert set(steps.unique().tolist()) == {1.0, -4.0}
+    windows = torch.stack([one.batch(np.array([0]))[0][0, 0] for _ in range(40)])
+    assert set(windows[:, 0].tolist()) == {1, 2, 3, 4, 5} and set(windows.diff(dim=1).unique().tolist()) == {1, -4}
 
 
 def test_mixup_mixes_spectra_and_targets_alike():
@@ -249,9 +212,6 @@ def test_transposition_moves_bands_no_further_than_asked_and_repeats_the_outermo
     assert moved == {tuple((np.clip(bands - up, 0, BANDS - 1) + 1).tolist()) for up in (-2, -1, 0, 1, 2)}
 
 
-# Kept
-
-
 def test_a_listener_is_trained_once_for_all_that_it_depends_on(tmp_path, monkeypatch):
     seen, train = [], training.train_listener
 
@@ -268,12 +228,6 @@ def test_a_listener_is_trained_once_for_all_that_it_depends_on(tmp_path, monkeyp
     for asked in (*others, (clips, names, RATE, replace(plan, lr=1e-3))):
         kept_listener(*asked, "cpu", tmp_path)
     assert len(seen) == 6
-    for file in tmp_path.iterdir():
-        file.write_bytes(file.read_bytes()[:100])
-    assert kept_listener(clips, names, RATE, plan, "cpu", tmp_path).content_hash == hashes[0] and len(seen) == 7
-
-
-# Storage
 
 
 def test_a_stored_listener_answers_exactly_alike(trained, untrained, tmp_path):
@@ -284,41 +238,36 @@ def test_a_stored_listener_answers_exactly_alike(trained, untrained, tmp_path):
     clips = [*sounds(1, first_seed=77)[0], noise(100)]
     assert np.array_equal(loaded.probabilities(clips, RATE), trained.probabilities(clips, RATE))
     assert np.array_equal(loaded.embed(clips, RATE), trained.embed(clips, RATE))
-    assert (loaded.categories, loaded.sample_rate) == (trained.categories, trained.sample_rate)
-    assert loaded.facts == trained.facts and loaded.network.config == SHAPE
-    assert path.read_bytes() == again.read_bytes()
-    assert sha256_file(path) == loaded.content_hash == trained.content_hash
+    for name in ("categories", "sample_rate", "facts", "content_hash"):
+        assert getattr(loaded, name) == getattr(trained, name), name
+    assert loaded.network.config == SHAPE and path.read_bytes() == again.read_bytes()
+    assert sha256_file(path) == loaded.content_hash
     n_weights = sum(value.numel() for value in untrained.network.parameters())
     untrained.save(path)
     assert 500_000 < n_weights < 1_500_000 and 2 * n_weights < path.stat().st_size < 2.1 * n_weights  # 16 bit each
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not a listener"])
-def test_a_missing_or_damaged_file_is_named(tmp_path, content):
-    path = tmp_path / "broken.safetensors"
+OTHERS = [(None, None), (b"", {"listener": "{}"}), (b"not a listener", {"listener": "not json"})]
+
+
+@pytest.mark.parametrize(("content", "metadata"), OTHERS)
+def test_a_missing_damaged_or_other_file_is_named(tmp_path, content, metadata):
     if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=r"broken\.safetensors: cannot be read"):
-        load_listener(path, "cpu")
-
-
-@pytest.mark.parametrize("metadata", [None, {"listener": "{}"}, {"listener": "not json"}])
-def test_another_file_is_refused(tmp_path, metadata):
+        (tmp_path / "broken.safetensors").write_bytes(content)
     save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors", metadata)
-    with pytest.raises(InputError, match=r"other\.safetensors: not a listener"):
-        load_listener(tmp_path / "other.safetensors", "cpu")
+    for name, words in (("broken", "cannot be read"), ("other", "not a listener")):
+        with pytest.raises(InputError, match=rf"{name}\.safetensors: {words}"):
+            load_listener(tmp_path / f"{name}.safetensors", "cpu")
 
-
-# Wrong inputs
 
 NOT_CLIPS = [np.zeros((2, 100), np.float32), np.zeros(0, np.float32), np.zeros(100, np.int16)]
 NOT_CLIPS += [np.full(100, np.nan, np.float32), np.array([0.0, np.inf])]
 
 
-@pytest.mark.parametrize("clip", NOT_CLIPS, ids=["stereo", "empty", "integers", "not a number", "infinite"])
-def test_clips_that_cannot_be_heard_are_named(trained, clip):
-    with pytest.raises(InputError, match=r"clip 1: "):
-        trained.predict([noise(100), clip], RATE)
+def test_clips_that_cannot_be_heard_are_named(trained):
+    for clip in NOT_CLIPS:
+        with pytest.raises(InputError, match=r"clip 1: "):
+            trained.predict([noise(100), clip], RATE)
     with pytest.raises(InputError, match="there are none"):
         trained.embed([], RATE)
     for answer in (trained.predict, trained.probabilities, trained.embed):

@@ -8,8 +8,6 @@ import pytest
 from fakes.codecs import noise
 from fakes.sounds import CLASSES, sound
 from fakes.sources import as_sources
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv
@@ -66,9 +64,6 @@ def neighbours(**sides: np.ndarray) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[NEIGHBOUR_COLUMNS]
 
 
-# Distance between spectra
-
-
 def test_distances_are_root_mean_squares_in_db_at_the_best_shift_of_a_clip_whatever_its_level():
     a, b = np.random.default_rng(0).uniform(0, 60, (2, 32, 9))
     expected = min(np.sqrt(np.mean((a - np.roll(b, shift, axis=1)) ** 2)) for shift in range(9))
@@ -82,22 +77,16 @@ def test_distances_are_root_mean_squares_in_db_at_the_best_shift_of_a_clip_whate
     assert distances[0] < 0.3 * distances[1]
 
 
-def test_what_a_shorter_clip_lacks_counts_as_silence(monkeypatch):
+def test_maps_lie_between_silence_and_60_db_and_what_a_shorter_one_lacks_counts_as_silence(monkeypatch):
+    levels = level_map(noise(RATE), RATE)
+    assert levels.shape == (32, 32) and levels.max() == pytest.approx(60) and levels.min() >= 0
+    assert not level_map(np.zeros(RATE, np.float32), RATE).any()
+    assert level_map(np.ones(1, np.float32), RATE).max() == pytest.approx(60)
     long, short = np.full((32, 8), 60.0), np.full((32, 4), 60.0)
     expected = [[0, 60 / np.sqrt(2)], [60 / np.sqrt(2), 0]]
     np.testing.assert_allclose(level_distances([long, short], [long, short]), expected, atol=1e-6)
     monkeypatch.setattr(module, "BLOCK", 1)
     np.testing.assert_allclose(level_distances([long, short], [long, short]), expected, atol=1e-6)
-
-
-def test_maps_lie_between_silence_and_60_db():
-    levels = level_map(noise(RATE), RATE)
-    assert levels.shape == (32, 32) and levels.max() == pytest.approx(60) and levels.min() >= 0
-    assert not level_map(np.zeros(RATE, np.float32), RATE).any()
-    assert level_map(np.ones(1, np.float32), RATE).max() == pytest.approx(60)
-
-
-# Neighbours
 
 
 def test_the_nearest_training_clip_and_how_far_it_stands_out():
@@ -106,18 +95,10 @@ def test_the_nearest_training_clip_and_how_far_it_stands_out():
     assert list(table.columns) == NEIGHBOUR_COLUMNS
     assert table.loc[0, ["nearest", "nearest_category", "distance"]].tolist() == ["y", "Y", 2.0]
     assert table["relative"].tolist() == [0.5, 0.0]
+    for k, n, m in ((0, 3, 4), (2, 5, 7), (9, 9, 30)):  # all of the k nearest are among the n
+        assert p_of_nearest(k, n, m) == pytest.approx(comb(n, k) / comb(n + m, k))
     with pytest.raises(InputError, match="at least two"):
         neighbour_table(np.ones((2, 1)), clips, training, "generated", "one")
-
-
-@given(st.integers(1, 30), st.integers(1, 30), st.data())
-@settings(max_examples=30, deadline=None)
-def test_the_chance_that_the_nearest_are_all_of_one_side(n, m, data):
-    k = data.draw(st.integers(0, n))
-    assert p_of_nearest(k, n, m) == pytest.approx(comb(n, k) / comb(n + m, k))
-
-
-# Verdicts
 
 
 def test_copies_of_training_clips_are_found_out_and_new_clips_are_not(found):
@@ -182,25 +163,17 @@ def test_a_clip_that_cannot_be_read_has_no_neighbour_and_held_out_clips_must_be_
         measure_memorisation({"real": real, "generated": [lost]}, training, [], RATE)
     with pytest.raises(InputError, match="t0 is a training clip, too"):
         measure_memorisation({"real": training[:3]}, training, [], RATE)
-
-
-def test_copies_are_drawn_by_seed_without_repetition(training):
-    names = [source.name for source in copied_clips(training, 12, seed=1)]
-    assert len(set(names)) == 12 and names == [source.name for source in copied_clips(training, 12, seed=1)]
-    assert len(copied_clips(training, 999)) == len(training)
-    assert np.array_equal(copied_clips(training, 999)[3].load(RATE), training[3].load(RATE))
-
-
-# Pairs to hear
+    drawn, again, every = (copied_clips(training, n, seed=1) for n in (12, 12, 999))
+    assert len({one.name for one in drawn}) == 12 and [one.name for one in drawn] == [one.name for one in again]
+    assert len(every) == len(training) and np.array_equal(every[3].load(RATE), training[3].load(RATE))
 
 
 def test_both_clips_of_the_closest_pairs_can_be_heard_and_older_ones_are_gone(found, training, tmp_path):
     (tmp_path / "old.wav").write_bytes(b"")
     pairs = write_pairs(found[0], sources(6, 2000, "g"), training, tmp_path, RATE, n_pairs=2)
     assert pairs["rank"].tolist() == [1, 2] * 2 and set(pairs["side"]) == {"generated"}
-    for space, rows in pairs.groupby("space"):
-        of = found[0][(found[0]["side"] == "generated") & (found[0]["space"] == space)]
-        assert rows["relative"].tolist() == sorted(of["relative"])[:2]
+    nearest = found[0][found[0]["side"] == "generated"].groupby("space")["relative"].nsmallest(2)
+    assert pairs["relative"].tolist() == nearest.tolist()
     known = {source.name: source for source in training}
     for row in pairs.itertuples():
         heard = read_clip(tmp_path / row.nearest_file, RATE)

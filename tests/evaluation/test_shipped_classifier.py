@@ -145,9 +145,6 @@ def test_importing_it_stays_light():
     assert result.stdout == "False\nFalse\n", result.stderr
 
 
-# How it is made
-
-
 def test_the_card_describes_the_file_and_its_training(shipped):
     card = read_json(shipped / CARD)
     assert card["content_hash"] == sha256_file(shipped / FILE) and (shipped / FILE).stat().st_size <= LARGEST

@@ -16,10 +16,10 @@ from envsound.evaluation.sides import (
     Source,
     common_rate,
     from_folder,
-    from_samples,
     gather_clips,
     gather_sides,
     remembered,
+    samples_of,
 )
 from envsound.run.record import read_runs
 
@@ -44,7 +44,7 @@ def test_a_run_without_samples_or_with_one_elsewhere_is_refused(tmp_path, names,
     table = pd.DataFrame({"filename": names, "category": "", "seed": 0, "seconds": 1.0})
     write_csv(tmp_path / "samples.csv", table)
     with pytest.raises(InputError, match=words):
-        from_samples(tmp_path)
+        samples_of(tmp_path)
 
 
 def test_floor_and_controls_know_the_training_folds_alone_and_no_side_an_altered_copy(tmp_path):

@@ -51,9 +51,6 @@ def sounds(n_each: int, first_seed: int, prefix: str, names: list[str] = NAMES) 
     return as_sources(clips, RATE, names * n_each, names=[f"{prefix}{i}" for i in range(len(clips))])
 
 
-# Accuracy
-
-
 def test_accuracy_is_the_share_heard_as_what_was_asked_for():
     heard = hear_classes({"real": loud_and_soft(40), "generated": loud_and_soft(8, 2)}, {"level": Loudness()}, RATE)
     assert list(heard.columns) == HEARD_COLUMNS and len(heard) == 96
@@ -81,9 +78,6 @@ def test_a_classifier_gets_its_own_rate_and_only_clips_with_a_class_in_their_ord
     assert np.flatnonzero(~heard["is_right"]).tolist() == [0, 1]
     with pytest.raises(InputError, match="no clip with a category"):
         hear_classes({"generated": others}, {"level": Loudness()}, RATE)
-
-
-# Training on generated clips
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,6 @@ class Material:
     recordings: Recordings
     learnt: pd.DataFrame
     held_out: pd.DataFrame
-    held_out_fold: int
 
 
 def load_material(data_dir: str | Path, held_out_fold: int) -> Material:
@@ -59,7 +58,7 @@ def load_material(data_dir: str | Path, held_out_fold: int) -> Material:
     for words, side in (("to learn from", learnt), (f"in fold {held_out_fold}", held_out)):
         if absent := sorted(classes - set(side["category"])):
             raise InputError(f"{data_dir}: no clip of {absent[0]!r} {words}; expected some of every class")
-    return Material(recordings, learnt, held_out, held_out_fold)
+    return Material(recordings, learnt, held_out)
 
 
 def narrowed(clip: np.ndarray, sample_rate: int, narrow_rate: int) -> np.ndarray:
@@ -89,23 +88,6 @@ def measure(listener: Listener, material: Material) -> list[dict[str, float]]:
         row = (rate, len(truth), right, right / len(truth), *wilson(right, len(truth)))
         rows.append(dict(zip(SCORE_COLUMNS, row, strict=True)))
     return rows
-
-
-def make_card(listener: Listener, material: Material, made: Mapping[str, Any]) -> dict[str, Any]:
-    """Measure a classifier and return its card as plain values; made: command, minutes and device of the training."""
-    return {
-        "content_hash": listener.content_hash,
-        "categories": listener.categories,
-        "sample_rate": listener.sample_rate,
-        "n_parameters": sum(weight.numel() for weight in listener.network.parameters()),
-        "config": asdict(listener.network.config),
-        "training": dict(made) | {"recipe": listener.facts["training"], "n_clips": len(material.learnt)},
-        "material": material.recordings.cut,
-        "held_out_fold": material.held_out_fold,
-        "held_out": measure(listener, material),
-        "commit": commit(),
-        "versions": versions(),
-    }
 
 
 def ship(listener: Listener, card: dict[str, Any], learnt: pd.DataFrame, folder: str | Path) -> None:
@@ -166,8 +148,22 @@ def make(
 ) -> dict[str, Any]:  # fmt: skip
     """Train, measure and ship a classifier; return its card. command: what the card says it was made by."""
     material = load_material(data_dir, held_out_fold)
-    made, started = {"command": command, "device": describe_device(choose_device(device))}, time.perf_counter()
+    started = time.perf_counter()
     listener = train(material, training, config or ListenerConfig(), device)
-    card = make_card(listener, material, made | {"minutes": (time.perf_counter() - started) / 60})
+    minutes = (time.perf_counter() - started) / 60
+    made = {"command": command, "minutes": minutes, "device": describe_device(choose_device(device))}
+    card = {
+        "content_hash": listener.content_hash,
+        "categories": listener.categories,
+        "sample_rate": listener.sample_rate,
+        "n_parameters": sum(weight.numel() for weight in listener.network.parameters()),
+        "config": asdict(listener.network.config),
+        "training": made | {"recipe": listener.facts["training"], "n_clips": len(material.learnt)},
+        "material": material.recordings.cut,
+        "held_out_fold": held_out_fold,
+        "held_out": measure(listener, material),
+        "commit": commit(),
+        "versions": versions(),
+    }
     ship(listener, card, material.learnt, folder)
     return card

@@ -32,7 +32,6 @@ from envsound.evaluation.sides import (
     from_codes,
     from_file,
     from_rows,
-    from_samples,
     gather_clips,
     rates_of,
     recordings_of,
@@ -127,12 +126,9 @@ def measure_pairs(
     """Measure pairs of clips at `sample_rate` Hz: the columns of pairs.csv (energy is the sum of squares)."""
     reals, others = ({source.name: source for source in side} for side in (real, generated))
     rows = []
-    for row in tqdm(pairs.itertuples(), desc="measuring pairs", unit="pair", total=len(pairs), leave=False):
-        x, y = reals[row.real].load(sample_rate), others[row.generated].load(sample_rate)
-        rows.append({
-            "real": row.real,
-            "generated": row.generated,
-            "category": row.category,
+    for row in tqdm(pairs.to_dict("records"), desc="measuring pairs", unit="pair", leave=False):
+        x, y = reals[row["real"]].load(sample_rate), others[row["generated"]].load(sample_rate)
+        rows.append(row | {
             "spectral_convergence": spectral_convergence(x, y),
             "log_spectral_distance": log_spectral_distance(x, y),
             "real_energy": float(np.sum(x.astype(np.float64) ** 2)),
@@ -182,7 +178,7 @@ def evaluate_run(
         raise InputError(f"clip_seconds={clip_seconds}: expected 0 or more")
     clips, folds = recordings_of(run_dir), list(real_folds) or [fold]
     drawn = draw_real(clips, folds, n_real, real_seed)
-    sides = {REAL: from_rows(drawn, clip_seconds), MODEL: from_samples(run_dir, clip_seconds)}
+    sides = {REAL: from_rows(drawn, clip_seconds), MODEL: from_rows(samples_of(run_dir), clip_seconds)}
     if codec:
         loaded = load_codec(codec, codec_weights, device, codec_weights_sha256)
         load_codes(drawn["codes_file"].iloc[0], loaded.content_hash)  # another codec's codes fail here, at once

@@ -5,7 +5,7 @@ codec's rate, like generated clips, so that all are measured alike and can be he
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +40,6 @@ CONTROLS = (CEILING, "copy", "shuffled", "bigram", "unigram", "noise")
 COLUMNS = ["system", "clip", "path", "category", "fold", "source"]  # of controls.csv: filename in place of path
 
 
-@dataclass(frozen=True)
-class Material:
-    """What controls are made of.
-
-    held_out: rows of codes.csv, the real clips of the comparison; train: those of the training folds; drawn: rows of
-    `train`, one for each held-out clip, as `draw_like` returns them.
-    """
-
-    held_out: pd.DataFrame
-    train: pd.DataFrame
-    drawn: pd.DataFrame
-
-
 def draw_like(pool: pd.DataFrame, like: pd.DataFrame, seed: int, or_any: bool = False) -> pd.DataFrame:
     """Return one row of `pool` for each row of `like`, of the same class, in that order.
 
@@ -72,8 +59,13 @@ def draw_like(pool: pd.DataFrame, like: pd.DataFrame, seed: int, or_any: bool = 
     return pool.iloc[chosen].reset_index(drop=True)
 
 
-def make_controls(material: Material, codec: Codec, folder: str | Path, seed: int = 0) -> pd.DataFrame:
+def make_controls(
+    held_out: pd.DataFrame, train: pd.DataFrame, drawn: pd.DataFrame, codec: Codec, folder: str | Path, seed: int = 0
+) -> pd.DataFrame:
     """Write the clips of CONTROLS below `folder` and return a row for each: columns COLUMNS.
+
+    held_out: rows of codes.csv, the real clips of the comparison; train: those of the training folds; drawn: rows of
+    `train`, one for each held-out clip, as `draw_like` returns them.
 
     `source` is the real clip behind it. controls.csv keeps the rows with a file's name below `folder` in place of its
     path, so that no file leads out of it. A folder that holds just what is asked for is used as it is: made from the
@@ -81,13 +73,12 @@ def make_controls(material: Material, codec: Codec, folder: str | Path, seed: in
     """
     folder = Path(folder)
     asked = {"codec_hash": codec.content_hash, "seed": seed, "code": module_hash("envsound.evaluation.controls")}
-    for name in ("held_out", "train", "drawn"):
-        rows = getattr(material, name)
+    for name, rows in (("held_out", held_out), ("train", train), ("drawn", drawn)):
         asked[name] = digest(f"{Path(row.codes_file).stem} {row.category}" for row in rows.itertuples())
     ready = _made_before(folder, asked)
     if ready is not None:
         return ready
-    draws = CodeDraws(material.train, codec)
+    draws = CodeDraws(train, codec)
 
     def clip(system: str, row: Any, number: int) -> np.ndarray:
         """Return clip `number` of a control, float32 [n_samples], made from or beside a row of codes.csv."""
@@ -98,7 +89,10 @@ def make_controls(material: Material, codec: Codec, folder: str | Path, seed: in
             return decode_clip(row.codes_file, row.seconds, codec, codec.sample_rate)
         return draws.clip(system, row, rng)
 
-    rows = [row for system in CONTROLS for row in _write(system, material, clip, codec.sample_rate, folder)]
+    rows = []
+    for system in CONTROLS:
+        made_from = held_out if system == CEILING else drawn
+        rows += _write(system, made_from, partial(clip, system), codec.sample_rate, folder)
     table = pd.DataFrame(rows).astype({"clip": str})
     write_csv(folder / "controls.csv", table)
     write_json(folder / "controls.json", asked)
@@ -106,10 +100,9 @@ def make_controls(material: Material, codec: Codec, folder: str | Path, seed: in
 
 
 def _write(
-    system: str, material: Material, clip: Callable[[str, Any, int], np.ndarray], sample_rate: int, folder: Path
+    system: str, rows: pd.DataFrame, clip: Callable[[Any, int], np.ndarray], sample_rate: int, folder: Path
 ) -> list[dict[str, Any]]:
     """Write the clips of one control and return their rows; a clip that is repeated is written once."""
-    rows = material.held_out if system == CEILING else material.drawn
     if system == "copy":  # each class has its first clip throughout
         first = rows.drop_duplicates("category").set_index("category", drop=False)
         rows = first.loc[rows["category"]].reset_index(drop=True)
@@ -119,7 +112,7 @@ def _write(
         name = row.codes_file if system == "copy" else number
         if name not in written:
             written[name] = f"{system}/{len(written):04d}.wav"
-            write_wav(folder / written[name], clip(system, row, number), sample_rate)
+            write_wav(folder / written[name], clip(row, number), sample_rate)
         facts = {"category": row.category, "fold": int(row.fold), "source": row.filename}
         title = row.filename if system == CEILING else f"{number:04d}"
         found.append({"system": system, "clip": title, "filename": written[name]} | facts)

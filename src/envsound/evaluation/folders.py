@@ -52,7 +52,9 @@ def evaluate_folders(
     compared = {side: [source for source in found if source.path in kept[side]] for side, found in sides.items()}
     rows = metric_rows(clips, rate, [name for name in chosen(metrics) if name in ACOUSTIC])
     report = paired_report(compared, rows, rate, seed)
-    notes = [*report.notes, *skipped_notes(skipped, sides), _cut_note(report["pairs"])]
+    n_cut = int((report["pairs"]["real_duration_s"] != report["pairs"]["generated_duration_s"]).sum())
+    cut = "Of a pair of unequal lengths only the first part is compared, as long as the shorter clip"
+    notes = [*report.notes, *skipped_notes(skipped, sides), f"{cut}: {n_cut} of {len(report['pairs'])} pairs."]
     facts = {"sides": side_facts(compared, clips, {REAL: real, MODEL: generated}), "notes": notes}
     facts = report.facts | facts | {"n_skipped": len(skipped)}
     tables = {"skipped": skipped} | effect_tables(clips, shown(generated), seed, n_resamples)
@@ -177,9 +179,3 @@ def _check_side(side: str, rows: pd.DataFrame) -> None:
         first = rows.iloc[0]
         words = f"{side}: none of its {len(rows)} files can be compared (first: {first['clip']}: {first['reason']})"
         raise InputError(f"{words}; expected sound in one")
-
-
-def _cut_note(pairs: pd.DataFrame) -> str:
-    n_cut = int((pairs["real_duration_s"] != pairs["generated_duration_s"]).sum())
-    text = "Of a pair of unequal lengths only the first part is compared, as long as the shorter clip"
-    return f"{text}: {n_cut} of {len(pairs)} pairs."

@@ -22,7 +22,7 @@ from envsound.evaluation.listeners.network import Listener
 from envsound.evaluation.listeners.training import CACHE as LISTENERS
 from envsound.evaluation.listeners.training import ListenerTraining, kept_listener
 from envsound.evaluation.memorisation import N_COPIES, THROUGH_CODEC, copied_clips, measure_memorisation
-from envsound.evaluation.sides import FLOOR, MODEL, REAL, Sides, Source, from_samples, remembered
+from envsound.evaluation.sides import FLOOR, MODEL, REAL, Sides, Source, from_rows, remembered, samples_of
 from envsound.evaluation.spaces.distances import measure_distances
 from envsound.evaluation.spaces.embeddings import CACHE as EMBEDDINGS
 from envsound.evaluation.spaces.embeddings import (
@@ -198,7 +198,7 @@ def judge_run(run: RunSettings, sides: Sides, panel: Panel, mix_seeds: Sequence[
     The judges are those of the first run; listeners learn from the run's own clips, and nothing where it has too few of
     a class for the mix that the first run's taught.
     """
-    model, rate = from_samples(run.folder, run.clip_seconds), sides.sample_rate
+    model, rate = from_rows(samples_of(run.folder), run.clip_seconds), sides.sample_rate
     pair = {REAL: sides.by_system[REAL], MODEL: model}
     distances = measure_distances(pair, panel.embeddings, rate, seed, by_class=False)
     truth, training = pd.DataFrame(columns=ACCURACY_COLUMNS), pd.DataFrame(columns=MIX_COLUMNS)

@@ -21,7 +21,7 @@ from envsound.codec import Codec, load_codec
 from envsound.codec.codes import decode_clip
 from envsound.data.audio import read_clip
 from envsound.data.folds import recorded, training_sets
-from envsound.evaluation.controls import SYSTEMS, Material, draw_like, make_controls
+from envsound.evaluation.controls import SYSTEMS, draw_like, make_controls
 from envsound.run.contract import SAMPLES, read_table
 from envsound.run.record import RunSettings, read_settings
 
@@ -109,11 +109,6 @@ def from_rows(rows: pd.DataFrame, max_seconds: float = 0) -> list[Source]:
     return [from_file(path, name, category, int(fold), max_seconds) for path, name, category, fold in facts]
 
 
-def from_samples(run_dir: str | Path, max_seconds: float = 0) -> list[Source]:
-    """Return the generated clips of a run, see `samples_of`."""
-    return from_rows(samples_of(run_dir), max_seconds)
-
-
 def from_codes(clips: pd.DataFrame, codec: Codec) -> list[Source]:
     """Return what the codec makes of the same recordings: their cached codes decoded, cut to their length."""
     return [
@@ -171,13 +166,11 @@ def gather_clips(runs: Sequence[RunSettings], codec: Codec, controls_dir: str | 
     """
     held_out, train = _split(runs[0])
     drawn = draw_like(train, held_out, seed)
-    controls = make_controls(Material(held_out, train, drawn), codec, controls_dir, seed)
+    controls = make_controls(held_out, train, drawn, codec, controls_dir, seed)
     parts = [clips_of(REAL, held_out), clips_of(FLOOR, drawn), controls.assign(run="")[CLIP_COLUMNS]]
     parts += [clips_of(MODEL, samples_of(run.folder), run.name) for run in runs]
-    order = {name: place for place, name in enumerate(SYSTEMS)}
-    return pd.concat(parts, ignore_index=True).sort_values(
-        "system", key=lambda names: names.map(order), kind="stable", ignore_index=True
-    )
+    clips = pd.concat(parts, ignore_index=True)
+    return clips.sort_values("system", key=lambda names: names.map([*SYSTEMS].index), kind="stable", ignore_index=True)
 
 
 def gather_sides(run_dir: str | Path, seed: int = 0, floor_fold: int = 0, device: str = "auto") -> Sides:

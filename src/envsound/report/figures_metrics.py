@@ -16,7 +16,7 @@ from scipy import signal, stats
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv
-from envsound.evaluation.sides import from_rows, from_samples, recordings_of
+from envsound.evaluation.sides import from_rows, recordings_of, samples_of
 from envsound.metrics.acoustic import METRICS
 from envsound.report.style import DOUBLE_COLUMN, GREY, LOOKS, empty_figure, new_figure, style
 
@@ -124,7 +124,7 @@ def examples_of_run(run_dir: str | Path, n_examples: int, clip_seconds: float = 
     pairs = read_csv(run_dir / "pairs.csv")
     rate = int(read_csv(run_dir / "metrics.csv")["sample_rate_hz"].iloc[0])
     real = {source.name: source for source in from_rows(recordings_of(run_dir), clip_seconds)}
-    generated = {source.name: source for source in from_samples(run_dir, clip_seconds)}
+    generated = {source.name: source for source in from_rows(samples_of(run_dir), clip_seconds)}
     rows = np.unique(np.linspace(0, len(pairs) - 1, n_examples).round().astype(int))
     examples = []
     for row in pairs.iloc[rows].itertuples():

@@ -156,7 +156,9 @@ def train_network(
         network = ListenerNetwork(config, n_classes)
         network.set_statistics(spectra)
         network = network.to(target, memory_format=torch.channels_last)
-        sampler = Sampler(spectra, classes, n_classes, _whole_strides(spectra, window, config.stride), training)
+        longest = max(spectrum.shape[1] for spectrum in spectra)
+        n_frames = max(1, min(window, longest) // config.stride) * config.stride  # in whole strides
+        sampler = Sampler(spectra, classes, n_classes, n_frames, training)
         facts = _Fit(network, sampler, watched, resume).run(stop_after or training.n_epochs)
     return network, facts
 
@@ -349,12 +351,6 @@ def _classes(clips: Sequence[np.ndarray], categories: Sequence[str]) -> tuple[li
     if len(names) < 2:
         raise InputError(f"categories: {', '.join(names) or 'none'}; expected at least two different ones")
     return names, np.array([names.index(category) for category in categories])
-
-
-def _whole_strides(spectra: list[Tensor], window: int, stride: int) -> int:
-    """Return the frames of a training item: the window, or the longest clip where that is shorter, in whole strides."""
-    longest = max(spectrum.shape[1] for spectrum in spectra)
-    return max(1, min(window, longest) // stride) * stride
 
 
 def _column(values: np.ndarray) -> Tensor:

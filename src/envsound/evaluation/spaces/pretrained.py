@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -113,7 +112,11 @@ def load_clap(weights: str | Path = "", device: str = "auto") -> PretrainedEmbed
     network, extractor, target = _load("CLAP", "ClapAudioModelWithProjection", weights, CLAP_WEIGHTS, device)
     if extractor.truncation == "fusion":
         raise InputError(f"CLAP {weights or CLAP_WEIGHTS}: is fused, which hears at random; expected an unfused one")
-    return PretrainedEmbedding("CLAP", network, extractor, _projected, extractor.sampling_rate, CLAP_SECONDS, target)
+
+    def points(answer: Any) -> Tensor:
+        return F.normalize(answer.audio_embeds, dim=-1)
+
+    return PretrainedEmbedding("CLAP", network, extractor, points, extractor.sampling_rate, CLAP_SECONDS, target)
 
 
 def pretrained_embeddings(
@@ -136,7 +139,11 @@ def _load(name: str, kind: str, weights: str | Path, cached: str, device: str) -
     """Return a network of class `kind` in evaluation mode, its feature extractor and its device."""
     if weights and not Path(weights).is_dir():
         raise InputError(f"{name} weights {weights}: is not a folder; expected one that transformers wrote")
-    transformers, place = _transformers(name), str(weights or cached)
+    try:
+        import transformers
+    except ImportError:
+        raise NotHere(f"{name} needs the package transformers, which is not installed") from None
+    place = str(weights or cached)
     try:
         extractor = transformers.AutoFeatureExtractor.from_pretrained(place, local_files_only=True)
         network, report = getattr(transformers, kind).from_pretrained(
@@ -152,15 +159,3 @@ def _load(name: str, kind: str, weights: str | Path, cached: str, device: str) -
         raise InputError(f"{name} weights {place}: lacks {len(missing)} tensors, such as {missing[0]}; expected {kind}")
     target = choose_device(device)
     return network.to(target).eval(), extractor, target
-
-
-def _transformers(name: str) -> ModuleType:
-    try:
-        import transformers
-    except ImportError:
-        raise NotHere(f"{name} needs the package transformers, which is not installed") from None
-    return transformers
-
-
-def _projected(answer: Any) -> Tensor:
-    return F.normalize(answer.audio_embeds, dim=-1)
