@@ -70,9 +70,9 @@ def test_pretraining_is_done_once_and_goes_on_where_it_was_killed(fold, monkeypa
     start, run_epoch = replace(START, pretraining_epochs=3), conformer.Trainer._run_epoch
     whole = start.model(fold.train, 0).state_dict()
     assert {path.suffix for path in STORE.iterdir()} == {".safetensors", ".csv"}
-    monkeypatch.setattr(conformer.Trainer, "fit", None)  # calling it would fail
-    assert torch.equal(start.model(fold.train, 0).state_dict()["heads.0.weight"], whole["heads.0.weight"])
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(conformer.Trainer, "fit", None)  # calling it would fail
+        assert torch.equal(start.model(fold.train, 0).state_dict()["heads.0.weight"], whole["heads.0.weight"])
     shutil.rmtree(STORE)
 
     def dying(trainer, *arguments):
