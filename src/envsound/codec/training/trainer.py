@@ -7,6 +7,7 @@ import pickle
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from envsound.codec.training.losses import (
     discriminator_loss,
     energy_losses,
     feature_loss,
+    level_difference,
     log_mel_distance,
 )
 
@@ -229,11 +231,13 @@ class CodecTrainer:
         self.codec.quantizer.initialise(flat)
         self.quantizing = True
 
+    def _identity(self) -> dict[str, Any]:
+        facts = {"training": asdict(self.training), "generator": self.codec.generator}
+        return facts | {"config": asdict(self.codec.config)}
+
     def _checkpoint(self) -> None:
         state = {
-            "training": asdict(self.training),
-            "generator": self.codec.generator,
-            "config": asdict(self.codec.config),
+            **self._identity(),
             "step": self.step,
             "seconds": self.seconds,
             "history": copy.deepcopy(self.history),
@@ -251,16 +255,9 @@ class CodecTrainer:
         write_csv(self.folder / "training.csv", pd.DataFrame(self.history))
 
     def _resume(self) -> None:
-        path = self.folder / "training_state.pt"
-        if not path.exists():
+        state = read_state(self.folder / "training_state.pt", self._identity(), self.device)
+        if state is None:
             return
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); delete it to train from the start") from None
-        mine = (asdict(self.training), self.codec.generator, asdict(self.codec.config))
-        if (state["training"], state.get("generator"), state["config"]) != mine:
-            raise InputError(f"{path}: was trained with other parameters; choose another folder or delete it")
         self.step, self.history, self.seconds = state["step"], state["history"], state["seconds"]
         self.quantizing = state["quantizing"]
         self.codec.load_state_dict(state["codec"])
@@ -272,6 +269,22 @@ class CodecTrainer:
         self.balancer.norms = state["balancer"]
         torch.set_rng_state(state["torch_rng"].cpu())
         self.crops.restore(state["crop_rng"])
+
+
+def read_state(path: str | Path, identity: dict[str, Any], device: torch.device) -> dict[str, Any] | None:
+    """Return the checkpoint of a training, or None where there is none.
+
+    identity: what it must hold under the same names. Raises InputError when it cannot be read or holds anything else.
+    """
+    if not Path(path).exists():
+        return None
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it to train from the start") from None
+    if {name: state.get(name) for name in identity} != identity:
+        raise InputError(f"{path}: was trained with other parameters; choose another folder or delete it")
+    return state
 
 
 class CropSampler:
@@ -345,8 +358,7 @@ def vital_signs(codec: Autoencoder, clips: Tensor, quantizing: bool) -> dict[str
     real = torch.nn.functional.pad(clips, (0, decoded.shape[1] - clips.shape[1]))
     rate = codec.config.sample_rate
     values["log_mel_distance"] = log_mel_distance(real, decoded, rate)
-    ratio = decoded.square().mean(1).clamp(min=1e-12) / real.square().mean(1).clamp(min=1e-12)
-    values["level_difference"] = float(10 * torch.log10(ratio).median())
+    values["level_difference"] = level_difference(real, decoded)
     values["comb_share_original"] = _mean_comb_share(real, rate, rate / codec.config.hop)
     values["comb_share"] = _mean_comb_share(decoded, rate, rate / codec.config.hop)
     return values
