@@ -22,7 +22,7 @@ class Codec(Protocol):
 
     name: str
     sample_rate: int
-    frame_rate: int
+    frame_rate: float
     n_levels: int
     codebook_size: int
     content_hash: str
