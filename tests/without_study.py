@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from envsound.report.house import house_table
+from envsound.report.facts import house_table
 from envsound.studies import modules_named, study_names
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from envsound.codec.base import check_codes, encode_by_length, gate_silence
+from envsound.codec.base import Codec, gate_silence
 from envsound.codec.mel import mel_means
 from envsound.codec.quantizer import nearest
 from envsound.codec.spectra import coded_bins, frame_spectra
@@ -123,31 +123,17 @@ class Decoder(Protocol):
         ...
 
 
-class PatchCodec:
-    """Patch tokens behind the study's codec interface (see `base.Codec`), heard through any decoder of log-mel."""
+class PatchCodec(Codec):
+    """Patch tokens behind the study's codec interface, heard through any decoder of log-mel; a frame is a column."""
 
     def __init__(self, quantizer: PatchQuantizer, decoder: Decoder, name: str, content_hash: str):
-        config = quantizer.config
         """decoder: an nn.Module that is a `Decoder`."""
+        self.config = config = quantizer.config
         self.model = nn.ModuleDict({"quantizer": quantizer, "decoder": decoder}).eval().requires_grad_(False)
-        self.quantizer, self.decoder, self.config = quantizer, decoder, config
-        self.name, self.content_hash = name, content_hash
+        self.quantizer, self.decoder = quantizer, decoder
+        self.name, self.content_hash, self.device = name, content_hash, quantizer.vectors.device
         self.sample_rate, self.frame_rate = config.sample_rate, config.sample_rate / config.column
         self.n_levels, self.codebook_size = config.n_levels, config.codebook_size
-
-    @property
-    def device(self) -> torch.device:
-        return self.quantizer.vectors.device
-
-    def n_frames(self, n_samples: int) -> int:
-        """Return the number of columns of codes that cover `n_samples` samples."""
-        return -(-n_samples // self.config.column)
-
-    @torch.no_grad()
-    def encode(self, clips: Tensor, n_samples: Tensor | None = None) -> Tensor:
-        """Encode clips [batch, n_samples] to codes [batch, n_levels, n_columns]; see `base.Codec.encode`."""
-        encode = lambda some: self.quantizer.encode(self.quantizer.columns(some))  # noqa: E731
-        return encode_by_length(encode, clips.to(self.device), n_samples, self.n_levels, self.codebook_size)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -159,14 +145,12 @@ class PatchCodec:
         noise = column_noise(codes, self.config.column).to(self.device)
         return gate_silence(self.decoder.synthesise(log_mel, noise).clamp(-1.0, 1.0), self.config.hop)
 
-    @torch.no_grad()
-    def dequantise(self, codes: Tensor) -> Tensor:
-        """Return the log-mel that codes [batch, 1..n_levels, n_columns] stand for: float32 [batch, n_mels, n_frames].
+    def _encode(self, clips: Tensor) -> Tensor:
+        return self.quantizer.encode(self.quantizer.columns(clips))
 
-        A column is `patch_frames` frames. Raises InputError as `decode` does.
-        """
-        check_codes(codes, self.n_levels, self.codebook_size)
-        return self.quantizer.decode(codes.long().to(self.device)).transpose(1, 2)
+    def _vectors(self, codes: Tensor) -> Tensor:
+        """Return the log-mel that codes stand for, `patch_frames` frames a column: [batch, n_mels, n_frames]."""
+        return self.quantizer.decode(codes).transpose(1, 2)
 
 
 def column_noise(codes: Tensor, column: int) -> Tensor:

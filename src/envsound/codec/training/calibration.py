@@ -55,13 +55,6 @@ def level_bias(codec: FourierCodec | PatchCodec, clips: Sequence[np.ndarray]) ->
     return torch.from_numpy(bias.astype(np.float32))
 
 
-def calibrate(codec: FourierCodec, clips: Sequence[np.ndarray]) -> Tensor:
-    """Take the level bias on these clips out of the decoder's last layer, and return it (nepers, [n_bins])."""
-    bias = level_bias(codec.eval(), clips)
-    _raise_level(codec.decoder.leave, bias)
-    return bias
-
-
 def calibrate_decoder(quantizer: PatchQuantizer, decoder: MelDecoder, clips: Sequence[np.ndarray]) -> Tensor:
     """Take the level bias on these clips, coded and decoded, out of the decoder's last layer; return it ([n_bins])."""
     bias = level_bias(patch_codec(quantizer, decoder), clips)
@@ -70,10 +63,12 @@ def calibrate_decoder(quantizer: PatchQuantizer, decoder: MelDecoder, clips: Seq
 
 
 def set_level(codec: Autoencoder, clips: Sequence[np.ndarray]) -> str:
-    """Calibrate a codec whose decoder puts out a spectrum, and say in Markdown what was taken out."""
+    """Take the level bias on these clips out of a decoder that puts out a spectrum; say in Markdown what it was."""
     if not isinstance(codec, FourierCodec):
         return f"The level of a {codec.generator} codec stays as it was learnt: its decoder has no bands to set."
-    decibels = calibrate(codec, clips) * 20 / np.log(10)
+    bias = level_bias(codec.eval(), clips)
+    _raise_level(codec.decoder.leave, bias)
+    decibels = bias * 20 / np.log(10)
     return (
         f"On the {len(clips)} training clips the decoded sound lay {float(decibels.mean()):.1f} dB below the originals "
         f"(from {float(decibels.min()):.1f} to {float(decibels.max()):.1f} dB over frequency); this was taken out."

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -228,13 +227,13 @@ class DecoderTrainer:
     def _parts(self) -> dict[str, torch.nn.Module]:
         return {"decoder": self.decoder, "averaged": self.averaged, "jury": self.jury}
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> list:
         vectors = sha256_bytes(self.quantizer.vectors.cpu().numpy().tobytes())
-        return {"training": asdict(self.training), "shape": asdict(self.decoder.config), "vectors": vectors}
+        return [vectors, asdict(self.decoder.config), asdict(self.training)]
 
     def _checkpoint(self) -> None:
         state = {
-            **self._identity(),
+            "identity": self._identity(),
             "step": self.step,
             "seconds": self.seconds,
             "history": self.history,
