@@ -9,7 +9,8 @@ from envsound.base.errors import InputError
 from envsound.base.paths import find_root
 from envsound.codec.base import Codec
 
-BUNDLED = Path("data") / "codec" / "bundled.safetensors"
+SHIPPED = {name: Path("data") / "codec" / f"{name}.safetensors" for name in ("bundled", "patches")}
+BUNDLED = SHIPPED["bundled"]
 
 
 def load_codec(
@@ -17,8 +18,9 @@ def load_codec(
 ) -> Codec:
     """Load a codec by name.
 
-    name: "bundled" (shipped in data/codec), "encodec_24khz" (Meta's released weights, from the file `weights`, the
-    torch hub cache, or downloaded), or the path of a safetensors file that this study's codec training wrote.
+    name: "bundled" or "patches" (shipped in data/codec), "encodec_24khz" (Meta's released weights, from the file
+    `weights`, the torch hub cache, or downloaded), or the path of a safetensors file that this study's codec training
+    wrote.
     weights_sha256: what the file `weights` must hash to; "" means the released weights' own.
     Raises InputError when the name is none of these or the weights are missing or damaged.
     """
@@ -29,11 +31,11 @@ def load_codec(
         return EnCodec24kHz(weights, weights_sha256 or RELEASED_SHA256, device=device)
     from envsound.codec.stored import load_stored
 
-    if name == "bundled":
-        return load_stored(find_root() / BUNDLED, "bundled", device)
+    if name in SHIPPED:
+        return load_stored(find_root() / SHIPPED[name], name, device)
     if Path(name).suffix == ".safetensors":
         return load_stored(name, Path(name).stem, device)
-    raise InputError(f"codec={name!r}: expected bundled, encodec_24khz or the path of a .safetensors file")
+    raise InputError(f"codec={name!r}: expected bundled, patches, encodec_24khz or the path of a .safetensors file")
 
 
 __all__ = ["Codec", "load_codec"]

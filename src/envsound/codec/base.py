@@ -24,7 +24,7 @@ class Codec:
 
     name: str
     sample_rate: int
-    frame_rate: int
+    frame_rate: float
     n_levels: int
     codebook_size: int
     content_hash: str
@@ -32,7 +32,7 @@ class Codec:
 
     def n_frames(self, n_samples: int) -> int:
         """Return the number of frames that cover `n_samples` samples (the last one may be partly silence)."""
-        return -(-n_samples // (self.sample_rate // self.frame_rate))
+        return -(-n_samples // round(self.sample_rate / self.frame_rate))
 
     @torch.no_grad()
     def encode(self, clips: Tensor, n_samples: Tensor | None = None) -> Tensor:

@@ -6,7 +6,6 @@ magnitude that shapes white noise. At 6 kbit/s nobody can code the phase of rain
 noise has to give the same phase for the same latent, frame after frame, which is a buzz at the frame rate.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from envsound.codec.base import Autoencoder
+from envsound.codec.spectra import (
+    coded_bins,
+    expected_power,
+    frame_spectra,
+    from_spectra,
+    likelihood_loss,
+    tonal_and_noise,
+)
 
 LOG_FLOOR = 5e-4  # log(x + 5e-4) keeps silent crops from dominating
-MAX_LOG_MAGNITUDE = 6.0
-POWER_FLOOR = 1.3e-5  # of the likelihood: -80 dB at a window of 1280 samples
-MAX_LOG_RATIO = 2.0  # beyond it the likelihood goes on as a straight line: one click must not outweigh a batch
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class FourierConfig:
     @property
     def n_bins(self) -> int:
         """Number of Fourier bins that are coded."""
-        return min(int(self.max_hz * self.n_fft / self.sample_rate), self.n_fft // 2) + 1
+        return coded_bins(self.sample_rate, self.n_fft, self.max_hz)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -101,48 +105,15 @@ class FourierCodec(Autoencoder):
 
     def render(self, decoded: Tensor, noise: Tensor) -> Tensor:
         """Add the tonal part to the noise shaped frame by frame: [batch, n_frames, 3 * n_bins] -> clips."""
-        log_magnitude, angle, log_noise = decoded.chunk(3, dim=-1)
-        tonal = torch.polar(torch.exp(log_magnitude.clamp(max=MAX_LOG_MAGNITUDE)), angle)
-        white = self.spectrum(noise) / self.window.square().sum().sqrt()  # every bin has power 1
-        return self._istft(tonal + torch.exp(log_noise.clamp(max=MAX_LOG_MAGNITUDE)) * white)
+        return self._istft(tonal_and_noise(decoded, noise, self.window, self.config.hop))
 
     def likelihood_loss(self, decoded: Tensor, clips: Tensor) -> Tensor:
-        """Return how unlikely clips [batch, n_samples] are under what the decoder expects (0: as likely as can be).
-
-        Every bin is complex Gaussian noise whose variance P is the power of both parts together. Its negative
-        log-likelihood is log P + |X|^2 / P, less its least value the Itakura-Saito divergence. The mean power is where
-        it is least, and no noise is drawn to compute it: it teaches level and harmonics at once, where energy distances
-        alone are slow to find a harmonic in the noise.
-        """
-        log_magnitude, _, log_noise = decoded.clamp(max=MAX_LOG_MAGNITUDE).chunk(3, dim=-1)
-        expected = torch.exp(2 * log_magnitude) + torch.exp(2 * log_noise)
-        power = self.spectrum(clips).abs().square()
-        ratio = torch.log(power + POWER_FLOOR) - torch.log(expected + POWER_FLOOR)
-        low = ratio.clamp(max=MAX_LOG_RATIO)
-        slope = math.exp(MAX_LOG_RATIO) - 1
-        return (torch.exp(low) - low - 1 + slope * (ratio - low)).mean()
+        """Return how unlikely clips [batch, n_samples] are under what the decoder expects; see `spectra`."""
+        return likelihood_loss(expected_power(decoded), self.spectrum(clips))
 
     def spectrum(self, clips: Tensor) -> Tensor:
         """Return the coded bins of clips [batch, n_samples]: complex [batch, n_frames, n_bins], one frame per hop."""
-        hop, n_fft = self.config.hop, self.config.n_fft
-        edge = (n_fft - hop) // 2
-        missing = self.n_frames(clips.shape[1]) * hop - clips.shape[1]
-        padded = F.pad(clips, (edge, edge + missing))
-        frames = padded.unfold(1, n_fft, hop) * self.window
-        return torch.fft.rfft(frames)[..., : self.config.n_bins]
+        return frame_spectra(clips, self.window, self.config.hop, self.config.n_bins)
 
     def _istft(self, spectrum: Tensor) -> Tensor:
-        """Complex [batch, n_frames, n_bins] -> [batch, n_frames * hop] by weighted overlap-add."""
-        hop, n_fft = self.config.hop, self.config.n_fft
-        edge = (n_fft - hop) // 2
-        spectrum = F.pad(spectrum, (0, n_fft // 2 + 1 - self.config.n_bins))
-        frames = torch.fft.irfft(spectrum, n=n_fft) * self.window
-        weight = self.window.square().expand(1, frames.shape[1], n_fft)
-        summed = self._overlap_add(frames) / self._overlap_add(weight).clamp(min=1e-6)
-        return summed[:, edge:-edge]
-
-    def _overlap_add(self, frames: Tensor) -> Tensor:
-        hop, n_fft = self.config.hop, self.config.n_fft
-        length = (frames.shape[1] - 1) * hop + n_fft
-        summed = F.fold(frames.transpose(1, 2), output_size=(1, length), kernel_size=(1, n_fft), stride=(1, hop))
-        return summed[:, 0, 0]
+        return from_spectra(spectrum, self.window, self.config.hop)

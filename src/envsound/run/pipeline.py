@@ -108,11 +108,8 @@ def recordings_fingerprint(values: dict[str, Any]) -> str:
 
 def codec_fingerprint(values: dict[str, Any]) -> str:
     """Return a hash of the codec's weights where they are a file of this repository or one the user names."""
-    if values["codec"] == "bundled":
-        files = sorted(CODEC_FOLDER.glob("*.safetensors"))
-    else:
-        named = (values["codec"], values["codec_weights"])
-        files = [Path(name) for name in named if name and Path(name).is_file()]
+    named = (CODEC_FOLDER / f"{values['codec']}.safetensors", values["codec"], values["codec_weights"])
+    files = [Path(name) for name in named if name and Path(name).is_file()]
     return digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
 
 

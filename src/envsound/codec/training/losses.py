@@ -2,26 +2,26 @@
 
 from functools import cache
 
-import librosa
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from envsound.codec.mel import mel_bank
+
 LOG_FLOOR = 1e-4  # -80 dB; relative losses explode on silent crops without a floor
 SCALES = ((256, 20), (512, 40), (1024, 80), (2048, 128))  # window in samples, mel bands
 
 
 @cache
-def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
-    """Return librosa's mel filter bank scaled so that each band is a weighted mean, float32 [n_mels, n_fft // 2 + 1].
+def mel_filters(sample_rate: int, n_fft: int, n_mels: int, device: torch.device | None = None) -> Tensor:
+    """Return the mel filter bank scaled so that each band is a weighted mean, float32 [n_mels, n_fft // 2 + 1].
 
-    librosa gives every band unit area in Hz; times the width of a bin, its weights add up to 1, so that white noise
-    has the same level in every band as in every bin.
+    Bands of unit area in Hz have, times the width of a bin, weights that add up to 1, so that white noise has the same
+    level in every band as in every bin. One copy is kept for each device: no step waits for it.
     """
-    filters = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels) * (sample_rate / n_fft)
-    return torch.from_numpy(filters.astype(np.float32))
+    return torch.from_numpy(mel_bank(sample_rate, n_fft, n_mels) * np.float32(sample_rate / n_fft)).to(device)
 
 
 def magnitude(clips: Tensor, n_fft: int) -> Tensor:
@@ -39,7 +39,7 @@ def spectral_views(clips: Tensor, sample_rate: int) -> list[dict[str, Tensor]]:
     views = []
     for n_fft, n_mels in SCALES:
         spectrum = magnitude(clips, n_fft)
-        mel = mel_filters(sample_rate, n_fft, n_mels).to(clips.device) @ spectrum
+        mel = mel_filters(sample_rate, n_fft, n_mels, clips.device) @ spectrum
         energy = _log(spectrum.square().mean(1).sqrt())  # what the loudest bins decide, and with them the level
         views.append({"log_mel": _log(mel), "log_stft": _log(spectrum), "mel": mel, "log_energy": energy})
     return views
@@ -93,9 +93,15 @@ def log_mel_distance(real: Tensor, other: Tensor, sample_rate: int) -> float:
 
     1024-sample Hann windows, hop 256, 80 bands; band magnitudes below 1e-4 (-80 dB) count as 1e-4.
     """
-    filters = mel_filters(sample_rate, 1024, 80).to(real.device)
+    filters = mel_filters(sample_rate, 1024, 80, real.device)
     levels = [20 * torch.log10((filters @ magnitude(clips, 1024)).clamp(min=1e-4)) for clips in (real, other)]
     return float(F.l1_loss(levels[0], levels[1]))
+
+
+def level_difference(real: Tensor, other: Tensor) -> float:
+    """Return how much louder `other` is than `real` [batch, n_samples], in dB, the median over clips."""
+    ratio = other.square().mean(1).clamp(min=1e-12) / real.square().mean(1).clamp(min=1e-12)
+    return float(10 * torch.log10(ratio).median())
 
 
 class SpectrumDiscriminator(nn.Module):
@@ -134,6 +140,44 @@ class MultiScaleDiscriminator(nn.Module):
         return [scale(clips) for scale in self.scales]
 
 
+class PeriodDiscriminator(nn.Module):
+    """Judges a waveform folded into columns `period` samples apart; HiFi-GAN's layout with fewer channels."""
+
+    def __init__(self, period: int, channels: int):
+        super().__init__()
+        self.period = period
+        widths = [1, channels, 2 * channels, 4 * channels, 8 * channels, 8 * channels]
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(a, b, kernel_size=(5, 1), stride=(stride, 1), padding=(2, 0)))
+            for a, b, stride in zip(widths, widths[1:], (3, 3, 3, 3, 1), strict=False)
+        )
+        self.judge = weight_norm(nn.Conv2d(widths[-1], 1, kernel_size=(3, 1), padding=(1, 0)))
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """[batch, n_samples] -> scores [batch, 1, time, period] and the feature maps of every layer."""
+        x = F.pad(clips, (0, -clips.shape[1] % self.period)).unflatten(1, (1, -1, self.period))
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.1)
+            features.append(x)
+        return self.judge(x), features
+
+
+class Jury(nn.Module):
+    """Discriminators of spectra and of periods together (HiFi-GAN, Kong et al. 2020, sec. 2.3).
+
+    periods: in samples; primes, so that none sees what another one sees.
+    """
+
+    def __init__(self, channels: int = 16, periods: tuple[int, ...] = (2, 3, 5, 7, 11)):
+        super().__init__()
+        self.spectra = MultiScaleDiscriminator(channels=channels)
+        self.periods = nn.ModuleList(PeriodDiscriminator(period, channels) for period in periods)
+
+    def forward(self, clips: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
+        return self.spectra(clips) + [period(clips) for period in self.periods]
+
+
 def discriminator_loss(real: list, fake: list) -> Tensor:
     """Hinge loss of the discriminator (EnCodec sec. 3.4), the mean over scales."""
     losses = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for (r, _), (f, _) in zip(real, fake, strict=True)]
@@ -161,24 +205,26 @@ class Balancer:
     Each is divided by a moving average of its norm and multiplied by its weight. We deviate from EnCodec in the total
     norm: not 1, but that of the `reference` loss, so that the weight of the commitment loss, which does not pass
     through the output, keeps its meaning when other losses join. The averages of the encodec package's balancer live in
-    a closure; these can be saved, so that training goes on after an interruption as if nothing had happened.
+    a closure; these can be saved, so that training goes on after an interruption as if nothing had happened. They stay
+    on the gradients' device: no step waits for them.
     """
 
     def __init__(self, weights: dict[str, float], reference: str, decay: float = 0.99):
         self.weights, self.reference, self.decay = weights, reference, decay
-        self.norms: dict[str, list[float]] = {}  # loss -> [decayed sum, decayed count]
+        self.norms: dict[str, list] = {}  # loss -> [decayed sum, a scalar tensor; decayed count]
 
     def combine(self, gradients: dict[str, Tensor]) -> Tensor:
         """Return the combined gradient: gradients of one shape [batch, n_samples], one for each loss in play."""
         for name, gradient in gradients.items():
             total, count = self.norms.get(name, [0.0, 0.0])
-            norm = float(gradient.flatten(1).norm(dim=1).mean())
+            norm = gradient.flatten(1).norm(dim=1).mean()
+            norm = norm if norm.device.type == "mps" else norm.double()  # Apple's GPUs have no float64
             self.norms[name] = [total * self.decay + norm, count * self.decay + 1.0]
         scale = self.norm(self.reference) / self.weights[self.reference]
-        scaled = [g * (self.weights[n] * scale / max(self.norm(n), 1e-12)) for n, g in gradients.items()]
+        scaled = [g * (self.weights[n] * scale / self.norm(n).clamp(min=1e-12)) for n, g in gradients.items()]
         return torch.stack(scaled).sum(0)
 
-    def norm(self, name: str) -> float:
-        """Return the moving average of the norm of a loss's gradient."""
+    def norm(self, name: str) -> Tensor:
+        """Return the moving average of the norm of a loss's gradient, a scalar."""
         total, count = self.norms[name]
         return total / count

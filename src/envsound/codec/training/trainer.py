@@ -6,6 +6,7 @@ import pickle
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from envsound.codec.training.losses import (
     discriminator_loss,
     energy_losses,
     feature_loss,
+    level_difference,
     log_mel_distance,
 )
 
@@ -236,15 +238,9 @@ class CodecTrainer:
         write_csv(self.folder / "training.csv", pd.DataFrame(self.history))
 
     def _resume(self) -> None:
-        path = self.folder / "training_state.pt"
-        if not path.exists():
+        state = read_state(self.folder / "training_state.pt", self._identity(), self.device)
+        if state is None:
             return
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); delete it to train from the start") from None
-        if state.get("identity") != self._identity():
-            raise InputError(f"{path}: was trained with other parameters; choose another folder or delete it")
         self.step, self.history, self.seconds = state["step"], state["history"], state["seconds"]
         self.quantizing = state["quantizing"]
         self.codec.load_state_dict(state["codec"])
@@ -256,6 +252,22 @@ class CodecTrainer:
         self.balancer.norms = state["balancer"]
         torch.set_rng_state(state["torch_rng"].cpu())
         self.crops.rng.bit_generator.state = state["crop_rng"]
+
+
+def read_state(path: str | Path, identity: list, device: torch.device) -> dict[str, Any] | None:
+    """Return the checkpoint of a training, or None where there is none.
+
+    identity: what it must hold under that name. Raises InputError when it cannot be read or holds anything else.
+    """
+    if not Path(path).exists():
+        return None
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it to train from the start") from None
+    if state.get("identity") != identity:
+        raise InputError(f"{path}: was trained with other parameters; choose another folder or delete it")
+    return state
 
 
 class CropSampler:
@@ -321,8 +333,7 @@ def vital_signs(codec: Autoencoder, clips: Tensor, quantizing: bool) -> dict[str
     real = F.pad(clips, (0, decoded.shape[1] - clips.shape[1]))
     rate = codec.config.sample_rate
     values["log_mel_distance"] = log_mel_distance(real, decoded, rate)
-    ratio = decoded.square().mean(1).clamp(min=1e-12) / real.square().mean(1).clamp(min=1e-12)
-    values["level_difference"] = float(10 * torch.log10(ratio).median())
+    values["level_difference"] = level_difference(real, decoded)
     for name, heard in (("comb_share_original", real), ("comb_share", decoded)):
         shares = [comb_share(clip, rate, rate / codec.config.hop) for clip in heard.cpu().numpy()]
         values[name] = float(pd.Series(shares).mean())  # without the NaN of silent clips

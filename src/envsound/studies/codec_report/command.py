@@ -12,7 +12,7 @@ EXAMPLE = "envsound codec --codec mine/codec.safetensors --dataset esc50 --data-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the codec, the recordings and the folder of the report."""
-    parser.add_argument("--codec", default="bundled", help="bundled, encodec_24khz or the path of a codec's file")
+    parser.add_argument("--codec", default="bundled", help="bundled, patches, encodec_24khz or a codec's file")
     parser.add_argument("--weights", default="", help="file of EnCodec's released weights (torch hub cache)")
     parser.add_argument("--dataset", default="synthetic", help="esc50, folder or synthetic (stand-ins)")
     parser.add_argument("--data-dir", default="", help="folder of the recordings")

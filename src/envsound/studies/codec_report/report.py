@@ -149,7 +149,7 @@ def measure_codec(
 ) -> CodecReport:
     """Measure a codec on the clips of one fold and write the report into `folder`, examples below it.
 
-    codec: bundled, encodec_24khz or the path of a codec's file; other_codecs: paths of files to compare it with.
+    codec: bundled, patches, encodec_24khz or a codec's file; other_codecs: paths of files to compare it with.
     EnCodec's released weights are added where they are here (`codec_weights`, or the torch hub cache), never
     downloaded. Listeners learn from the other folds; listener_epochs: see `train_listeners`.
     Raises InputError when a codec or the fold is not there, or codecs differ in their sample rate.

@@ -21,7 +21,7 @@ from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json, sha256_file, write_csv
 from envsound.base.paths import find_root
 from envsound.base.text import NOT_RUN
-from envsound.codec import BUNDLED
+from envsound.codec import SHIPPED
 from envsound.data.listing import recording_of
 from envsound.data.recordings import Recordings
 from envsound.evaluation.spaces.pretrained import NotHere
@@ -173,13 +173,14 @@ def source_of(clip: str) -> str:
 def met_recordings(codec: str) -> frozenset[str] | None:
     """Return the recordings (`source_of`) that a codec was trained on, without labels; None where that is not known.
 
-    codec: as in `codec.load_codec`; "" has met nothing. It is known where a card that names their hash and a list of
-    training clips lie beside the weights. Raises InputError when the list has no clips.
+    codec: as in `codec.load_codec`; "" has met nothing. It is known where a card that names their hash (of their name,
+    or card.json) and a list of training clips lie beside the weights. Raises InputError when the list has no clips.
     """
     if not codec:
         return frozenset()
-    weights = find_root() / BUNDLED if codec == "bundled" else Path(codec)
-    card, listed = weights.parent / CARD, weights.parent / LISTED
+    weights = find_root() / SHIPPED[codec] if codec in SHIPPED else Path(codec)
+    own, listed = weights.with_suffix(".json"), weights.parent / LISTED
+    card = own if own.is_file() else weights.parent / CARD
     if not all(path.is_file() for path in (weights, card, listed)):
         return None
     if read_json(card).get("content_hash") != sha256_file(weights):  # the card of another codec
