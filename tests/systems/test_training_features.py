@@ -14,7 +14,8 @@ from envsound.systems.soundstorm import training
 from envsound.systems.soundstorm.checkpoints import load_checkpoint
 from envsound.systems.soundstorm.devices import trainer_on
 from envsound.systems.soundstorm.objective import masked_loss, unigram_losses
-from envsound.systems.soundstorm.training import Trainer, TrainingConfig, WeightAverage
+from envsound.systems.soundstorm.optimizing import WeightAverage
+from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 
 STILL = TINY.__class__(**vars(TINY) | {"dropout": 0.0})
 

@@ -25,13 +25,8 @@ from envsound.codec.codes import load_codes, stored_codec_hash
 from envsound.studies.recognition.baselines import linear_probe
 from envsound.studies.recognition.rounds import Clips, Fold, code_of
 from envsound.systems.soundstorm.batches import CodeSet
-from envsound.systems.soundstorm.checkpoints import (
-    Checkpoint,
-    codebooks_of,
-    load_checkpoint,
-    save_checkpoint,
-    start_from_codebooks,
-)
+from envsound.systems.soundstorm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from envsound.systems.soundstorm.codebooks import codebooks_of, start_from_codebooks
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 

@@ -9,6 +9,7 @@ from torch import multiprocessing
 
 from envsound.base.errors import InputError
 from envsound.systems.soundstorm.batches import CodeSet
+from envsound.systems.soundstorm.codebooks import Codebooks
 from envsound.systems.soundstorm.conformer import ModelConfig
 from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 
@@ -22,6 +23,7 @@ def trainer_on(
     run_dir: str | Path,
     device: torch.device,
     codec_hash: str = "",
+    codebooks: Codebooks | None = None,
 ) -> Trainer:
     """Return a `Trainer`; for several devices one that has been trained to the end, by one process each.
 
@@ -32,13 +34,13 @@ def trainer_on(
     if n_devices < 1 or (device.type == "cuda" and n_devices > torch.cuda.device_count()):
         raise InputError(f"devices={n_devices}: {torch.cuda.device_count()} GPUs here, expected 1 or more and no more")
     if n_devices > 1:
-        multiprocessing.spawn(_train, (n_devices, _free_port(), arguments), nprocs=n_devices)
-    return Trainer(*arguments)
+        multiprocessing.spawn(_train, (n_devices, _free_port(), arguments, codebooks), nprocs=n_devices)
+    return Trainer(*arguments, codebooks=codebooks)
 
 
-def _train(rank: int, n_processes: int, port: int, arguments: tuple) -> None:
+def _train(rank: int, n_processes: int, port: int, arguments: tuple, codebooks: Codebooks | None) -> None:
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    Trainer(*arguments, n_processes=n_processes).fit()
+    Trainer(*arguments, n_processes=n_processes, codebooks=codebooks).fit()
     torch.distributed.destroy_process_group()
 
 
