@@ -101,10 +101,12 @@ def draw_training_mask(
 
 
 def draw_levels(n_items: int, shares: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a level for each item, int64 [n_items], drawn by `shares` [n_levels], which add up to 1."""
+    """Return a level for each item, int64 [n_items], drawn by `shares` [n_levels], which add up to 1.
+
+    The shares lie on the generator's device.
+    """
     drawn = torch.rand(n_items, generator=generator, device=generator.device)
-    bounds = shares.to(generator.device).cumsum(0)[:-1]
-    return torch.bucketize(drawn, bounds, right=True)
+    return torch.bucketize(drawn, shares.cumsum(0)[:-1], right=True)
 
 
 def rolled(codes: Tensor, valid: Tensor, generator: torch.Generator) -> Tensor:

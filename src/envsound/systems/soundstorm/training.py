@@ -86,7 +86,9 @@ class Trainer:
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
         self.model = model
         self.held = HeldCodes(train, self.fabric.device, model.mask_token) if on_gpu else None
-        self.near = codebooks.near.to(self.fabric.device) if config.near_share else None
+        drawn_on = self.fabric.device if on_gpu else torch.device("cpu")
+        self.near = codebooks.near.to(drawn_on) if config.near_share else None
+        self.shares = torch.tensor(config.level_shares, device=drawn_on) if config.level_shares else None
         self.average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
         self.schedule = make_schedule(optimizer, config, config.num_epochs * self.steps_per_epoch)
@@ -213,10 +215,10 @@ class Trainer:
         dropped = torch.rand(len(rows), generator=draws, device=draws.device) < config.class_dropout
         classes = classes.masked_fill(dropped, self.model.no_class)
         codes = rolled(codes, valid, draws) if config.roll else codes.long()
-        levels = draw_levels(len(rows), torch.tensor(config.level_shares), draws) if config.level_shares else None
+        levels = None if self.shares is None else draw_levels(len(rows), self.shares, draws)
         mask = draw_training_mask(codes, valid, token, draws, config.prompt_chance, levels)
         if self.near is not None:
-            mask = with_near_codes(mask, self.near.to(codes.device), config.near_share, draws)
+            mask = with_near_codes(mask, self.near, config.near_share, draws)
         return mask, codes, None if held is not None and held.even(rows) else valid, classes
 
     def _pieces(self, n_rows: int) -> list[slice]:
