@@ -90,7 +90,7 @@ def start_from_codebooks(model: MaskedConformer, codebooks: Codebooks, generator
         raise InputError(f"dim={shape.dim}: expected at least {latent_dim + n_masks} channels for these codebooks")
     centred = codebooks.vectors.double() - codebooks.vectors.double().mean(1, keepdim=True)
     lengths = centred.square().sum(2).mean(1).sqrt()  # [n_levels], root mean square over codes
-    factor = math.sqrt(shape.dim / float(lengths.square().sum().clamp(min=1e-12)))
+    factor = math.sqrt(shape.dim / float(lengths.square().sum().clamp(min=1e-12))) / model.gain
     for level, (embedding, vectors) in enumerate(zip(model.embeddings, centred, strict=True)):
         if apart or level == 0:
             drawn = torch.randn(shape.dim, latent_dim + n_masks, generator=generator, dtype=torch.float64)
