@@ -18,7 +18,7 @@ class ModelConfig:
     """The shape of a MaskedConformer; the defaults are the published study's.
 
     n_classes = 0: unconditional. tied: the heads have no weights but those of the embeddings (Press & Wolf 2017), which
-    are multiplied by sqrt(dim) on their way in (Vaswani et al. 2017, sec. 3.4), so that heads learn as fast as untied ones.
+    are multiplied by sqrt(dim) on their way in (Vaswani et al. 2017, sec. 3.4), so that heads learn as fast as others.
     """
 
     n_levels: int = 8
