@@ -104,13 +104,13 @@ rule encode_clips:
         PAPERMILL
 
 
-# What training resumes from (checkpoints/training_state.pt) is no output: Snakemake removes outputs before a job.
+# What training leaves in checkpoints/ is the system's own affair, and no output: Snakemake removes outputs before a job,
+# and training goes on from there.
 rule train_model:
     input:
         RUN + "/codes.csv",
         notebook=ancient("notebooks/02_train_model.ipynb"),
     output:
-        RUN + "/checkpoints/last.safetensors",
         RUN + "/training.csv",
     log:
         RUN + "/notebooks/02_train_model.ipynb",
@@ -130,7 +130,7 @@ rule train_model:
 rule sample_clips:
     input:
         RUN + "/codes.csv",
-        RUN + "/checkpoints/last.safetensors",
+        RUN + "/training.csv",
         notebook=ancient("notebooks/03_sample_clips.ipynb"),
     output:
         RUN + "/samples.csv",

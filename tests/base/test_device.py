@@ -24,9 +24,6 @@ def test_a_device_that_is_not_there_is_one_clear_error(monkeypatch):
     for name in ("cuda", "cuda:1", "mps", "tpu", ""):
         with pytest.raises(InputError, match="expected auto or one of: cpu"):
             choose_device(name)
-
-
-def test_a_numbered_device_keeps_its_number(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("cuda:1") == torch.device("cuda", 1)
 

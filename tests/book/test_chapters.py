@@ -11,7 +11,6 @@ from fakes.runs import make_run, staging, tone, write_results
 from envsound.base.files import read_csv, write_csv
 from envsound.book.chapters import NO_RULES, NOTHING, PARTS, rules_list, stage_chapters
 from envsound.book.published import stage_published
-from envsound.report.fragments import with_interval
 
 REPOSITORY = Path(__file__).parents[2]
 RULE = {"rule": "Decoding: one seed", "file": "drawing.py", "before": "a  b", "after": "c", "test": "t.py::test_it",
@@ -136,11 +135,6 @@ def test_rules_are_shown_with_what_caught_them(parts):
     assert "1 of 1 mistakes are caught" in parts["engine/rules"]
     assert "- **Decoding: one seed.** With `a b` made `c` in `drawing.py`, `test_it` fails." in parts["engine/rules"]
     assert "**does not fail**" in rules_list(pd.DataFrame([RULE | {"fails_mutated": False}]))[2]
-
-
-def test_an_interval_stands_where_there_is_one():
-    assert with_interval({"x": 0.5, "low": 0.25, "high": 1.0}, "x", "{:.2f}") == "0.50 (0.25 to 1.00)"
-    assert with_interval({"x": 0.5}, "x", "{:.0%}") == "50%" and with_interval({"x": float("nan")}, "x", "{}") == "–"
 
 
 # Pages of published runs

@@ -94,10 +94,6 @@ def test_pairs_of_the_readers_runs_are_heard_side_by_side(root, run):
     assert "0_nearest.wav: not on this machine" in page.read_text(encoding="utf-8") and len(players(page)) == 3
 
 
-def test_without_pairs_the_page_says_so(root):
-    assert "Not run here" in staged(root, make_run(root), page="nearest_pairs").read_text(encoding="utf-8")
-
-
 def test_what_a_table_of_pairs_says_is_text_and_no_markup(root, run):
     with_pairs(run, space="<script>x</script>")
     text = staged(root, run, page="nearest_pairs").read_text(encoding="utf-8")

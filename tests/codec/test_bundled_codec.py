@@ -8,7 +8,6 @@ import pytest
 import soxr
 import torch
 
-from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json, sha256_file
 from envsound.base.paths import find_root
 from envsound.codec import BUNDLED, load_codec
@@ -30,11 +29,10 @@ def codec():
 def test_file_is_small_and_is_the_one_the_card_describes(codec):
     assert FILE.stat().st_size <= 16_000_000
     assert sha256_file(FILE) == CARD["content_hash"] == codec.content_hash
-
-
-def test_shape_is_encodecs_and_silence_stays_nearly_silent(codec):
     assert (codec.n_levels, codec.codebook_size, codec.frame_rate, codec.sample_rate) == (8, 1024, 75, 24_000)
-    assert codec.encode(torch.zeros(1, 24_000)).shape == (1, 8, 75)
+
+
+def test_silence_stays_nearly_silent(codec):
     assert np.abs(through_codec(np.zeros(24_000, np.float32), codec)).max() < 0.01
 
 
@@ -44,24 +42,11 @@ def test_learnt_only_from_free_recordings_outside_the_held_out_fold():
     assert (clips[["author", "url"]] != "").all().all() and clips["clip"].is_unique
 
 
-def test_card_levels_help_and_opus_at_6_kbps_is_beaten():
-    distance = {row["system"].split(", ")[-1]: row["log_mel_distance"] for row in CARD["held_out"]["systems"]}
-    assert distance["8 levels"] < distance["1 level"] and distance["8 levels"] < distance["6 kbit/s"]
-
-
-def test_readme_shows_the_numbers_of_the_card():
-    text = (FILE.parent / "README.md").read_text()
-    assert CARD["content_hash"] in text
-    assert all(f"| {row['log_mel_distance']:.2f} |" in text for row in CARD["held_out"]["systems"])
-
-
-def test_codes_stand_for_the_sum_of_their_code_vectors(codec):
-    codes = torch.from_numpy(np.random.default_rng(0).integers(codec.codebook_size, size=(1, codec.n_levels, 5)))
-    books = codec.model.quantizer.codebooks
-    expected = sum(books[level, codes[0, level]] for level in range(codec.n_levels)).T
-    torch.testing.assert_close(codec.dequantise(codes)[0], expected)
-    with pytest.raises(InputError, match="mask token"):
-        codec.dequantise(torch.full_like(codes, codec.codebook_size))
+def test_levels_help_opus_at_6_kbps_is_beaten_and_the_readme_says_so():
+    systems, text = CARD["held_out"]["systems"], (FILE.parent / "README.md").read_text()
+    distance = {row["system"].split(", ")[-1]: row["log_mel_distance"] for row in systems}
+    assert distance["8 levels"] < min(distance["1 level"], distance["6 kbit/s"])
+    assert CARD["content_hash"] in text and all(f"| {value:.2f} |" in text for value in distance.values())
 
 
 def test_real_held_out_clips_come_back_closer_with_more_levels(codec):

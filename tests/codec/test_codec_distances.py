@@ -8,18 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envsound.base.errors import InputError
-from envsound.codec.distances import (
-    BANDS,
-    EVERYTHING,
-    band_distances,
-    band_level_differences,
-    band_levels_db,
-    bands_below,
-    comb_share,
-    log_mel,
-    si_sdr_db,
-    stft_distance,
-)
+from envsound.codec import distances as module
+from envsound.codec.distances import BANDS, EVERYTHING, comb_share, log_mel, si_sdr_db, stft_distance
 from envsound.codec.training.losses import log_mel_distance
 
 SILENCE = np.zeros(RATE, np.float32)
@@ -54,14 +44,13 @@ def test_si_sdr_of_a_scaled_clip_with_noise_at_right_angles_is_their_ratio(gain,
 def test_si_sdr_of_a_clip_to_itself_is_infinite_and_does_not_hear_an_offset_or_the_sign():
     clip = noise(2000).astype(np.float64)
     assert si_sdr_db(clip, clip) == np.inf
-    assert si_sdr_db(clip, -clip) > 200
-    assert si_sdr_db(clip + 0.3, clip) > 200
+    assert si_sdr_db(clip, -clip) > 200 and si_sdr_db(clip + 0.3, clip) > 200
 
 
 def test_si_sdr_of_silence_on_either_side_is_undefined():
-    assert np.isnan(si_sdr_db(SILENCE, noise(RATE)))
-    assert np.isnan(si_sdr_db(np.full(RATE, 0.25, np.float32), noise(RATE)))  # nothing but an offset
-    assert np.isnan(si_sdr_db(noise(RATE), SILENCE))
+    offset = np.full(RATE, 0.25, np.float32)  # and nothing but an offset
+    for sides in ((SILENCE, noise(RATE)), (offset, noise(RATE)), (noise(RATE), SILENCE)):
+        assert np.isnan(si_sdr_db(*sides))
 
 
 # Spectral distances
@@ -73,12 +62,15 @@ def test_distances_of_a_gain_are_that_gain(gain):
     assert log_mel(clip, gain * clip, RATE) == pytest.approx(abs(20 * np.log10(gain)), abs=1e-3)
     assert stft_distance(clip, gain * clip) == pytest.approx(abs(np.log(gain)), rel=0.02)  # the floor takes a little
     assert stft_distance(gain * clip, clip) == stft_distance(clip, gain * clip)
+    bands, change = (*BANDS, EVERYTHING), 20 * np.log10(gain)
+    assert module.band_level_differences(clip, gain * clip, RATE, bands) == pytest.approx([change] * 7, abs=1e-6)
+    assert module.band_distances(clip, gain * clip, RATE, bands) == pytest.approx([abs(change)] * 7, abs=0.03)
 
 
 @pytest.mark.parametrize("clip", [noise(RATE), SILENCE, noise(100)], ids=["noise", "silence", "short"])
 def test_distances_of_a_clip_to_itself_are_zero(clip):
     assert log_mel(clip, clip, RATE) == 0 and stft_distance(clip, clip) == 0
-    assert (band_distances(clip, clip, RATE) == 0).all()
+    assert (module.band_distances(clip, clip, RATE) == 0).all()
 
 
 def test_log_mel_is_the_distance_that_reports_training_and_does_not_hear_below_its_floor():
@@ -120,34 +112,26 @@ def test_comb_share_follows_the_frame_rate_and_ignores_level():
 @pytest.mark.parametrize("n_samples", [RATE, RATE + 1])
 def test_the_bands_share_out_the_whole_energy(n_samples):
     clip = noise(n_samples) + np.float32(0.05)
-    energies = 10 ** (band_levels_db(clip, RATE) / 10)
+    energies = 10 ** (module.band_levels_db(clip, RATE) / 10)
     assert energies.sum() == pytest.approx(np.mean(clip.astype(np.float64) ** 2), rel=1e-9)
-    assert 10 ** (band_levels_db(clip, RATE, [EVERYTHING])[0] / 10) == pytest.approx(energies.sum(), rel=1e-9)
+    assert 10 ** (module.band_levels_db(clip, RATE, [EVERYTHING])[0] / 10) == pytest.approx(energies.sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize(("hz", "band"), [(299, 0), (300, 1), (1000, 2), (4999, 3), (5000, 4), (8000, 5), (12_000, 5)])
 def test_a_tone_lies_in_one_band_which_holds_its_lower_edge(hz, band):
     clip = np.cos(2 * np.pi * hz * np.arange(RATE) / RATE)
-    levels = band_levels_db(clip, RATE)
+    levels = module.band_levels_db(clip, RATE)
     assert levels.argmax() == band
     assert levels[band] == pytest.approx(0 if hz == RATE / 2 else 10 * np.log10(0.5), abs=1e-6)
     assert (np.delete(levels, band) < -200).all()
 
 
-def test_a_gain_of_a_half_is_six_decibels_in_every_band():
-    clip = noise(RATE)
-    bands = (*BANDS, EVERYTHING)
-    expected = 20 * np.log10(0.5)  # -6.02 dB
-    assert band_level_differences(clip, 0.5 * clip, RATE, bands) == pytest.approx([expected] * 7, abs=1e-6)
-    assert band_distances(clip, 0.5 * clip, RATE, bands) == pytest.approx([-expected] * 7, abs=0.01)
-
-
 def test_a_band_without_sound_has_no_level_difference_and_a_lost_band_a_bounded_one():
     low = tone(RATE, 500)
-    differences = band_level_differences(low, low + tone(RATE, 2000), RATE)
+    differences = module.band_level_differences(low, low + tone(RATE, 2000), RATE)
     assert differences[1] == pytest.approx(0, abs=1e-6)
     assert np.isnan(np.delete(differences, 1)).all()
-    lost = band_level_differences(low, SILENCE, RATE)[1]
+    lost = module.band_level_differences(low, SILENCE, RATE)[1]
     assert lost == pytest.approx(-120 - 10 * np.log10(0.3**2 / 2), abs=1e-5)
 
 
@@ -155,11 +139,9 @@ def test_a_band_counts_from_80_decibels_below_full_scale_on():
     just = np.sqrt(2) * 10 ** (-80 / 20)
     for level, heard in ((1.01 * just, True), (0.99 * just, False)):
         clip = tone(RATE, 2000, level=level).astype(np.float64)
-        assert np.isfinite(band_level_differences(clip, clip, RATE)[2]) == heard
+        assert np.isfinite(module.band_level_differences(clip, clip, RATE)[2]) == heard
 
 
 def test_bands_end_at_half_the_sample_rate():
-    assert bands_below(24_000) == BANDS
-    assert bands_below(48_000) == BANDS
-    assert bands_below(16_000) == BANDS[:-1]
-    assert bands_below(10_500)[-1] == (5000, 5250)
+    assert module.bands_below(48_000) == BANDS and module.bands_below(16_000) == BANDS[:-1]
+    assert module.bands_below(10_500)[-1] == (5000, 5250)

@@ -12,16 +12,7 @@ from envsound.base.errors import InputError
 from envsound.base.files import read_csv
 from envsound.codec import systems as module
 from envsound.codec.distances import log_mel
-from envsound.codec.systems import (
-    equal_batches,
-    noise_like,
-    opus_available,
-    opus_kbps,
-    systems,
-    through_codec,
-    through_opus,
-    write_examples,
-)
+from envsound.codec.systems import equal_batches, noise_like, opus_available, systems, through_codec, through_opus
 
 
 @pytest.fixture
@@ -41,7 +32,7 @@ def test_noise_has_the_length_and_rms_of_the_clip():
 def test_a_clip_keeps_its_length_through_a_codec_and_every_level_adds_something():
     clip, codec = noise(1000), SampleCodec()
     errors = [np.abs(through_codec(clip, codec, n) - clip).max() for n in (1, 2, 3)]
-    assert errors[0] <= 1 / 16 and errors[1] <= 1 / 256 and errors[2] <= 1 / 4096 and errors == sorted(errors)[::-1]
+    assert all(error <= 16.0**-n for n, error in enumerate(errors, 1)) and errors == sorted(errors)[::-1]
     assert np.array_equal(through_codec(clip, codec), through_codec(clip, codec, 4))
 
 
@@ -69,19 +60,13 @@ def test_other_codecs_stand_after_the_first_and_must_have_its_rate(monkeypatch):
         systems(both | {"other": SampleCodec(1, sample_rate=16_000)})
 
 
-def test_batches_hold_neighbours_of_one_length():
-    lengths = [5, 5, 7, 5, 5, 5, 5, 5]
+def test_batches_hold_neighbours_of_one_length_and_ask_for_no_more_clips():
+    lengths, asked = [5, 5, 7, 5, 5, 5, 5, 5], []
     batches = list(equal_batches([np.full(n, place, np.float32) for place, n in enumerate(lengths)], size=3))
     assert [places for places, _ in batches] == [[0, 1], [2], [3, 4, 5], [6, 7]]
     assert [batch.shape for _, batch in batches] == [(2, 5), (1, 7), (3, 5), (2, 5)]
-    assert batches[2][1][:, 0].tolist() == [3, 4, 5]
-    assert list(equal_batches([])) == []
-
-
-def test_clips_are_asked_for_one_batch_at_a_time():
-    asked = []
-    clips = (asked.append(place) or noise(10) for place in range(20))
-    next(equal_batches(clips, size=4))
+    assert batches[2][1][:, 0].tolist() == [3, 4, 5] and list(equal_batches([])) == []
+    next(equal_batches((asked.append(place) or noise(10) for place in range(20)), size=4))
     assert len(asked) == 5  # the fifth told that the batch was full
 
 
@@ -107,8 +92,16 @@ def test_opus_without_its_tools_says_what_to_install(monkeypatch):
         through_opus(noise(100), RATE, 6)
 
 
+def test_opus_that_fails_is_named(monkeypatch):
+    monkeypatch.setattr(module.shutil, "which", lambda tool: tool)
+    result = SimpleNamespace(returncode=1, stderr="out of memory ")
+    monkeypatch.setattr(module.subprocess, "run", lambda *command, **options: result)
+    with pytest.raises(InputError, match=r"opusenc: failed on a clip of 100 samples \(out of memory\)"):
+        through_opus(noise(100), RATE, 6)
+
+
 def test_opus_is_set_to_the_nearest_rate_it_has():
-    assert [opus_kbps(SampleCodec(n)) for n in (8, 40, 100)] == [6, 12, 30]  # 0.3 kbit/s a level
+    assert [module.opus_kbps(SampleCodec(n)) for n in (8, 40, 100)] == [6, 12, 30]  # 0.3 kbit/s a level
 
 
 # Examples
@@ -121,7 +114,7 @@ def examples_of(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "through_opus", lambda clip, rate, kbps: clip / 2)
     table = pd.DataFrame({"clip_id": ["x/1", "x/2", "y"], "category": ["noise", "noise", "tone"]})
     recordings = SimpleNamespace(load=lambda clip_id: noise(500, seed=len(clip_id)))
-    return lambda n: write_examples(SampleCodec(4), "sample", recordings, table, tmp_path, n)
+    return lambda n: module.write_examples(SampleCodec(4), "sample", recordings, table, tmp_path, n)
 
 
 def test_examples_take_classes_in_turn_and_forget_older_ones(examples_of, tmp_path):

@@ -5,11 +5,12 @@ import pickle
 import socket
 import threading
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
+from fakes.browser import Quiet
 
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_bytes, sha256_file
@@ -37,11 +38,6 @@ def codec(weights) -> EnCodec24kHz:
     return EnCodec24kHz(*weights)
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def hub(monkeypatch, tmp_path) -> Path:
     """The torch hub cache is empty; return the file that would be looked for there."""
@@ -59,11 +55,9 @@ def server(monkeypatch, tmp_path) -> Path:
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=served.parent)) as running:
         monkeypatch.setattr(module, "URL", f"http://127.0.0.1:{running.server_address[1]}/{served.name}")
         monkeypatch.setattr(module, "RELEASED_SHA256", sha256_file(served))
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield served
         running.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -78,13 +72,6 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1)) * 0.3
 
 
-def test_interface(codec):
-    facts = (codec.name, codec.sample_rate, codec.frame_rate, codec.n_levels, codec.codebook_size)
-    assert facts == ("encodec_24khz", 24_000, 75, 8, 1024)
-    assert sum(value.numel() for value in codec.model.parameters()) == 14_851_810
-    assert not codec.model.training
-
-
 @pytest.mark.parametrize("n_samples", [1, 320, 321, 2400])
 def test_shapes(codec, n_samples):
     codes = codec.encode(noise(2, n_samples))
@@ -96,6 +83,7 @@ def test_shapes(codec, n_samples):
 
 
 def test_agrees_with_the_package(codec):
+    assert sum(value.numel() for value in codec.model.parameters()) == 14_851_810 and not codec.model.training
     clips = noise(1, 4800)
     codec.model.set_target_bandwidth(6.0)
     with torch.no_grad():
@@ -104,6 +92,11 @@ def test_agrees_with_the_package(codec):
     assert scale is None and torch.equal(codec.encode(clips), codes)
     assert torch.allclose(codec.decode(codes), decoded[:, 0])
     assert all(codes[0, level].unique().numel() > 1 for level in range(8))
+    books = [layer.codebook for layer in codec.model.quantizer.vq.layers]
+    expected = sum(book[level] for book, level in zip(books, codes[0], strict=False)).T
+    torch.testing.assert_close(codec.dequantise(codes)[0], expected)
+    with pytest.raises(InputError, match="codes: values"):
+        codec.decode(torch.full((1, 8, 3), 1024))
 
 
 @pytest.mark.parametrize(("n_samples", "changed"), [(2560, []), (2561, [8])])
@@ -119,21 +112,8 @@ def test_zeros_after_a_clip_change_its_last_partial_frame_only(codec, n_samples,
     assert (alone != padded).any(dim=(0, 1)).nonzero().flatten().tolist() == changed
 
 
-def test_codes_stand_for_the_sum_of_their_code_vectors_and_nothing_else_is_read(codec):
-    for read in (codec.decode, codec.dequantise):
-        with pytest.raises(InputError, match="codes: values"):
-            read(torch.full((1, 8, 3), 1024))
-    codes = codec.encode(noise(1, 1600))
-    books = [layer.codebook for layer in codec.model.quantizer.vq.layers]
-    expected = sum(book[level] for book, level in zip(books, codes[0], strict=False)).T
-    torch.testing.assert_close(codec.dequantise(codes)[0], expected)
-
-
 def test_file_with_another_checksum_is_not_unpickled(weights, tmp_path, monkeypatch):
-    def load(*args, **kwargs):
-        raise AssertionError("unpickled before the checksum was verified")
-
-    monkeypatch.setattr(torch, "load", load)
+    monkeypatch.setattr(torch, "load", None)  # a call would raise TypeError
     altered = tmp_path / "altered.th"
     altered.write_bytes(b"altered")
     with pytest.raises(InputError) as error:
@@ -157,13 +137,11 @@ def torch_bytes(value) -> bytes:
 @pytest.mark.parametrize(
     "content",
     [
-        pickle.dumps(Malicious(), protocol=2),
-        b"not a pickle at all",
-        torch_bytes([1, 2]),
+        pickle.dumps(Malicious(), protocol=2), b"not a pickle at all", torch_bytes([1, 2]),
         torch_bytes({"weight": torch.zeros(3)}),
     ],
     ids=["malicious", "text", "list", "dict"],
-)
+)  # fmt: skip
 def test_pickled_code_never_runs_and_other_content_is_one_clear_error(tmp_path, content):
     path = tmp_path / "other.th"
     path.write_bytes(content)
@@ -172,11 +150,9 @@ def test_pickled_code_never_runs_and_other_content_is_one_clear_error(tmp_path, 
     assert len(str(error.value)) < 600
 
 
-def test_a_missing_file_and_too_many_levels_are_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.th: cannot be read \(No such file"):
         EnCodec24kHz(tmp_path / "nowhere.th")
-    with pytest.raises(InputError, match="n_levels=33"):
-        EnCodec24kHz(tmp_path / "nowhere.th", n_levels=33)
 
 
 # Meta's release
@@ -212,9 +188,4 @@ def test_the_hub_cache_is_used_without_a_server(hub, offline, weights, codec, mo
     monkeypatch.setattr(module, "RELEASED_SHA256", weights[1])
     hub.parent.mkdir(parents=True)
     hub.symlink_to(weights[0])
-    few = EnCodec24kHz(n_levels=2)
-    assert codec.content_hash == sha256_bytes(f"{weights[1]}:8".encode())
-    assert few.content_hash == sha256_bytes(f"{weights[1]}:2".encode())
-    codes = codec.encode(noise(1, 3200))
-    assert torch.equal(few.encode(noise(1, 3200)), codes[:, :2])  # fewer levels are the first ones
-    assert torch.equal(few.decode(codes[:, :2]), codec.decode(codes[:, :2]))
+    assert EnCodec24kHz().content_hash == codec.content_hash == sha256_bytes(f"{weights[1]}:8".encode())

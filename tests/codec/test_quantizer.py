@@ -52,22 +52,13 @@ def test_every_level_leaves_a_smaller_residual():
     assert all(after < 0.8 * before for before, after in pairwise(left))
 
 
-def test_decode_sums_the_code_vectors():
-    quantizer, _ = fitted()
-    codes = torch.tensor([[[3, 0], [1, 2]]])  # two levels, two frames
-    books = quantizer.codebooks
-    expected = torch.stack([books[0, 3] + books[1, 1], books[0, 0] + books[1, 2]], dim=1)[None]
-    torch.testing.assert_close(quantizer.decode(codes), expected)
-
-
 def test_in_training_an_item_is_the_sum_of_the_levels_it_uses_and_pays_for_what_is_left():
     quantizer, latents = fitted()
     n_levels = torch.tensor([1, 3, N_LEVELS])
-    quantized, codes, _ = quantizer.eval()(latents, n_levels)
-    assert torch.equal(codes, quantizer.encode(latents))
+    quantized, codes = quantizer.eval()(latents, n_levels)[0], quantizer.encode(latents)
     for item, n in enumerate(n_levels):
         torch.testing.assert_close(quantized[item], quantizer.decode(codes[item : item + 1, :n])[0])
-    loss = quantizer(latents, ALL)[2]
+    loss = quantizer(latents, ALL)[1]
     torch.testing.assert_close(loss, torch.stack(errors(quantizer, latents, codes)).mean())
 
 
@@ -82,10 +73,8 @@ def test_codebooks_move_in_training_alone_and_only_those_of_levels_in_use():
 
 def test_straight_through_gradient_is_the_identity():
     quantizer, latents = fitted()
-    latents.requires_grad_()
-    quantized, _, _ = quantizer(latents, torch.tensor([1, 2, N_LEVELS]))
-    upstream = torch.randn_like(latents)
-    quantized.backward(upstream)
+    upstream = torch.randn_like(latents.requires_grad_())
+    quantizer(latents, torch.tensor([1, 2, N_LEVELS]))[0].backward(upstream)
     torch.testing.assert_close(latents.grad, upstream)
 
 
@@ -94,21 +83,12 @@ def test_commitment_reaches_the_latents_from_each_level_alone(level):
     quantizer, latents = fitted()
     quantizer.eval()
     latents.requires_grad_()
-    losses = [quantizer(latents, torch.full((3,), n))[2] for n in (level + 1, level)]
+    losses = [quantizer(latents, torch.full((3,), n))[1] for n in (level + 1, level)]
     (gradient,) = torch.autograd.grad(losses[0] - losses[1], latents)  # all but this level's loss cancels
     residual = latents.detach() - quantizer.decode(quantizer.encode(latents)[:, : level + 1])
     expected = 2 * residual / latents.numel() / N_LEVELS
     assert expected.abs().max() > 0
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-7)
-
-
-def test_codebooks_follow_the_vectors_they_code():
-    quantizer, latents = fitted(n_codes=4, decay=0.5)
-    shifted = latents + 2.0
-    before = errors(quantizer, shifted, quantizer.encode(shifted))[-1]
-    for _ in range(20):
-        quantizer.train()(shifted, ALL)
-    assert errors(quantizer, shifted, quantizer.encode(shifted))[-1] < 0.5 * before
 
 
 def test_update_is_the_moving_average():
@@ -137,17 +117,6 @@ def test_dead_codes_are_replaced_and_stay_so():
     assert (quantizer.counts[0, :8] > quantizer.dead_share).all()
 
 
-def test_a_replaced_code_nothing_uses_keeps_its_place():
-    quantizer = ResidualQuantizer(n_levels=1, codebook_size=2, dim=1)
-    quantizer.codebooks[0] = torch.tensor([[0.0], [50.0]])
-    quantizer.sums[0], quantizer.counts[0, 1] = torch.tensor([[0.0], [2.5]]), 0.05
-    quantizer(torch.ones(1, 1, 4), torch.tensor([1]))
-    assert quantizer.codebooks[0, 1].item() == 1.0
-    quantizer(torch.zeros(1, 1, 4), torch.tensor([1]))  # nearer to the other code
-    assert quantizer.codebooks[0, 1].item() == pytest.approx(1.0)
-    assert quantizer.counts[0, 1].item() == pytest.approx(0.99)
-
-
 def test_kmeans_recovers_separated_clusters():
     true_centres = torch.tensor([[10.0, 0.0], [-10.0, 0.0], [0.0, 10.0], [0.0, -10.0]])
     vectors = (true_centres[:, None] + 0.1 * torch.randn(4, 100, 2)).flatten(0, 1)
@@ -155,12 +124,8 @@ def test_kmeans_recovers_separated_clusters():
     assert counts.sum() == len(vectors)
     assert torch.cdist(true_centres, centres).min(1).values.max() < 0.3
     assert torch.cdist(vectors, centres).min(1).values.max() < 0.5
-
-
-def test_kmeans_with_fewer_vectors_than_codes():
-    centres, counts = kmeans(torch.tensor([[0.0], [4.0], [8.0]]), 10)
-    assert centres.shape == (10, 1) and counts.shape == (10,)
-    assert set(centres.flatten().tolist()) <= {0.0, 4.0, 8.0}
+    few, counts = kmeans(torch.tensor([[0.0], [4.0], [8.0]]), 10)  # fewer vectors than codes
+    assert few.shape == (10, 1) and counts.shape == (10,) and set(few.flatten().tolist()) <= {0.0, 4.0, 8.0}
 
 
 def test_initialise_leaves_no_code_dead_at_once():
@@ -173,9 +138,9 @@ def test_bfloat16_latents_are_quantized_in_float32():
     quantizer, latents = fitted()
     coarse = latents.bfloat16()
     assert torch.equal(quantizer.encode(coarse), quantizer.encode(coarse.float()))
-    quantized, codes, loss = quantizer(coarse, ALL)
-    assert {quantized.dtype, loss.dtype, quantizer.decode(codes).dtype, quantizer.codebooks.dtype} == {torch.float32}
-    torch.testing.assert_close(quantizer.eval()(coarse, ALL)[2], quantizer(coarse.float(), ALL)[2])
+    found = (*quantizer(coarse, ALL), quantizer.decode(quantizer.encode(coarse)), quantizer.codebooks)
+    assert {one.dtype for one in found} == {torch.float32}
+    torch.testing.assert_close(quantizer.eval()(coarse, ALL)[1], quantizer(coarse.float(), ALL)[1])
 
 
 def test_level_gains_of_made_up_latents():

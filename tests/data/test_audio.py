@@ -26,48 +26,33 @@ def test_every_rate_and_channel_count_gives_the_same_tone(tmp_path, rate, n_chan
     assert np.abs(found - tone(1000, 24_000, 1.0))[inner].max() < 2e-3
 
 
-def test_channels_are_averaged(tmp_path):
+def test_channels_are_averaged_and_nothing_above_the_new_half_rate_survives(tmp_path):
     stereo = np.stack([np.full(2400, 0.6), np.full(2400, -0.2)], axis=1)
     soundfile.write(tmp_path / "stereo.wav", stereo, 24_000, subtype="FLOAT")
     assert np.allclose(read_clip(tmp_path / "stereo.wav"), 0.2)
-
-
-def test_nothing_above_the_new_half_rate_survives(tmp_path):
     soundfile.write(tmp_path / "high.wav", tone(15_000, 44_100, 1.0), 44_100, subtype="FLOAT")
     assert np.abs(read_clip(tmp_path / "high.wav")[500:-500]).max() < 1e-4
 
 
 @pytest.mark.parametrize("seconds, expected", [(0.4, 9_600), (1.0, 24_000), (1.7, 24_000)])
-def test_longer_clips_are_cut_and_shorter_ones_kept(tmp_path, seconds, expected):
-    soundfile.write(tmp_path / "clip.wav", tone(440, 44_100, seconds), 44_100)
-    assert len(read_clip(tmp_path / "clip.wav", max_seconds=1.0)) == expected
-
-
-def test_a_cut_clip_is_the_start_of_the_whole_one(tmp_path):
-    noise = 0.1 * np.random.default_rng(0).standard_normal(2 * 44_100)
+def test_longer_clips_are_cut_to_their_start_and_shorter_ones_kept(tmp_path, seconds, expected):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(round(seconds * 44_100))
     soundfile.write(tmp_path / "noise.wav", noise, 44_100, subtype="FLOAT")
     cut, whole = read_clip(tmp_path / "noise.wav", max_seconds=1.0), read_clip(tmp_path / "noise.wav")
-    assert np.abs(cut - whole[: len(cut)]).max() < 1e-6
-
-
-@pytest.mark.parametrize("name, subtype", [("a.ogg", "VORBIS"), ("a.flac", "PCM_16"), ("a.aiff", "PCM_24")])
-def test_other_formats_are_read(tmp_path, name, subtype):
-    soundfile.write(tmp_path / name, tone(440, 24_000, 0.5), 24_000, subtype=subtype)
-    reading = read(tmp_path / name)
-    assert reading.clip.shape == (12_000,) and reading.seconds == pytest.approx(0.5)
+    assert len(cut) == expected and np.abs(cut - whole[: len(cut)]).max() < 1e-6
 
 
 def test_beyond_full_scale_is_limited_and_the_peak_told(tmp_path):
     soundfile.write(tmp_path / "loud.wav", 4 * tone(440, 24_000, 0.1), 24_000, subtype="FLOAT")
     reading = read(tmp_path / "loud.wav")
     assert np.abs(reading.clip).max() == 1.0 and reading.peak == pytest.approx(2.0, rel=1e-3)
+    assert reading.seconds == pytest.approx(0.1)
 
 
-def test_one_sided_requests_are_refused(tmp_path):
+@pytest.mark.parametrize("request_", [{"sample_rate": 0}, {"max_seconds": float("nan")}])
+def test_one_sided_requests_are_refused(tmp_path, request_):
     with pytest.raises(InputError, match="above zero"):
-        read_clip(tmp_path / "any.wav", sample_rate=0)
-    with pytest.raises(InputError, match="above zero"):
-        read_clip(tmp_path / "any.wav", max_seconds=float("nan"))
+        read_clip(tmp_path / "any.wav", **request_)
 
 
 def refused(path) -> str:
@@ -84,20 +69,8 @@ def test_a_file_that_is_no_audio_is_refused(tmp_path, content):
     assert refused(tmp_path / "clip.wav").startswith("unreadable")
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    assert refused(tmp_path / "nowhere.wav") == "no such file"
-    assert refused(tmp_path) == "no such file"
-
-
-FORMATS = [
-    ("wav", "PCM_16"),
-    ("wav", "FLOAT"),
-    ("aiff", "PCM_16"),
-    ("au", "PCM_16"),
-    ("flac", "PCM_16"),
-    ("ogg", "VORBIS"),
-    ("ogg", "OPUS"),
-]
+FORMATS = [("wav", "PCM_16"), ("wav", "FLOAT"), ("aiff", "PCM_24"), ("au", "PCM_16"), ("flac", "PCM_16")]
+FORMATS += [("ogg", "VORBIS"), ("ogg", "OPUS")]
 
 
 @pytest.mark.parametrize("suffix, subtype", FORMATS)
@@ -121,7 +94,8 @@ def test_a_wav_from_a_pipe_is_not_mistaken_for_a_truncated_one(tmp_path):
     assert len(read_clip(tmp_path / "clip.wav")) == 12_000
 
 
-def test_zero_samples_are_refused(tmp_path):
+def test_what_is_not_there_or_has_no_samples_is_refused(tmp_path):
+    assert refused(tmp_path / "nowhere.wav") == refused(tmp_path) == "no such file"
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 24_000)
     assert refused(tmp_path / "empty.wav") == "zero samples"
     soundfile.write(tmp_path / "tiny.wav", np.zeros(1), 96_000)

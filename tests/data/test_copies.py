@@ -19,13 +19,10 @@ from envsound.data.augmentation import CHANGES
 from envsound.data.copies import plan_copies, write_copies
 from envsound.data.folds import recorded, split_folds, training_sets
 from envsound.data.recordings import load_recordings
-from envsound.evaluation import compare
 from envsound.systems.soundstorm.batches import load_code_set
 
 RATE = 24_000
-CLIPS = [
-    (f"{category}{fold}{part}", fold, category) for category in ("dog", "rain") for fold in (1, 2, 3) for part in "ab"
-]
+CLIPS = [(f"{kind}{fold}{part}", fold, kind) for kind in ("dog", "rain") for fold in (1, 2, 3) for part in "ab"]
 
 
 @pytest.fixture
@@ -44,26 +41,21 @@ def listed(clips):
     return load_recordings("folder", ".", "clips.csv")
 
 
-def test_only_training_clips_get_copies_and_are_mixed_in(recordings):
-    copies = plan_copies(recordings, fold=1, augment_copies=5)
-    of = recordings.table.set_index("clip_id")
-    assert len(copies.table) == 8 * 5 and set(copies.table["fold"]) == {2, 3}
-    partners = [(recipe.clip_id, recipe.partner) for recipe in copies.recipes.values() if recipe.partner]
-    assert len(partners) > 5
-    for clip_id, partner in partners:
-        assert partner != clip_id and of["fold"][partner] in (2, 3)
-        assert of["category"][partner] == of["category"][clip_id]
-
-
 @pytest.mark.parametrize(
     ("request_", "folds"),
-    [({"train_folds": [3]}, {3}), ({"validation_fold": 2}, {3}), ({"train_folds": [2, 3], "validation_fold": 3}, {2})],
-)
-def test_training_and_validation_folds_are_those_of_training(recordings, request_, folds):
-    copies = plan_copies(recordings, fold=1, augment_copies=3, **request_)
-    of = recordings.table.set_index("clip_id")["fold"]
-    assert set(copies.table["fold"]) == folds
-    assert {of[recipe.partner] for recipe in copies.recipes.values() if recipe.partner} == folds
+    [
+        ({}, {2, 3}), ({"train_folds": [3]}, {3}), ({"validation_fold": 2}, {3}),
+        ({"train_folds": [2, 3], "validation_fold": 3}, {2}),
+    ],
+)  # fmt: skip
+def test_only_training_clips_get_copies_and_are_mixed_in(recordings, request_, folds):
+    copies = plan_copies(recordings, fold=1, augment_copies=5, **request_)
+    of = recordings.table.set_index("clip_id")
+    assert len(copies.table) == len(folds) * 4 * 5 and set(copies.table["fold"]) == folds
+    partners = [(recipe.clip_id, recipe.partner) for recipe in copies.recipes.values() if recipe.partner]
+    assert {of["fold"][partner] for _, partner in partners} == folds
+    for clip_id, partner in partners:
+        assert partner != clip_id and of["category"][partner] == of["category"][clip_id]
 
 
 def test_a_held_out_clip_is_never_opened_for_a_copy(recordings, monkeypatch):
@@ -77,7 +69,7 @@ def test_a_held_out_clip_is_never_opened_for_a_copy(recordings, monkeypatch):
     assert len(opened) > 24 and not any("1a" in path or "1b" in path for path in opened)
 
 
-def test_rows_of_copies_name_their_recording(recordings):
+def test_rows_of_copies_name_their_recording_and_each_class_is_written_with_one(recordings):
     copies = plan_copies(recordings, fold=1, augment_copies=2)
     row = copies.table.set_index("clip_id").loc["dog2b+2"]
     assert (row["filename"], row["copy"], row["category"], row["n_samples"]) == ("dog2b.wav", 2, "dog", 1440)
@@ -85,6 +77,13 @@ def test_rows_of_copies_name_their_recording(recordings):
     clip = copies.load("dog2b+2")
     assert clip.shape == (1440,) and not np.array_equal(clip, recordings.load("dog2b"))
     assert np.array_equal(copies.load("dog2b"), recordings.load("dog2b"))
+    assert copies.facts()["n_copies"] == 16 and copies.facts()["augmented_folds"] == [2, 3]
+    rows = write_copies(copies, "augmented", n_clips=2)
+    assert rows["recording"].tolist() == ["dog2a.wav", "rain2a.wav"] and rows["copy"][0] == "dog2a+1.wav"
+    assert rows["changes"][0] == copies.table["changes"].iloc[0]
+    for name, clip_id in (("dog2a+1.wav", "dog2a+1"), ("rain2a.wav", "rain2a")):
+        heard, rate = soundfile.read(Path("augmented", name))
+        assert rate == RATE and np.allclose(heard, copies.load(clip_id), atol=1e-4)
 
 
 def test_copies_depend_neither_on_order_nor_on_other_clips(recordings):
@@ -95,10 +94,8 @@ def test_copies_depend_neither_on_order_nor_on_other_clips(recordings):
         assert np.array_equal(first.load(clip_id), other.load(clip_id))
         if clip_id.startswith("dog"):
             assert np.array_equal(first.load(clip_id), fewer.load(clip_id))
-    key = "clip_id"
-    assert first.table.set_index(key)["depends_on"].equals(
-        other.table.set_index(key).loc[first.table[key]]["depends_on"]
-    )
+    depend_on = [made.table.set_index("clip_id")["depends_on"] for made in (first, other)]
+    assert depend_on[0].equals(depend_on[1][depend_on[0].index])
 
 
 def cache_key(*given) -> str:
@@ -111,14 +108,10 @@ def test_the_key_changes_with_everything_a_copy_depends_on(recordings, monkeypat
         rows = made.table.set_index("clip_id")
         return {i: cache_key(rows["path"][i], RATE, 5.0, "codec", rows["depends_on"][i]) for i in rows.index}
 
-    base = keys()
-    assert len(set(base.values())) == 16 and set(base.values()).isdisjoint(
-        cache_key(path, RATE, 5.0, "codec") for path in recordings.table["path"]
-    )
-    assert keys() == base
-    assert set(keys(augment_seed=1).values()).isdisjoint(base.values())
-    shifted = keys(augment=["shift"])
-    assert set(shifted.values()).isdisjoint(base.values())
+    base, plain = keys(), {cache_key(path, RATE, 5.0, "codec") for path in recordings.table["path"]}
+    assert keys() == base and len(set(base.values())) == 16
+    for others in (plain, set(keys(augment_seed=1).values()), set(keys(augment=["shift"]).values())):
+        assert others.isdisjoint(base.values())
     made = plan_copies(recordings, fold=1, augment_copies=2, augment=["mix", "gain"])
     partner = next(recipe.partner for recipe in made.recipes.values() if recipe.partner)
     soundfile.write(f"{partner}.wav", np.full(1200, 0.1), RATE)
@@ -133,7 +126,10 @@ def test_the_key_changes_with_everything_a_copy_depends_on(recordings, monkeypat
 
 def test_the_key_of_a_recording_is_what_it_was_without_copies(recordings):
     plain = encode_recordings(recordings, SampleCodec())
-    none = encode_recordings(recordings, SampleCodec(), copies=plan_copies(recordings, fold=1))
+    unaltered = plan_copies(recordings, fold=9)
+    assert unaltered.table.empty and unaltered.facts()["n_copies"] == 0
+    assert write_copies(unaltered, "out").empty and not Path("out").exists()
+    none = encode_recordings(recordings, SampleCodec(), copies=unaltered)
     some = encode_recordings(recordings, SampleCodec(), copies=plan_copies(recordings, fold=1, augment_copies=1))
     assert none.equals(plain) and recorded(some).equals(plain) and (plain["copy"] == 0).all()
 
@@ -150,59 +146,21 @@ def test_codes_of_copies_are_those_of_the_altered_clips(recordings):
     assert encode_recordings(recordings, codec, copies=copies).equals(table) and codec.calls == calls
 
 
-@pytest.fixture
-def encoded(recordings):
+def test_training_sees_copies_and_what_is_watched_none(recordings):
     table = encode_recordings(recordings, SampleCodec(), copies=plan_copies(recordings, fold=1, augment_copies=2))
     write_csv("run/codes.csv", table)
-    return read_csv("run/codes.csv")
-
-
-def test_training_sees_copies_and_what_is_watched_none(encoded):
+    encoded = read_csv("run/codes.csv")
     train, held_out = training_sets(encoded, 1, [])
     assert len(train) == 24 and len(held_out) == 4 and (held_out["copy"] == 0).all()
     assert len(recorded(train)) == 8 and set(train["fold"]) == {2, 3}
     sides = [load_code_set(side, ["dog", "rain"]) for side in (train, held_out)]
     assert sides[0].n_copies == 16 and sides[1].n_copies == 0
-
-
-def test_copies_made_for_another_fold_are_refused(encoded):
+    old = encoded.drop(columns="copy")
+    assert recorded(old).equals(old) and len(recorded(encoded)) == 12
     with pytest.raises(InputError, match=r"^fold=2: codes\.csv holds augmented copies of it; run notebook 01 with"):
         split_folds(encoded, 2, [])
     with pytest.raises(InputError, match=r"validation_fold=3: codes\.csv holds augmented copies"):
         training_sets(encoded, 1, [], validation_fold=3)
-
-
-def test_real_sides_hold_no_copies(encoded, monkeypatch):
-    monkeypatch.setattr(compare, "load_codec", lambda *_: SampleCodec())
-    measured = []
-    for name in ("from_codes", "from_rows"):
-        monkeypatch.setattr(compare, name, lambda clips, _: measured.append(clips) or [])
-    monkeypatch.setattr(compare, "from_samples", lambda *_: [])
-    with pytest.raises(InputError, match="no clip of either side"):  # after all sides are there
-        compare.evaluate_run("run", fold=1, real_folds=[1, 2], n_real=100)
-    assert [len(clips) for clips in measured] == [8, 8, 4] and all((clips["copy"] == 0).all() for clips in measured)
-
-
-def test_a_table_without_the_column_holds_recordings(encoded):
-    old = encoded.drop(columns="copy")
-    assert recorded(old).equals(old) and len(recorded(encoded)) == 12
-
-
-def test_a_copy_beside_its_recording_is_written_for_each_class(recordings):
-    copies = plan_copies(recordings, fold=1, augment_copies=3, augment=["gain", "shift"])
-    assert copies.facts()["n_copies"] == 24 and copies.facts()["augmented_folds"] == [2, 3]
-    rows = write_copies(copies, "augmented", n_clips=2)
-    assert rows["recording"].tolist() == ["dog2a.wav", "rain2a.wav"] and rows["copy"][0] == "dog2a+1.wav"
-    assert rows["changes"][0] == copies.table["changes"].iloc[0]
-    for name, clip_id in (("dog2a+1.wav", "dog2a+1"), ("rain2a.wav", "rain2a")):
-        heard, rate = soundfile.read(Path("augmented", name))
-        assert rate == RATE and np.allclose(heard, copies.load(clip_id), atol=1e-4)
-
-
-def test_without_copies_nothing_is_made(recordings):
-    copies = plan_copies(recordings, fold=9)
-    assert copies.table.empty and copies.facts()["n_copies"] == 0
-    assert write_copies(copies, "out").empty and not Path("out").exists()
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,6 @@ def listing(tmp_path, text: str, required=ESC50_COLUMNS):
     return read_listing(tmp_path / "clips.csv", required)
 
 
-def test_esc50_columns_are_typed(tmp_path):
-    found = listing(tmp_path, ESC50)
-    assert found["clip_id"].tolist() == ["1-1-A-0", "2-1-A-7", "3-1-A-0"]
-    assert found["fold"].tolist() == [1, 2, 3] and found["target"].tolist() == [0, 7, 0]
-    assert found["esc10"].tolist() == [True, False, True]
-
-
 def test_a_plain_folder_gets_targets_in_alphabetical_order(tmp_path):
     text = "\ufefffilename, category ,fold\na/x.1, wind ,1\nb.WAV,bell,2.0\nNA,NA,3\n"
     found = listing(tmp_path, text, FOLDER_COLUMNS)
@@ -70,16 +63,17 @@ def test_a_csv_that_makes_no_sense_is_refused(tmp_path, text, message):
 
 
 def test_a_csv_that_is_not_there_or_is_binary_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no\.csv: no such file"):
-        read_listing(tmp_path / "no.csv", FOLDER_COLUMNS)
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x80" * 50)
-    with pytest.raises(InputError, match=r"binary\.csv"):
-        read_listing(tmp_path / "binary.csv", FOLDER_COLUMNS)
+    for name, words in (("no.csv", "no such file"), ("binary.csv", "")):
+        with pytest.raises(InputError, match=f"{name}.*{words}"):
+            read_listing(tmp_path / name, FOLDER_COLUMNS)
 
 
-def test_filters_keep_what_they_say(tmp_path):
+def test_esc50_columns_are_typed_and_filters_keep_what_they_say(tmp_path):
     table = listing(tmp_path, ESC50)
-    assert len(choose(table)) == 3
+    assert table["clip_id"].tolist() == ["1-1-A-0", "2-1-A-7", "3-1-A-0"]
+    assert table["fold"].tolist() == [1, 2, 3] and table["target"].tolist() == [0, 7, 0]
+    assert table["esc10"].tolist() == [True, False, True] and len(choose(table)) == 3
     assert choose(table, esc10_only=True)["fold"].tolist() == [1, 3]
     assert choose(table, folds=[2, 3])["clip_id"].tolist() == ["2-1-A-7", "3-1-A-0"]
     assert choose(table, categories=["dog"], folds=(3,))["clip_id"].tolist() == ["3-1-A-0"]
@@ -100,16 +94,12 @@ def test_an_impossible_choice_is_one_clear_error(tmp_path, request_, message):
         choose(listing(tmp_path, ESC50), **request_)
 
 
-def test_audio_is_looked_for_around_the_csv(tmp_path):
-    for folder in ("audio", "meta/audio"):
-        (tmp_path / folder).mkdir(parents=True)
-    found = audio_folders(tmp_path, tmp_path / "meta" / "clips.csv")
-    assert found == [tmp_path / name for name in ("audio", "meta/audio", "meta", ".")]
-
-
-def test_a_file_is_found_in_the_first_folder_or_under_another_suffix(tmp_path):
+def test_a_file_is_found_in_the_first_folder_around_the_csv_or_under_another_suffix(tmp_path):
     folders = [tmp_path / "audio", tmp_path]
     (tmp_path / "audio").mkdir()
+    (tmp_path / "meta" / "audio").mkdir(parents=True)
+    around = audio_folders(tmp_path, tmp_path / "meta" / "clips.csv")
+    assert around == [tmp_path / name for name in ("audio", "meta/audio", "meta", ".")]
     for name in ("audio/a.wav", "a.wav", "b.ogg", "c.5.flac"):
         (tmp_path / name).touch()
     assert find_audio("a.wav", folders) == (tmp_path / "audio" / "a.wav", "")
@@ -127,10 +117,7 @@ def test_a_name_that_leads_outside_is_never_opened(tmp_path, name, monkeypatch):
     (inside_folder / "link").symlink_to(tmp_path)
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("a file was opened"))
     assert find_audio(name, [inside_folder]) == (None, "file name leads outside the folder")
-
-
-def test_an_empty_name_is_said_to_be_empty(tmp_path):
-    assert find_audio("", [tmp_path]) == (None, "row has no file name")
+    assert find_audio("", [inside_folder]) == (None, "row has no file name")
 
 
 @pytest.mark.parametrize(
@@ -138,12 +125,8 @@ def test_an_empty_name_is_said_to_be_empty(tmp_path):
     [
         ("1-100032-A-0.wav", "100032"), ("folder/5-100032-B-41.ogg", "100032"), ("4-100032-C", "100032"),
         ("100032-3-0-12", "100032"), ("100032-3-0-12.wav", "100032"),
+        ("5-s0x4-B-41.wav", ""), ("a_dog.wav", ""), ("dog-1.wav", ""), ("1-100032-a-0.wav", ""), ("", ""),
     ],
 )  # fmt: skip
-def test_clips_of_one_recording_have_its_number(filename, recording):
+def test_clips_of_one_recording_have_its_number_and_other_names_none(filename, recording):
     assert recording_of(filename) == recording
-
-
-@pytest.mark.parametrize("filename", ["5-s0x4-B-41.wav", "a_dog.wav", "dog-1.wav", "1-100032-a-0.wav", ""])
-def test_other_names_tell_of_no_recording(filename):
-    assert recording_of(filename) == ""

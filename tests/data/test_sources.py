@@ -47,45 +47,37 @@ def stand_in(monkeypatch):
     return install
 
 
-def test_a_valid_copy_is_not_downloaded_again(tmp_path, stand_in):
-    fake = stand_in(CLEAN)
+@pytest.mark.parametrize(
+    "answers", [[CLEAN], [FileNotFoundError(), CLEAN], [({"clips": {"1-1-A-0": ["a"]}}, {"clips": {}}), CLEAN]]
+)
+def test_a_first_use_downloads_and_validates_and_a_valid_copy_is_not_downloaded_again(tmp_path, stand_in, answers):
+    fake = stand_in(*answers)
     assert soundata_folder("esc50", tmp_path) == tmp_path / "esc50"
-    assert fake.n_downloads == 0 and (fake.name, fake.data_home) == ("esc50", str(tmp_path / "esc50"))
+    assert (fake.name, fake.data_home) == ("esc50", str(tmp_path / "esc50"))
+    assert fake.n_downloads == len(answers) - 1 and fake.answers == []
 
 
-@pytest.mark.parametrize("first", [FileNotFoundError(), ({"clips": {"1-1-A-0": ["a"]}}, {"clips": {}})])
-def test_a_first_use_downloads_and_validates(tmp_path, stand_in, first):
-    fake = stand_in(first, CLEAN)
-    assert soundata_folder("esc50", tmp_path) == tmp_path / "esc50"
-    assert fake.n_downloads == 1 and fake.answers == []
-
-
-@pytest.mark.parametrize("failure", [OSError("no route to host"), OSError("MD5 checksum differs")])
-def test_no_network_is_one_clear_error(tmp_path, stand_in, failure):
-    stand_in(FileNotFoundError(), failure=failure)
-    with pytest.raises(InputError, match=rf"dataset='esc50': download into .* failed \({failure}\); .*set data_dir"):
-        soundata_folder("esc50", tmp_path)
-
-
-@pytest.mark.parametrize("content, kept", [(b"good", True), (b"half", False)])
-def test_only_a_damaged_archive_is_removed_after_a_failure(tmp_path, stand_in, content, kept):
+@pytest.mark.parametrize(
+    ("failure", "content", "kept"),
+    [(OSError("no route to host"), b"good", True), (OSError("MD5 checksum differs"), b"half", False)],
+)
+def test_a_failed_download_is_one_clear_error_and_only_a_damaged_archive_is_removed(
+    tmp_path, stand_in, failure, content, kept
+):
     (tmp_path / "esc50").mkdir()
     (tmp_path / "esc50" / "master.zip").write_bytes(content)
-    stand_in(FileNotFoundError(), failure=OSError("connection lost"))
-    with pytest.raises(InputError):
+    stand_in(FileNotFoundError(), failure=failure)
+    with pytest.raises(InputError, match=rf"dataset='esc50': download into .* failed \({failure}\); .*set data_dir"):
         soundata_folder("esc50", tmp_path)
     assert (tmp_path / "esc50" / "master.zip").exists() == kept
 
 
-def test_files_that_fail_their_checksum_are_counted_and_named(tmp_path, stand_in):
+def test_files_that_fail_their_checksum_are_counted_and_an_index_that_does_not_come_is_an_error(tmp_path, stand_in):
     (tmp_path / "esc50" / "audio").mkdir(parents=True)
     fake = stand_in(({"clips": {"2-2-B-1": ["b"]}}, {"clips": {"1-1-A-0": ["a"]}}))
     with pytest.raises(InputError, match=r"2 files in .* fail their checksum \(first: 1-1-A-0\)"):
         soundata_folder("esc50", tmp_path)
     assert fake.n_downloads == 0
-
-
-def test_a_download_that_brings_no_index_is_an_error(tmp_path, stand_in):
     stand_in(FileNotFoundError(), FileNotFoundError())
     with pytest.raises(InputError, match="no index"):
         soundata_folder("esc50", tmp_path)

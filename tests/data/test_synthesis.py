@@ -19,14 +19,11 @@ def level_db(clip: np.ndarray, low: float, high: float) -> float:
     return float(10.0 * np.log10(power[(frequency >= low) & (frequency < high)].mean()))
 
 
-def test_shaped_noise_follows_its_curve(rng):
+def test_shaped_noise_follows_its_curve_a_line_in_decibels_over_log_frequency(rng):
     noise = blocks.shaped_noise(rng, 5 * RATE, RATE, [(500, 0), (2000, -20), (8000, -40)])
     assert blocks.rms(noise) == pytest.approx(1.0)
     assert level_db(noise, 100, 400) - level_db(noise, 1950, 2050) == pytest.approx(20.0, abs=1.0)
     assert level_db(noise, 1950, 2050) - level_db(noise, 8000, 11000) == pytest.approx(20.0, abs=1.0)
-
-
-def test_band_gain_is_linear_in_decibels_over_log_frequency():
     gain = blocks.band_gain(np.array([0.0, 100.0, 200.0, 400.0, 9000.0]), [(100, 0), (400, -12)])
     np.testing.assert_allclose(20.0 * np.log10(gain), [0, 0, -6, -12, -12], atol=1e-9)
 
@@ -40,15 +37,15 @@ def test_poisson_times_have_the_rate_asked_for(rng):
     assert np.std(gaps) == pytest.approx(np.mean(gaps), rel=0.1)
 
 
-def test_no_events_give_silence(rng):
-    times = blocks.poisson_times(rng, 0.0, 100, RATE)
-    track = blocks.scatter(rng, times, np.ones(len(times)), [np.ones(3)], 100)
-    assert len(times) == 0 and not track.any()
-
-
-def test_scattered_grains_add_up_and_are_cut_at_the_end(rng):
+def test_grains_add_up_are_cut_at_the_end_and_none_is_silence(rng):
     track = blocks.scatter(rng, np.array([0, 1, 4]), np.array([1.0, 2.0, 5.0]), [np.array([1.0, 10.0])], 5)
     np.testing.assert_array_equal(track, [1.0, 12.0, 20.0, 0.0, 5.0])
+    times = blocks.poisson_times(rng, 0.0, 100, RATE)
+    assert not times.size and not blocks.scatter(rng, times, np.ones(0), [np.ones(3)], 100).any()
+    track = np.zeros(10)
+    blocks.add_at(track, np.ones(8), 6 / RATE, RATE)
+    blocks.add_at(track, np.ones(8), 1.0, RATE)
+    np.testing.assert_array_equal(track, [0] * 6 + [1] * 4)
 
 
 def test_harmonics_lie_at_multiples_of_the_pitch_and_below_the_nyquist_frequency():
@@ -104,10 +101,3 @@ def test_the_limiter_keeps_quiet_samples_and_bounds_loud_ones():
     limited = blocks.soft_limit(clip)
     np.testing.assert_array_equal(limited[1:4], clip[1:4])
     assert np.abs(limited).max() <= 0.97 and limited[0] < limited[1]
-
-
-def test_an_event_beyond_the_end_of_a_track_is_cut():
-    track = np.zeros(10)
-    blocks.add_at(track, np.ones(8), 6 / RATE, RATE)
-    blocks.add_at(track, np.ones(8), 1.0, RATE)
-    np.testing.assert_array_equal(track, [0] * 6 + [1] * 4)

@@ -189,6 +189,17 @@ def test_a_control_that_passes_stops_everything(found):
         check_control(found.table[found.table["side"] != "copied"])
 
 
+def test_a_clip_that_cannot_be_read_has_no_neighbour_and_none_is_an_error(training):
+    def gone(rate):
+        raise InputError("gone")
+
+    real, lost = sources(2, 1000, "r"), Source("gone.wav", gone)
+    found = measure_memorisation({"real": real, "generated": [lost, *real[:1]]}, training, [], RATE, n_copies=0)
+    assert found.neighbours.query("side == 'generated'")["clip"].tolist() == [real[0].name]
+    with pytest.raises(InputError, match="generated: no clip can be read"):
+        measure_memorisation({"real": real, "generated": [lost]}, training, [], RATE)
+
+
 def test_held_out_clips_must_be_held_out(training):
     with pytest.raises(InputError, match="t0 is a training clip, too"):
         measure_memorisation({"real": training[:3]}, training, [], RATE)

@@ -19,7 +19,6 @@ from envsound.metrics.extended import (
     extended,
     measure,
     measure_files,
-    octave_shares,
     spectral_flux,
 )
 
@@ -51,13 +50,9 @@ def test_a_sine_is_in_one_octave_with_a_crest_of_root_two_and_never_changes():
     assert found["harmonicity"] == pytest.approx(1, abs=1e-6)
     assert found["spectral_flux"] == pytest.approx(0, abs=1e-12)
     assert undefined(found) == ENVELOPE
-
-
-def test_two_sines_share_the_energy_as_their_amplitudes_squared():
-    found = extended(sine(500, 0.4) + sine(6000, 0.2), RATE)
-    assert found["octave_500_hz"] == pytest.approx(0.8, abs=1e-12)
-    assert found["octave_8000_hz"] == pytest.approx(0.2, abs=1e-12)
-    assert found["share_above_5000_hz"] == pytest.approx(0.2, abs=1e-6)
+    both = extended(sine(500, 0.4) + sine(6000, 0.2), RATE)  # energy goes as the amplitude squared
+    assert [both["octave_500_hz"], both["octave_8000_hz"]] == pytest.approx([0.8, 0.2], abs=1e-12)
+    assert both["share_above_5000_hz"] == pytest.approx(0.2, abs=1e-6)
 
 
 def test_a_square_wave_has_its_odd_harmonics_in_the_octaves_and_no_crest():
@@ -93,20 +88,16 @@ def test_white_noise_measures_as_theory_says():
     assert found["envelope_correlation_s"] < 0.01
 
 
-def test_a_tone_that_swells_five_times_a_second_repeats_in_its_envelope():
+def test_a_tone_that_swells_and_a_clock_repeat_in_their_envelope_and_have_onsets():
     found = extended((1 + 0.8 * np.cos(2 * np.pi * 5 * TIME)) * sine(1000, 0.3), RATE)
     assert found["modulation_4_8_hz"] == pytest.approx(1, abs=1e-3)
     assert found["envelope_repetition"] == pytest.approx(1, abs=1e-3)
     assert found["envelope_correlation_s"] == pytest.approx(np.arccos(1 / np.e) / (2 * np.pi * 5), abs=5e-4)
     assert found["onset_rate_hz"] == pytest.approx(5, abs=0.5)
-
-
-def test_a_clock_has_an_onset_at_each_tick_and_repeats():
-    clip = np.zeros(TIME.size)
-    clip[RATE // 8 :: RATE // 4] = 0.7
-    found = extended(clip, RATE)
-    assert found["onset_rate_hz"] == 4
-    assert found["envelope_repetition"] == pytest.approx(1, abs=1e-6)
+    clock = np.zeros(TIME.size)
+    clock[RATE // 8 :: RATE // 4] = 0.7
+    found = extended(clock, RATE)
+    assert found["onset_rate_hz"] == 4 and found["envelope_repetition"] == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize(("n_frames_each", "expected"), [(1, 1.0), (25, 1 / 49)])
@@ -121,14 +112,11 @@ def test_a_near_silence_counts_for_as_little_as_silence():
     assert spectral_flux(tone + hiss, RATE) == pytest.approx(spectral_flux(tone, RATE), abs=1e-3)
 
 
-def test_silence_and_a_constant_leave_all_but_their_level_undefined():
+def test_what_silence_a_constant_a_short_or_a_slow_clip_leave_undefined():
     assert undefined(extended(np.zeros(RATE), RATE)) == set(EXTENDED)
     found = extended(np.full(RATE, 0.1), RATE)
     assert undefined(found) == set(EXTENDED) - {"peak_dbfs", "crest_db"}
-    assert found["peak_dbfs"] == pytest.approx(-20) and found["crest_db"] == pytest.approx(0, abs=1e-9)
-
-
-def test_what_a_clip_is_too_short_or_too_slow_for_is_undefined():
+    assert [found["peak_dbfs"], found["crest_db"]] == pytest.approx([-20, 0], abs=1e-9)
     assert undefined(extended(noise()[: RATE // 2], RATE)) == ENVELOPE
     assert undefined(extended(noise(), 16_000)) == {"octave_8000_hz"}
     above_telephone = {"share_above_5000_hz", "octave_4000_hz", "octave_8000_hz"}
@@ -147,18 +135,15 @@ def test_gain_moves_the_peak_alone_and_a_constant_nothing_but_level(seed, gain, 
         assert moved[name] == pytest.approx(before[name], rel=1e-5, abs=1e-8), name
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 99), st.integers(2, 4000))
-def test_octaves_never_hold_more_than_all_energy(seed, n_samples):
-    shares = octave_shares(noise(seed, n_samples), RATE)
-    assert (shares >= 0).all() and shares.sum() <= 1 + 1e-9
-
-
-def test_all_metrics_are_the_published_ones_and_the_added_ones():
+def test_all_metrics_are_the_published_and_the_added_ones_and_bands_share_a_row_of_the_description():
     found = measure(noise(), RATE)
     assert tuple(found) == tuple(PER_CLIP) == tuple(name for group in GROUPS.values() for name in group)
     assert {name: found[name] for name in ACOUSTIC} == acoustic(noise(), RATE)
     assert all(type(value) is float for value in found.values())
+    text = describe(EXTENDED)
+    single = [name for name in EXTENDED if not name.startswith(("octave", "modulation"))]
+    assert all(f"`{name}`" in text for name in single) and text.count("\n") == 1 + len(single) + 2
+    assert "`octave_63_hz` … `octave_8000_hz`" in text and "`modulation_0.5_1_hz` … `modulation_32_64_hz`" in text
 
 
 def test_bad_clips_and_rates_are_refused():
@@ -167,14 +152,6 @@ def test_bad_clips_and_rates_are_refused():
     for rate in (1_999, 24_000.5):
         with pytest.raises(InputError, match="at least 2000"):
             extended(noise(), rate)
-
-
-def test_the_description_has_a_row_for_each_metric_and_one_for_each_set_of_bands():
-    text = describe(EXTENDED)
-    single = [name for name in EXTENDED if not name.startswith(("octave", "modulation"))]
-    assert all(f"`{name}`" in text for name in single)
-    assert "`octave_63_hz` … `octave_8000_hz`" in text and "`modulation_0.5_1_hz` … `modulation_32_64_hz`" in text
-    assert text.count("\n") == 1 + len(single) + 2
 
 
 # Files
@@ -207,7 +184,7 @@ def test_rows_are_what_the_metrics_give_in_the_order_of_the_files(files, tmp_pat
         assert [row[name] for name in PER_CLIP] == pytest.approx(list(expected.values()), nan_ok=True, abs=0)
 
 
-def test_a_file_is_measured_once_and_again_when_its_bytes_change(files, tmp_path, measured):
+def test_a_file_is_measured_once_for_its_bytes_the_rate_and_the_length(files, tmp_path, measured):
     first = measure_files([*files, files[0]], REQUEST, tmp_path / "cache")
     again = measure_files([*files, files[0]], REQUEST, tmp_path / "cache")
     assert measured == ["0.wav", "1.wav", "2.wav"]
@@ -216,16 +193,13 @@ def test_a_file_is_measured_once_and_again_when_its_bytes_change(files, tmp_path
     changed = measure_files(files, REQUEST, tmp_path / "cache")
     assert len(measured) == 3  # the bytes of file 2 are known
     assert changed["rms"].iloc[1] == changed["rms"].iloc[2]
-
-
-def test_another_rate_or_length_is_measured_anew(files, tmp_path, measured):
-    for request in (REQUEST, Request(16_000), Request(RATE, 0.1)):
+    for count, request in enumerate((Request(16_000), Request(RATE, 0.1)), 4):
         table = measure_files(files[:1], request, tmp_path / "cache")
-    assert len(measured) == 3
+        assert len(measured) == count
     assert table["duration_s"].iloc[0] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"rms": 1}'])
+@pytest.mark.parametrize("content", ["", '{"rms": 1}'])
 def test_a_damaged_cache_file_is_made_again(files, tmp_path, measured, content):
     first = measure_files(files[:1], REQUEST, tmp_path / "cache")
     (kept,) = (tmp_path / "cache").iterdir()
@@ -234,19 +208,16 @@ def test_a_damaged_cache_file_is_made_again(files, tmp_path, measured, content):
     assert len(measured) == 2
 
 
-def test_a_file_that_cannot_be_measured_has_its_problem_in_words(files, tmp_path):
+def test_a_file_that_cannot_be_measured_has_its_problem_in_words_and_a_silent_one_gaps(files, tmp_path):
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
-    table = measure_files([tmp_path / "bad.wav", files[0], tmp_path / "gone.wav"], REQUEST, tmp_path / "cache")
-    assert table[list(PER_CLIP)].iloc[[0, 2]].isna().all(axis=None)
-    assert "bad.wav" in table["problem"].iloc[0] and "no such file" in table["problem"].iloc[2]
-    assert table["problem"].iloc[1] == ""
-
-
-def test_silence_comes_back_from_the_cache_as_undefined(tmp_path):
-    write_wav(tmp_path / "silent.wav", np.zeros(4800), RATE)
-    for _ in range(2):
-        row = measure_files([tmp_path / "silent.wav"], REQUEST, tmp_path / "cache").iloc[0]
-        assert np.isnan(row["spectral_flux"]) and row["rms"] == 0 and row["problem"] == ""
+    write_wav(files[0], np.zeros(4800), RATE)
+    for _ in range(2):  # the second time from the cache
+        asked = [tmp_path / "bad.wav", files[0], tmp_path / "gone.wav"]
+        table = measure_files(asked, REQUEST, tmp_path / "cache")
+        assert table[list(PER_CLIP)].iloc[[0, 2]].isna().all(axis=None)
+        assert "bad.wav" in table["problem"].iloc[0] and "no such file" in table["problem"].iloc[2]
+        silent = table.iloc[1]
+        assert np.isnan(silent["spectral_flux"]) and silent["rms"] == 0 and silent["problem"] == ""
 
 
 def test_several_processes_give_the_same_table(files, tmp_path):

@@ -66,18 +66,14 @@ def test_ks_by_hand():
     assert apart["p_value"] == pytest.approx(2 / 70)  # two of the 8 choose 4 orders are as extreme
 
 
-def test_undefined_values_are_counted_and_left_out():
+def test_undefined_values_are_counted_and_left_out_and_a_constant_of_both_sides_says_nothing():
     found = ks_test(np.array([1.0, np.nan, 2]), np.array([np.nan, 1.0, 2]))
     assert (found["n_a"], found["n_b"], found["n_undefined"], found["statistic"]) == (2, 2, 2, 0.0)
     nothing = ks_test(np.array([np.nan]), np.array([1.0, 2]))
     assert np.isnan(nothing["statistic"]) and np.isnan(nothing["p_value"])
     assert "undefined for every clip" in nothing["note"]
-
-
-def test_a_constant_is_noted_as_degenerate_only_when_both_sides_share_it():
-    same = ks_test(np.full(5, 5.0), np.full(7, 5.0))
-    assert same["statistic"] == 0 and np.isnan(same["p_value"])
-    assert "degenerate" in same["note"]
+    same = ks_test(np.full(5, 5.0), np.full(7, 5.0))  # degenerate only when both sides share the constant
+    assert same["statistic"] == 0 and np.isnan(same["p_value"]) and "degenerate" in same["note"]
     assert ks_test(np.full(5, 5.0), np.full(7, 4.0))["statistic"] == 1.0
 
 
@@ -90,37 +86,20 @@ def test_adjusted_p_values_by_hand():
 
 @pytest.mark.parametrize(("adjust", "method"), [(holm, "holm"), (benjamini_hochberg, "fdr_bh")])
 def test_adjusted_p_values_are_those_of_statsmodels(adjust, method):
-    for seed in range(5):
+    for seed in range(2):
         p = np.random.default_rng(seed).choice([0.001, 0.01, 0.2, 0.9, 1.0], 12)
         assert np.array_equal(adjust(p), multipletests(p, method=method)[1])
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
-def test_holm_never_lowers_a_p_value_nor_exceeds_bonferroni(p_values):
-    p = np.array(p_values)
-    adjusted = holm(p)
-    assert (adjusted >= p - 1e-12).all()
-    assert (adjusted <= np.minimum(1, len(p) * p) + 1e-12).all()
-    assert adjusted[p.argmin()] == pytest.approx(min(1, len(p) * p.min()))
-
-
-def test_the_table_has_every_comparison_and_metric():
+def test_the_table_has_every_comparison_and_metric_and_holm_runs_within_each_comparison():
     ks = ks_table(clips())
     assert list(ks.columns) == KS_COLUMNS
-    assert len(ks) == 3 * 7
     assert ks.groupby("comparison").size().to_dict() == dict.fromkeys(COMPARISONS, 7)
     first = ks.set_index(["comparison", "metric"])
-    assert first.loc[("generated_vs_real", "zcr"), "n_a"] == 50
-    assert first.loc[("generated_vs_real", "zcr"), "n_b"] == 40
-    assert first.loc[("generated_vs_real", "zcr"), "published_statistic"] == 0.64
+    assert first.loc[("generated_vs_real", "zcr"), ["n_a", "n_b", "published_statistic"]].tolist() == [50, 40, 0.64]
     assert first.loc[("generated_vs_real", "duration_s"), "published_statistic"] == 0.0
     assert ks.loc[ks["comparison"] != "generated_vs_real", "published_statistic"].isna().all()
     assert pd.api.types.is_float_dtype(ks["statistic"])
-
-
-def test_holm_runs_within_each_comparison():
-    ks = ks_table(clips())
     for _, rows in ks.groupby("comparison"):
         assert rows["p_holm"].to_numpy() == pytest.approx(holm(rows["p_value"].to_numpy()), nan_ok=True)
     assert (ks.loc[ks["comparison"] == "generated_vs_real", "p_holm"].iloc[:6] < 0.05).all()
@@ -141,10 +120,8 @@ def test_sides_and_metrics_that_are_missing_are_left_out():
 
 
 def test_the_headline_counts_what_holm_rejects(tmp_path):
-    ks = ks_table(clips())
-    assert headline(ks).startswith("**6 of 6** metrics")
-    write_csv(tmp_path / "ks.csv", ks)
-    assert headline(read_csv(tmp_path / "ks.csv")) == headline(ks)
+    write_csv(tmp_path / "ks.csv", ks_table(clips()))
+    assert headline(read_csv(tmp_path / "ks.csv")).startswith("**6 of 6** metrics")
     assert headline(ks_table(clips(shift=0))).startswith("**0 of 6**")
 
 
@@ -158,7 +135,7 @@ def distance(a, b, axis=-1) -> float:
     return stats.ks_2samp(a, b, axis=axis, method="asymp").statistic
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(few)
 def test_of_few_pairs_all_exchanges_are_taken_as_scipy_does(pairs):
     a, b = np.array(pairs, dtype=float).T
@@ -181,7 +158,7 @@ def test_the_distance_after_an_exchange_is_that_of_the_exchanged_clips(n, seed):
         assert gap / n == pytest.approx(distance(*swapped))
 
 
-def test_random_exchanges_count_the_clips_themselves_as_one():
+def test_random_exchanges_are_those_of_the_seed_and_count_the_clips_themselves_as_one():
     a = np.arange(30.0)
     found = paired_ks_test(a + 100, a, n_swaps=99)
     assert (found["statistic"], found["p_value"]) == (1.0, 1 / 100)
@@ -189,27 +166,20 @@ def test_random_exchanges_count_the_clips_themselves_as_one():
     b = np.random.default_rng(1).normal(15, 9, 30)
     count = np.sum(largest_gaps(a, b, signs) / 30 >= distance(a, b) - 1e-12)
     assert paired_ks_test(a, b, n_swaps=99)["p_value"] == (1 + count) / 100
+    a, b = np.random.default_rng(2).normal(size=(2, 40))
+    first, again, other = (paired_ks_test(a, b, seed)["p_value"] for seed in (0, 0, 1))
+    assert paired_ks_test(b, a)["p_value"] == first == again != other
 
 
-def test_a_small_change_of_every_clip_is_found_where_two_samples_show_nothing():
+def test_a_small_change_of_every_clip_is_found_and_what_chance_changes_as_often_as_the_level_says():
     real = np.random.default_rng(0).normal(size=60)
     assert paired_ks_test(real + 0.2, real)["p_value"] < 0.01
     assert ks_test(real + 0.2, real)["p_value"] > 0.5
-
-
-def test_what_chance_alone_changes_is_rejected_as_often_as_the_level_says():
     rng, found = np.random.default_rng(0), []
     for _ in range(300):
         one, other = rng.normal(size=(2, 25)) + rng.normal(size=25)  # a pair shares its clip, and nothing else differs
         found.append(paired_ks_test(one, other, n_swaps=199)["p_value"])
     assert 0.01 <= np.mean(np.array(found) <= 0.05) <= 0.09
-
-
-def test_one_seed_gives_one_p_and_sides_may_be_exchanged():
-    a, b = np.random.default_rng(2).normal(size=(2, 40))
-    first, again, other = (paired_ks_test(a, b, seed)["p_value"] for seed in (0, 0, 1))
-    assert first == again and first != other
-    assert paired_ks_test(b, a)["p_value"] == first
 
 
 @settings(max_examples=20, deadline=None)

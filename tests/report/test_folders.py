@@ -52,6 +52,12 @@ def test_the_notebook_compares_any_two_folders(places, tmp_path):
     assert players.count("<audio") == 7 and "<img" not in players and "../" in players
 
 
+def command(*words) -> int:
+    parser = ArgumentParser()
+    module.add_arguments(parser)
+    return module.run(parser.parse_args([str(word) for word in words]))
+
+
 def test_the_report_is_the_executed_notebook_with_its_words_and_without_its_code(places, root, monkeypatch, capsys):
     asked = []
 
@@ -60,25 +66,17 @@ def test_the_report_is_the_executed_notebook_with_its_words_and_without_its_code
         cell = nbformat.v4.new_code_cell("secret = 1", outputs=[nbformat.v4.new_output("stream", text="told apart")])
         nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Two"), cell]), executed)
 
-    monkeypatch.setattr(papermill, "execute_notebook", execute)
-    made, real = places
-    parser = ArgumentParser()
-    module.add_arguments(parser)
-    assert module.run(parser.parse_args([str(made), str(real), "--seconds", "5", "--jobs", "1"])) == 0
-    report = root / results_folder(made, real) / "report.html"
-    assert str(report) in capsys.readouterr().out
-    text = report.read_text(encoding="utf-8")
-    assert "Two" in text and "told apart" in text and "secret" not in text
-    given = {"generated": str(made), "real": str(real), "clip_seconds": 5.0, "n_resamples": 1000, "n_jobs": 1}
-    assert asked == [given]
-
-
-def test_what_stops_the_notebook_is_the_error_that_is_shown(places, monkeypatch, capsys):
     def fail(*_, **__):
         raise papermill.PapermillExecutionError(0, 1, "x", "InputError", "nowhere: is not a folder", [])
 
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    assert command(*places, "--seconds", "5", "--jobs", "1") == 0
+    report = root / results_folder(*places) / "report.html"
+    assert str(report) in capsys.readouterr().out
+    text = report.read_text(encoding="utf-8")
+    assert "Two" in text and "told apart" in text and "secret" not in text
+    given = dict(zip(("generated", "real"), map(str, places), strict=True))
+    assert asked == [given | {"clip_seconds": 5.0, "n_resamples": 1000, "n_jobs": 1}]
     monkeypatch.setattr(papermill, "execute_notebook", fail)
-    parser = ArgumentParser()
-    module.add_arguments(parser)
-    assert module.run(parser.parse_args(["nowhere", str(places[1])])) == 1
+    assert command("nowhere", places[1]) == 1
     assert "error: nowhere: is not a folder (see " in capsys.readouterr().err

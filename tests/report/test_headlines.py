@@ -17,14 +17,11 @@ SAMPLES = pd.DataFrame({
 })  # fmt: skip
 
 
-def test_the_losses_stand_beside_what_knows_less():
+def test_the_losses_stand_beside_what_knows_less_and_the_sound_of_a_sampling_is_counted():
     text = training_headline(HISTORY)
     for value in ("3 epochs (1.5 minutes)", "2.00 nat", "5.90 nat", "5.25", "6.93", "5.50, after epoch 2"):
         assert value in text
     assert last_losses(HISTORY) == {"train": 2.0, "validation": 5.9} and seconds_of(HISTORY) == 90.0
-
-
-def test_the_sound_of_a_sampling_is_counted():
     text = sampling_headline(SAMPLES, 12.4)
     assert "3 clips" in text and "6 s of sound" in text and "12 s." in text
 

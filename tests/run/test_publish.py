@@ -1,5 +1,6 @@
 """Publishing a run: what is copied, and what is not."""
 
+import argparse
 import json
 
 import numpy as np
@@ -13,10 +14,12 @@ from envsound.run.publish import (
     LARGEST_OPTIONAL,
     TABLES,
     ReportKind,
+    add_arguments,
     kind_of,
     publish,
     publish_any,
     publish_report,
+    run,
     without_paths,
 )
 
@@ -46,6 +49,17 @@ def test_copies_tables_figures_and_some_clips_without_loss(run_dir, tmp_path):
     made, _ = soundfile.read(run_dir / "samples" / "0_dog.wav", dtype="int16")
     assert np.array_equal(heard, made)
     assert (folder / "figures" / "ks.png").exists() and all((folder / name).exists() for name in TABLES)
+
+
+def test_the_command_takes_paths_from_where_it_is_called(run_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shown").mkdir()
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = parser.parse_args(["runs/demo/fold1_seed0", "--to", "shown"])
+    given.kinds = KINDS
+    assert run(given) == 0 and (tmp_path / "shown" / "ks.csv").is_file()
+    assert capsys.readouterr().out == f"{tmp_path / 'shown'}\n"
 
 
 def test_what_the_evaluation_found_goes_along_where_it_has_run(run_dir, tmp_path):

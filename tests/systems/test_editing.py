@@ -2,20 +2,16 @@
 
 import pytest
 import torch
+from fakes.soundstorm import small_checkpoint
 
 from envsound.base.errors import InputError
-from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.decoding import DecodingConfig
 from envsound.systems.soundstorm.editing import Editor
-
-SHAPE = ModelConfig(n_levels=3, codebook_size=16, dim=32, n_layers=1, n_heads=4, conv_kernel=5, n_classes=2)
 
 
 @pytest.fixture(scope="module")
 def editor() -> Editor:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Editor(MaskedConformer(SHAPE).eval(), DecodingConfig((3, 1, 1), fine_temperature=1.0), category=1)
+    return Editor(small_checkpoint(n_levels=3).model, DecodingConfig((3, 1, 1), fine_temperature=1.0), category=1)
 
 
 @pytest.fixture
@@ -23,56 +19,47 @@ def codes() -> torch.Tensor:
     return torch.randint(16, (3, 20), generator=torch.Generator().manual_seed(1))
 
 
+@pytest.fixture
+def asked(monkeypatch) -> list[torch.Tensor]:
+    """Return what the editor asks its model for, call by call: codes with the mask token in gaps."""
+    calls, fill = [], Editor.fill
+    monkeypatch.setattr(Editor, "fill", lambda *call: calls.append(call[1].clone()) or fill(*call))
+    return calls
+
+
 def test_a_continuation_begins_with_the_recording(editor, codes):
     longer = editor.continuation(codes, 7, seed=0)
-    assert longer.shape == (3, 27) and torch.equal(longer[:, :20], codes)
-    assert longer.max() < 16
+    assert longer.shape == (3, 27) and torch.equal(longer[:, :20], codes) and longer.max() < 16
     assert torch.equal(longer, editor.continuation(codes, 7, seed=0))
     assert not torch.equal(longer, editor.continuation(codes, 7, seed=1))
 
 
 @pytest.mark.parametrize(("share", "n_new"), [(0.1, 2), (0.5, 10), (1.0, 20)])
-def test_a_variation_renews_its_share_of_frames_at_every_level(editor, codes, share, n_new, monkeypatch):
-    asked = []
-    fill = Editor.fill
-    monkeypatch.setattr(
-        Editor, "fill", lambda self, known, seed: (asked.append(known.clone()), fill(self, known, seed))[1]
-    )
+def test_a_variation_renews_its_share_of_frames_at_every_level(editor, codes, share, n_new, asked):
     varied = editor.variation(codes, share, seed=3)
     hidden = asked[0] == 16
     assert hidden.all(0).sum() == hidden.any(0).sum() == n_new
     assert torch.equal(varied[~hidden], codes[~hidden])
 
 
-def test_inpainting_fills_the_gap_at_the_levels_asked_for(editor, codes):
-    for first, last in ((0, None), (1, 2), (2, 2)):
-        filled = editor.inpainting(codes, 5, 12, 0, first, last)
-        changed = (filled != codes).nonzero()
-        assert len(changed) > 0 and filled.max() < 16
-        assert changed[:, 0].min() >= first and (last is None or changed[:, 0].max() <= last)
-        assert changed[:, 1].min() >= 5 and changed[:, 1].max() < 12
+@pytest.mark.parametrize(("first", "last"), [(0, None), (1, 2), (2, 2)])
+def test_inpainting_fills_the_gap_at_the_levels_asked_for(editor, codes, first, last):
+    filled = editor.inpainting(codes, 5, 12, 0, first, last)
+    changed = (filled != codes).nonzero()
+    assert len(changed) > 0 and filled.max() < 16
+    assert changed[:, 0].min() >= first and (last is None or changed[:, 0].max() <= last)
+    assert changed[:, 1].min() >= 5 and changed[:, 1].max() < 12
 
 
 @pytest.mark.parametrize("n_frames", [1, 8, 9, 30])
-def test_long_clips_have_their_length_and_fit_the_window(editor, n_frames, monkeypatch):
-    lengths, done = [], []
-    fill = Editor.fill
-    monkeypatch.setattr(
-        Editor, "fill", lambda self, known, seed: (lengths.append(known.shape[1]), fill(self, known, seed))[1]
-    )
+def test_long_clips_have_their_length_and_fit_the_window(editor, n_frames, asked):
+    done = []
     codes = editor.long_clip(n_frames, seed=2, window=8, overlap=3, on_window=done.append)
-    assert codes.shape == (3, n_frames) and codes.max() < 16
-    assert max(lengths) <= 8 and done[-1] == n_frames
+    assert codes.shape == (3, n_frames) and codes.max() < 16 and done[-1] == n_frames
+    assert max(known.shape[1] for known in asked) <= 8
+    for known, end in zip(asked[1:], done, strict=False):  # each window sees the end of the one before
+        assert torch.equal(known[:, :3], codes[:, end - 3 : end]) and (known[:, 3:] == 16).all()
     assert torch.equal(codes, editor.long_clip(n_frames, seed=2, window=8, overlap=3))
-
-
-def test_each_window_sees_the_end_of_the_one_before(editor, monkeypatch):
-    seen = []
-    fill = Editor.fill
-    monkeypatch.setattr(Editor, "fill", lambda self, known, seed: (seen.append(known), fill(self, known, seed))[1])
-    codes = editor.long_clip(13, seed=2, window=8, overlap=3)
-    assert [known.shape[1] for known in seen] == [8, 8]
-    assert torch.equal(seen[1][:, :3], codes[:, 5:8]) and (seen[1][:, 3:] == 16).all()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from fakes.training import CPU, TINY, code_set, trainer
+from fakes.soundstorm import CPU, TINY, code_set, trainer
 
 from envsound.base.errors import InputError
 from envsound.systems.soundstorm.batches import CodeSet, HeldCodes

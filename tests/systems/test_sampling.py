@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from fakes.soundstorm import SMALL_CODEC, small_checkpoint, small_codec
+from fakes.soundstorm import CPU, SMALL_CODEC, small_checkpoint, small_codec
 
 from envsound.base.errors import InputError
-from envsound.codec.fourier import FourierCodec, FourierConfig
-from envsound.codec.stored import StoredCodec
 from envsound.run.contract import TABLES
 from envsound.systems.base import load_recipe
 from envsound.systems.sampling import generate_clips, plan_requests
@@ -31,16 +29,11 @@ def requests(n=3):
     return plan_requests(n, 0, CLASSES, "", LENGTHS, 0.0)
 
 
-def test_classes_come_in_turn_and_lengths_from_the_training_clips():
-    planned = plan_requests(7, 3, ["dog", "rain", "clock"], "", LENGTHS, 0.0)
+def test_classes_come_in_turn_and_lengths_from_the_training_clips_or_as_asked():
+    planned, again = (plan_requests(7, 3, ["dog", "rain", "clock"], "", LENGTHS, 0.0) for _ in range(2))
     assert [r.category for r in planned] == ["dog", "rain", "clock", "dog", "rain", "clock", "dog"]
-    assert {r.seconds for r in planned} <= set(LENGTHS) and len({r.seed for r in planned}) == 7
-    assert planned == plan_requests(7, 3, ["dog", "rain", "clock"], "", LENGTHS, 0.0)
-
-
-def test_one_class_and_one_length_can_be_asked_for():
-    planned = plan_requests(3, 0, CLASSES, "rain", LENGTHS, 0.5)
-    assert {(r.category, r.seconds) for r in planned} == {("rain", 0.5)}
+    assert {r.seconds for r in planned} <= set(LENGTHS) and len({r.seed for r in planned}) == 7 and planned == again
+    assert {(r.category, r.seconds) for r in plan_requests(3, 0, CLASSES, "rain", LENGTHS, 0.5)} == {("rain", 0.5)}
 
 
 @pytest.mark.parametrize(
@@ -53,25 +46,23 @@ def test_what_cannot_be_asked_for_is_one_clear_error(n, classes, category, secon
         plan_requests(n, 0, classes, category, LENGTHS, seconds)
 
 
-def test_every_clip_is_a_wav_of_the_asked_length_and_a_row(tmp_path, system):
-    planned = requests()
-    rows = generate_clips(system, planned, tmp_path / "samples")
+@pytest.fixture
+def made(tmp_path, system):
+    """Three requests, the folder of their clips, and the rows of samples.csv."""
+    return requests(), tmp_path / "samples", generate_clips(system, requests(), tmp_path / "samples")
+
+
+def test_every_clip_is_a_wav_of_the_asked_length_and_a_row(made):
+    planned, folder, rows = made
     assert rows["filename"].tolist() == [r.filename for r in planned] and set(TABLES["samples"].columns) <= set(rows)
     assert rows["category"].tolist() == ["dog", "rain", "dog"] and rows["seed"].is_unique
     for row in rows.itertuples():
-        clip, rate = soundfile.read(tmp_path / "samples" / row.filename)
+        clip, rate = soundfile.read(folder / row.filename)
         assert rate == 24_000 and len(clip) == row.n_frames * 320 and row.seconds == row.n_frames / 75
 
 
-def test_a_clip_is_the_same_made_alone_and_in_a_batch(system):
-    planned = requests(4)
-    together, alone = list(system.generate(planned)), next(system.generate(planned[2:3]))
-    np.testing.assert_allclose(together[2], alone, atol=1e-5)
-
-
-def test_goes_on_where_it_was(tmp_path, system):
-    planned, folder = requests(3), tmp_path / "samples"
-    generate_clips(system, planned, folder)
+def test_goes_on_where_it_was(made, system):
+    planned, folder, _ = made
     kept, missing = folder / planned[0].filename, folder / planned[1].filename
     stamp, content = kept.stat().st_mtime_ns, missing.read_bytes()
     missing.unlink()
@@ -79,9 +70,8 @@ def test_goes_on_where_it_was(tmp_path, system):
     assert kept.stat().st_mtime_ns == stamp and missing.read_bytes() == content
 
 
-def test_the_clips_of_another_request_are_kept_unless_they_may_be_replaced(tmp_path, system):
-    planned, folder = requests(3), tmp_path / "samples"
-    generate_clips(system, planned, folder)
+def test_the_clips_of_another_request_are_kept_unless_they_may_be_replaced(made, system):
+    planned, folder, _ = made
     other = replace(system, decoding=DecodingConfig((1, 1)))
     for one, asked in ((system, planned[:1]), (other, planned)):
         with pytest.raises(InputError, match="another request"):
@@ -99,25 +89,26 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, system, may_replace):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_system_says_what_it_is(system):
+def test_a_clip_is_the_same_made_alone_and_in_a_batch(system):
+    planned = requests(4)
+    together, alone = list(system.generate(planned)), next(system.generate(planned[2:3]))
+    np.testing.assert_allclose(together[2], alone, atol=1e-5)
+
+
+def test_a_system_says_what_it_is_and_refuses_a_codec_of_another_shape(system):
     assert system.conditions == {"class", "audio"} and system.categories == CLASSES and system.sample_rate == 24_000
     assert system.content_hash != replace(system, checkpoint_sha256="other").content_hash
-    clip = np.zeros(3200, dtype=np.float32)
-    assert system.reconstruct(clip).shape == clip.shape
-
-
-def test_a_codec_of_another_shape_is_refused():
-    shape = FourierConfig(dim=16, hidden=16, latent_dim=4, codebook_size=16)
+    assert system.reconstruct(np.zeros(3200, dtype=np.float32)).shape == (3200,)
     with pytest.raises(InputError, match="2 levels"):
-        SoundStorm(small_checkpoint(), StoredCodec(FourierCodec(shape), "other", "x"), DecodingConfig((2, 1)))
+        replace(system, codec=small_codec(n_levels=3))
 
 
 def test_the_settings_of_decoding_come_from_a_preset():
     given = {"steps_per_level": [3, 1], "guidance_end": 0.0, "temperature": 0.5, "lr": 1.0}
-    config = decoding_config(given | {"sample_precision": "auto"}, torch.device("cpu"))
+    config = decoding_config(given | {"sample_precision": "auto"}, CPU)
     assert config == DecodingConfig((3, 1), temperature=0.5) and config.precision == torch.float32
     with pytest.raises(InputError, match="sample_precision"):
-        decoding_config(given | {"sample_precision": "float16"}, torch.device("cpu"))
+        decoding_config(given | {"sample_precision": "float16"}, CPU)
 
 
 def test_recipes_are_found_by_name():
@@ -128,20 +119,12 @@ def test_recipes_are_found_by_name():
             load_recipe(name)
 
 
-
-def test_checkpoint_round_trip(tmp_path):
-    checkpoint = small_checkpoint()
-    save_checkpoint(tmp_path / "m.safetensors", checkpoint)
-    loaded = load_checkpoint(tmp_path / "m.safetensors", torch.device("cpu"), SMALL_CODEC)
-    assert loaded.categories == CLASSES
-    codes = torch.randint(17, (1, 2, 5))
-    assert torch.equal(loaded.model(codes), checkpoint.model(codes))
-
-
-@pytest.mark.parametrize("content", [None, b"", b"not safetensors at all"])
-def test_a_missing_or_damaged_checkpoint_is_one_clear_error(tmp_path, content):
-    path = tmp_path / "m.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=r"m\.safetensors"):
-        load_checkpoint(path, torch.device("cpu"))
+def test_a_checkpoint_comes_back_and_a_missing_or_damaged_one_is_named(tmp_path):
+    checkpoint, path, codes = small_checkpoint(), tmp_path / "m.safetensors", torch.randint(17, (1, 2, 5))
+    save_checkpoint(path, checkpoint)
+    loaded = load_checkpoint(path, CPU, SMALL_CODEC)
+    assert loaded.categories == CLASSES and torch.equal(loaded.model(codes), checkpoint.model(codes))
+    for content in (b"", b"not safetensors at all", None):
+        path.write_bytes(content) if content is not None else path.unlink()
+        with pytest.raises(InputError, match=r"m\.safetensors"):
+            load_checkpoint(path, CPU)

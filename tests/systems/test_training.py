@@ -1,141 +1,149 @@
-"""Training: the loss counts what it should, resumes exactly, and learns."""
+"""Training: the loss counts what it should, resumes exactly, and learns; pieces, processes, averages, early stop."""
 
-import math
+import copy
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fakes.training import CPU, TINY, code_set, trainer
+from fakes.soundstorm import CPU, TINY, code_set, plan, trainer
 
 from envsound.base.device import choose_precision
 from envsound.base.errors import InputError
-from envsound.data.folds import split_folds
+from envsound.data.folds import split_folds, training_sets
+from envsound.systems.soundstorm import training
 from envsound.systems.soundstorm.batches import CodeSet, epoch_batches
 from envsound.systems.soundstorm.checkpoints import load_checkpoint
-from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
+from envsound.systems.soundstorm.conformer import MaskedConformer
 from envsound.systems.soundstorm.decoding import DecodingConfig, decode
-from envsound.systems.soundstorm.masking import TrainingMask, draw_training_mask
-from envsound.systems.soundstorm.objective import masked_loss
+from envsound.systems.soundstorm.masking import TrainingMask
+from envsound.systems.soundstorm.objective import masked_loss, unigram_losses
+from envsound.systems.soundstorm.optimizing import WeightAverage
+from envsound.systems.soundstorm.system import trainer_on
 from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 
+WHOLE = {"num_epochs": 3, "ema_decay": 0.9}  # nine steps
+STILL = replace(TINY, dropout=0.0)  # whose draws are those of the masks alone
+LAST, BEST = (Path("checkpoints") / f"{name}.safetensors" for name in ("last", "best"))
 
-def test_a_killed_run_ends_like_an_uninterrupted_one(tmp_path):
-    whole = trainer(tmp_path / "whole")
-    expected = whole.fit()
 
-    class Killed(Exception):
-        pass
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Trainer:
+    """A training that nothing interrupted."""
+    one = trainer(tmp_path_factory.mktemp("whole"), **WHOLE)
+    one.fit()
+    return one
 
-    victim, seen = trainer(tmp_path / "killed"), 0
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory) -> Trainer:
+    """A finished training without dropout, in one process and one piece."""
+    one = trainer(tmp_path_factory.mktemp("still"), STILL)
+    one.fit()
+    return one
+
+
+def weights_of(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([value.detach().flatten() for value in model.state_dict().values()])
+
+
+def assert_alike(one: Trainer, other: Trainer) -> None:
+    """Two finished trainings are one but for rounding."""
+    np.testing.assert_allclose(one.fit()["loss"], other.fit()["loss"], rtol=1e-4)
+    torch.testing.assert_close(weights_of(one.model), weights_of(other.model), atol=2e-4, rtol=0)
+
+
+# Interruptions
+
+
+@pytest.mark.parametrize(("saved_every", "dies_at", "resumes_at"), [(0.0, 2, 2), (0.0, 5, 5), (300.0, 7, 6)])
+def test_a_killed_run_ends_like_an_uninterrupted_one(whole, tmp_path, monkeypatch, saved_every, dies_at, resumes_at):
+    """It goes on with the very next step after the last that was saved, within an epoch or at its end."""
+    monkeypatch.setattr(training, "SAVE_SECONDS", saved_every)
+    victim = trainer(tmp_path, **WHOLE)
     take_step = victim._train_step
 
-    def dying_step(*arguments):
-        nonlocal seen
-        seen += 1
-        if seen == 8:  # in the middle of epoch 3
-            raise Killed
-        return take_step(*arguments)
+    def dying_step(rows):
+        if victim.progress.step == dies_at:
+            raise KeyboardInterrupt
+        return take_step(rows)
 
     victim._train_step = dying_step
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         victim.fit()
-    survivor = trainer(tmp_path / "killed")
-    assert (survivor.progress.epoch, survivor.progress.step) == (2, 6)
-    history = survivor.fit()
-    pd.testing.assert_frame_equal(history.drop(columns="seconds"), expected.drop(columns="seconds"))
-    for (name, value), other in zip(
-        whole.model.state_dict().items(), survivor.model.state_dict().values(), strict=True
-    ):
-        assert torch.equal(value, other), name
+    survivor = trainer(tmp_path, **WHOLE)
+    assert survivor.progress.step == resumes_at
+    pd.testing.assert_frame_equal(*(one.fit().drop(columns="seconds") for one in (survivor, whole)))
+    assert torch.equal(weights_of(survivor.model), weights_of(whole.model))
+    assert torch.equal(weights_of(survivor.used_model), weights_of(whole.used_model))
 
 
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from fakes.training import trainer
+from fakes.soundstorm import trainer
 
-victim = trainer({folder!r})
+victim = trainer({folder!r}, **{whole!r})
 take_step = victim._train_step
-left = {steps}
 
-def step(*arguments):
-    global left
-    left -= 1
-    if left == 0:
+def step(rows):
+    if victim.progress.step == {dies_at}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return take_step(*arguments)
+    return take_step(rows)
 
 victim._train_step = step
 victim.fit()
 """
 
 
-def test_a_process_killed_at_a_random_moment_loses_nothing(tmp_path):
+def test_a_process_killed_at_a_random_moment_loses_nothing(whole, tmp_path):
     """SIGKILL, then a new process: the final loss is that of an uninterrupted run, to the last bit."""
-    expected = trainer(tmp_path / "whole").fit()
-    steps = int(np.random.default_rng().integers(1, 12))
-    code = KILLED.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path / "killed"), steps=steps)
+    dies_at = int(np.random.default_rng().integers(9))
+    tests = str(Path(__file__).parents[1])
+    code = KILLED.format(tests=tests, folder=str(tmp_path), whole=WHOLE, dies_at=dies_at)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == -signal.SIGKILL, result.stderr
-    history = trainer(tmp_path / "killed").fit()
-    assert history["loss"].equals(expected["loss"]), f"killed before step {steps}"
+    assert trainer(tmp_path, **WHOLE).fit()["loss"].equals(whole.fit()["loss"]), f"killed before step {dies_at + 1}"
 
 
-def test_other_parameters_start_anew(tmp_path):
-    trainer(tmp_path, num_epochs=1).fit()
-    assert trainer(tmp_path, num_epochs=1).finished
-    assert trainer(tmp_path, num_epochs=1, class_dropout=0.5).progress.epoch == 0
-
-
-def test_other_codes_or_other_code_start_anew(tmp_path, monkeypatch):
-    trainer(tmp_path, num_epochs=1).fit()
-    config = TrainingConfig(num_epochs=1, batch_size=4, lr=3e-3, precision="32-true")
+def test_other_parameters_codes_or_code_start_anew(tmp_path, monkeypatch):
+    same = plan(tmp_path, num_epochs=1)
+    Trainer(**same).fit()
+    assert Trainer(**same).finished
     state = (tmp_path / "checkpoints" / "training_state.pt").read_bytes()
-    others = Trainer(code_set(seed=5), code_set(4, seed=1), TINY, config, tmp_path, CPU, codec_hash="abc")
-    assert others.progress.epoch == 0
-    (tmp_path / "checkpoints" / "training_state.pt").write_bytes(state)
-    monkeypatch.setattr("envsound.systems.soundstorm.training.module_hash", lambda name: "edited")
-    assert trainer(tmp_path, num_epochs=1).progress.epoch == 0
+    for other in ({"config": replace(same["config"], class_dropout=0.5)}, {"train": code_set(seed=5)}):
+        assert Trainer(**same | other).progress.epoch == 0
+        (tmp_path / "checkpoints" / "training_state.pt").write_bytes(state)
+    monkeypatch.setattr(training, "module_hash", lambda name: "edited")
+    assert Trainer(**same).progress.epoch == 0
 
 
-def test_history_has_every_level_and_both_splits(tmp_path):
-    history = trainer(tmp_path, num_epochs=2).fit()
-    assert set(history["level"]) == {"0", "1", "2", "all"} and set(history["split"]) == {
-        "train",
-        "validation",
-    }
-    assert len(history) == 2 * 2 * 4
-    assert (tmp_path / "training.csv").exists()
+# The loop
 
 
-def test_max_steps_stops_early_and_leaves_a_checkpoint(tmp_path):
-    short = trainer(tmp_path, max_steps=1)
-    short.fit()
-    assert short.progress.step == 1
-    assert load_checkpoint(tmp_path / "checkpoints" / "last.safetensors", CPU, "abc").facts["step"] == 1
+def test_history_has_every_level_and_both_splits(whole):
+    history = pd.read_csv(whole.folder.parent / "training.csv")
+    assert set(history["level"]) == {"0", "1", "2", "all"} and set(history["split"]) == {"train", "validation"}
+    assert len(history) == 3 * 2 * 4
 
 
-def test_checkpoint_of_another_codec_is_refused(tmp_path):
-    trainer(tmp_path, num_epochs=1).fit()
+@pytest.mark.parametrize(("given", "n_steps"), [({"num_epochs": 1}, 1), ({"num_epochs": 4}, 4), ({"max_steps": 1}, 1)])
+def test_a_training_of_a_few_steps_leaves_a_checkpoint_that_knows_its_codec(tmp_path, given, n_steps):
+    short = trainer(tmp_path, batch_size=64, warmup_fraction=0.01, **given)
+    assert np.isfinite(short.fit()["loss"]).all() and short.progress.step == n_steps
+    assert load_checkpoint(tmp_path / LAST, CPU, "abc").facts["step"] == n_steps
     with pytest.raises(InputError, match="abc"):
-        load_checkpoint(tmp_path / "checkpoints" / "last.safetensors", CPU, "def")
+        load_checkpoint(tmp_path / LAST, CPU, "def")
 
 
 def test_one_cycle_rises_for_thirty_percent_then_falls(tmp_path):
     lrs = trainer(tmp_path, num_epochs=10).fit().drop_duplicates("epoch")["lr"].to_numpy()
     assert lrs.argmax() in (2, 3, 4) and lrs.max() <= 3e-3 * 1.0001 and lrs[-1] < lrs[0] * 2
-
-
-@pytest.mark.parametrize("num_epochs", [1, 2, 4])
-def test_a_training_of_a_few_steps_is_possible(tmp_path, num_epochs):
-    short = trainer(tmp_path, num_epochs=num_epochs, batch_size=64, warmup_fraction=0.01)
-    assert np.isfinite(short.fit()["loss"]).all()
-    assert short.progress.step == num_epochs
 
 
 def test_loss_counts_only_targets_of_the_own_level():
@@ -155,24 +163,12 @@ def test_loss_counts_only_targets_of_the_own_level():
     assert float(sums[1]) == 0.0
 
 
-def test_untrained_loss_is_near_a_uniform_guess():
-    torch.manual_seed(0)
-    model = MaskedConformer(ModelConfig(dim=64, n_layers=1, n_heads=2)).eval()
-    codes, valid = torch.randint(1024, (4, 8, 50)), torch.ones(4, 50, dtype=torch.bool)
-    mask = draw_training_mask(codes, valid, 1024, torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        loss = masked_loss(model, mask, codes, valid, None).sum() / mask.targets.sum()
-    assert float(loss) == pytest.approx(math.log(1024), abs=0.3)
-
-
 def test_overfits_eight_clips_and_decodes_them_by_class(tmp_path):
     """The kernel is wider than the clip: among all masks, only the distance to an edge tells frames apart."""
     rng = np.random.default_rng(0)
     codes = [rng.integers(16, size=(2, 16)).astype(np.int16) for _ in range(8)]
     data = CodeSet(codes, np.arange(8), [str(i) for i in range(8)])
-    shape = ModelConfig(
-        n_levels=2, codebook_size=16, dim=64, n_layers=1, n_heads=2, conv_kernel=31, dropout=0.0, n_classes=8
-    )
+    shape = replace(STILL, n_levels=2, dim=64, conv_kernel=31, n_classes=8)
     config = TrainingConfig(
         num_epochs=400, batch_size=8, lr=5e-3, class_dropout=0.0, prompt_chance=0.5, precision="32-true"
     )
@@ -186,22 +182,13 @@ def test_overfits_eight_clips_and_decodes_them_by_class(tmp_path):
     assert (made == torch.from_numpy(np.stack(codes).astype(np.int64))).float().mean() > 0.95
 
 
+# Batches and folds
+
+
 def test_batches_depend_on_seed_and_epoch_alone():
-    order = [rows.tolist() for rows in epoch_batches(10, 4, seed=0, epoch=3)]
-    assert order == [rows.tolist() for rows in epoch_batches(10, 4, seed=0, epoch=3)]
-    assert sorted(row for rows in order for row in rows) == list(range(10))
-    assert [len(rows) for rows in order] == [4, 4, 2]
-    assert order != [rows.tolist() for rows in epoch_batches(10, 4, seed=0, epoch=4)]
-
-
-def test_split_folds():
-    table = pd.DataFrame({"fold": [1, 1, 2, 3], "clip_id": list("abcd")})
-    train, held_out = split_folds(table, 1, [])
-    assert train.clip_id.tolist() == ["c", "d"] and held_out.clip_id.tolist() == ["a", "b"]
-    with pytest.raises(InputError, match="held-out"):
-        split_folds(table, 1, [1, 2])
-    with pytest.raises(InputError, match="not among"):
-        split_folds(table, 7, [])
+    order, same, other = ([rows.tolist() for rows in epoch_batches(10, 4, 0, epoch)] for epoch in (3, 3, 4))
+    assert order == same != other
+    assert sorted(row for rows in order for row in rows) == list(range(10)) and list(map(len, order)) == [4, 4, 2]
 
 
 def test_padding_holds_the_mask_token():
@@ -209,13 +196,162 @@ def test_padding_holds_the_mask_token():
     assert (codes[~valid[:, None].expand_as(codes)] == 16).all() and (codes[valid[:, None].expand_as(codes)] < 16).all()
 
 
-def test_precision_is_chosen_by_the_hardware():
-    assert choose_precision("32-true", CPU) == "32-true"
+def test_the_validation_fold_is_taken_from_the_training_folds():
+    table = pd.DataFrame({"fold": [1, 1, 2, 3], "clip_id": list("abcd")})
+    for validation_fold, split in ((0, ["cd", "ab"]), (3, ["c", "d"])):
+        assert ["".join(side.clip_id) for side in training_sets(table, 1, [], validation_fold)] == split
+    for given, words in (((1, [1, 2]), "held-out"), ((7, []), "not among")):
+        with pytest.raises(InputError, match=words):
+            split_folds(table, *given)
+    for given, words in ((([], 1), "=1"), (([], 7), "=7"), (([2], 2), "no fold left")):
+        with pytest.raises(InputError, match=f"validation_fold.*{words}"):
+            training_sets(table, 1, *given)
+
+
+# Pieces, precision, processes
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 5])
+def test_pieces_make_the_step_of_the_whole_batch(still, tmp_path, accumulate):
+    """Five pieces of four clips: one is empty. The last batch of an epoch has two clips."""
+    assert_alike(trainer(tmp_path, STILL, accumulate=accumulate), still)
+
+
+def test_two_processes_make_the_steps_of_one(still, tmp_path):
+    result = trainer_on(2, **plan(tmp_path, STILL))
+    assert result.finished and result.progress.step == 6
+    assert_alike(result, still)
+
+
+def test_more_devices_than_there_are_is_refused(tmp_path):
+    for n_devices, place, words in ((0, "cpu", "devices=0"), (9, "cuda", r"devices=9: \d GPUs")):
+        with pytest.raises(InputError, match=words):
+            trainer_on(n_devices, **plan(tmp_path) | {"device": torch.device(place)})
+
+
+def test_an_epoch_is_trained_in_half_precision_which_the_hardware_chooses(tmp_path):
+    assert np.isfinite(trainer(tmp_path, num_epochs=1, precision="bf16-mixed", accumulate=3).fit()["loss"]).all()
+    assert choose_precision("32-true", CPU) == choose_precision("auto", torch.device("mps")) == "32-true"
     assert choose_precision("auto", CPU) in ("32-true", "bf16-mixed")
-    assert choose_precision("auto", torch.device("mps")) == "32-true"
 
 
-@pytest.mark.parametrize("wrong", [{"num_epochs": 0}, {"lr": 0.0}, {"warmup_fraction": 1.0}])
+def test_a_compiled_model_keeps_its_weights_names_and_steps(still, tmp_path):
+    with torch.compiler.set_stance("force_eager"):
+        compiled = trainer(tmp_path, STILL, compile=True)
+        assert all(block._compiled_call_impl is not None for block in compiled.model.blocks)
+        history = compiled.fit()
+    assert history["loss"].equals(still.fit()["loss"])
+    assert copy.deepcopy(still.model).load_state_dict(compiled.model.state_dict())
+
+
+# The loss of counting
+
+TRAIN = CodeSet([np.array([[0, 0, 1, 0]]), np.array([[3, 3]])], np.array([0, 1]), ["dog", "rain", "fire"])
+OVERALL = (np.array([3, 1, 0, 2]) + 1) / (6 + 4)  # as many made-up frames as codes, spread evenly
+
+
+def test_frequencies_of_all_classes_and_a_code_beyond_the_codebook():
+    losses = unigram_losses(TRAIN, 4, by_class=False)
+    assert losses.shape == (3, 1, 4) and np.allclose(np.exp(-losses), OVERALL)
+    with pytest.raises(InputError, match="code 3"):
+        unigram_losses(TRAIN, 3, by_class=False)
+
+
+def test_frequencies_of_each_class_are_drawn_to_those_of_all():
+    shares = np.exp(-unigram_losses(TRAIN, 4, by_class=True))[:, 0]
+    counted = [(np.array([3, 1, 0, 0]) + 4 * OVERALL) / 8, (np.array([0, 0, 0, 2]) + 4 * OVERALL) / 6]
+    assert np.allclose(shares, [*counted, OVERALL])  # the last class was never heard
+
+
+def test_levels_are_counted_apart():
+    rng = np.random.default_rng(0)
+    clips = [np.stack([np.zeros(500, int), rng.integers(8, size=500)]) for _ in range(4)]
+    losses = unigram_losses(CodeSet(clips, np.array([0, 1, 0, 1]), ["dog", "rain"]), 8, by_class=True)
+    assert losses[0, 0, 0] < 0.02 and losses[0, 1].mean() == pytest.approx(np.log(8), abs=0.05)
+
+
+def test_code_frequencies_are_measured_on_the_codes_that_the_model_is_asked_for(tmp_path):
+    """A model that says nothing but the frequencies has the baseline's loss, level by level."""
+    one = trainer(tmp_path, STILL)
+    losses = torch.from_numpy(unigram_losses(code_set(), 16, by_class=True)).float()
+
+    def frequencies(states, level):
+        return -losses[one.asked, level][..., None, :].expand(-1, states.shape[0] // len(one.asked), -1).flatten(0, 1)
+
+    one.model.logits = frequencies
+    totals = np.zeros((3, 2))
+    for mask, codes, valid, classes in one._validation_batches():
+        for row in range(len(codes)):
+            one.asked = classes[row : row + 1]
+            part = mask.rows(np.array([row]))
+            sums = masked_loss(one.model, part, codes[row : row + 1], valid[row : row + 1], None)
+            totals += np.stack([sums.detach(), np.bincount(part.levels, part.targets.sum(1), minlength=3)], 1)
+    expected = totals[:, 0] / totals[:, 1]
+    assert [one.baseline[str(level)] for level in range(3)] == pytest.approx(expected, rel=1e-5, nan_ok=True)
+    assert one.baseline["all"] == pytest.approx(totals[:, 0].sum() / totals[:, 1].sum(), rel=1e-5)
+
+
+# Averages, early stop, other beginnings
+
+
+def test_an_average_follows_the_weights():
+    model = torch.nn.Linear(1, 1, bias=False)
+    model.weight.data.fill_(0.0)
+    average = WeightAverage(model, decay=0.75)
+    model.weight.data.fill_(1.0)
+    expected = 0.0
+    for n, kept in ((1, 2 / 11), (2, 3 / 12), (50, 0.75)):
+        average.update(model, n)
+        expected = kept * expected + (1 - kept)
+        assert average.model.weight.item() == pytest.approx(expected)
+    assert model.weight.item() == 1.0
+
+
+def test_the_average_is_what_is_validated_and_saved(whole):
+    averaged = trainer(whole.folder.parent, **WHOLE)
+    saved = load_checkpoint(whole.folder / "last.safetensors", CPU).model
+    assert torch.equal(weights_of(saved), weights_of(averaged.average.model))
+    assert not torch.equal(weights_of(saved), weights_of(averaged.model))
+    before = averaged.validate()
+    for weight in averaged.model.parameters():
+        weight.data.zero_()
+    assert (averaged.validate() == before).all()
+
+
+def test_training_stops_when_the_validation_fold_no_longer_improves(tmp_path):
+    """Random codes can only be learnt by heart, so the loss on other clips soon rises."""
+    config = {"num_epochs": 60, "validation_fold": 2, "patience": 3, "warmup_fraction": 0.05}
+    stopped = trainer(tmp_path, **config)
+    history = stopped.fit()
+    losses = history[(history["split"] == "validation") & (history["level"] == "all")]["loss"].to_numpy()
+    assert len(losses) < 60
+    assert losses.argmin() + 1 == stopped.progress.best_epoch == len(losses) - 3
+    assert load_checkpoint(tmp_path / BEST, CPU).facts["epoch"] == stopped.progress.best_epoch
+    again = trainer(tmp_path, **config)
+    assert again.finished and len(again.fit()) == len(history)
+    trainer(tmp_path, num_epochs=1).fit()
+    assert not (tmp_path / BEST).exists()  # nothing is chosen without a validation fold
+
+
+def test_training_starts_from_the_weights_of_another_run(still, tmp_path):
+    """All but the classes, which may be others; the same run started at random is another training."""
+    file = still.folder / "last.safetensors"
+    known = load_checkpoint(file, CPU).model.state_dict()
+    given = plan(tmp_path, replace(STILL, n_classes=0), num_epochs=1, initial_checkpoint=str(file))
+    second = Trainer(**given)
+    assert all(torch.equal(value, known[name]) for name, value in second.model.state_dict().items())
+    second.fit()
+    assert trainer(tmp_path, STILL, num_epochs=1).progress.epoch == 0
+    for wrong, words in (({"model_config": replace(STILL, dim=64)}, "shape"), ({"codec_hash": "other"}, "codec abc")):
+        with pytest.raises(InputError, match=words):
+            Trainer(**given | wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"num_epochs": 0}, {"lr": 0.0}, {"warmup_fraction": 1.0}, {"accumulate": 0}, {"ema_decay": 1.0}]
+)
 def test_impossible_training_is_refused(wrong):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=next(iter(wrong))):
         TrainingConfig(**wrong)
+    with pytest.raises(InputError, match="validation_fold"):
+        TrainingConfig(patience=2)

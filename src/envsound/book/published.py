@@ -11,7 +11,7 @@ from envsound.metrics.published import read_published
 from envsound.report.assets import AUDIO
 from envsound.report.facts import NOT_MEASURED
 from envsound.report.fragments import Staging, field_list, figure, not_published, table_of
-from envsound.report.runs import SYNTHETIC_NOTE, Run
+from envsound.report.runs import Run
 
 COMPARISONS = {
     "generated_vs_real": "generated against real",
@@ -174,6 +174,7 @@ def _percent(value: float | None) -> str:
     return NO_NUMBER if value is None or pd.isna(value) else f"{value:+.0f}%"
 
 
+SYNTHETIC_NOTE = "Your run used synthetic stand-ins: its numbers say nothing about recorded sound."
 KS_WORDS = (
     "The distance D between two distributions is 0 when they agree and 1 when they do not overlap. Read *generated* "
     "against the other two: *codec* is the ceiling, *other real* the floor that chance gives. A distance below the "

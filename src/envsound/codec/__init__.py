@@ -13,10 +13,7 @@ BUNDLED = Path("data") / "codec" / "bundled.safetensors"
 
 
 def load_codec(
-    name: str = "bundled",
-    weights: str = "",
-    device: str | torch.device = "auto",
-    weights_sha256: str = "",
+    name: str = "bundled", weights: str = "", device: str | torch.device = "auto", weights_sha256: str = ""
 ) -> Codec:
     """Load a codec by name.
 
@@ -29,7 +26,7 @@ def load_codec(
     if name == "encodec_24khz":
         from envsound.codec.encodec_24khz import RELEASED_SHA256, EnCodec24kHz
 
-        return EnCodec24kHz(weights or None, weights_sha256 or RELEASED_SHA256, device=device)
+        return EnCodec24kHz(weights, weights_sha256 or RELEASED_SHA256, device=device)
     from envsound.codec.stored import load_stored
 
     if name == "bundled":

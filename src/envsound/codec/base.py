@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,13 @@ from envsound.codec.quantizer import ResidualQuantizer
 SILENCE_RMS = 2e-4  # full scale 1; a decoded frame quieter than this (-74 dB) is digital silence
 
 
-class Codec(Protocol):
+class Codec:
     """A neural codec that turns a clip into `n_levels` parallel streams of codes.
 
-    Attributes: sample_rate (Hz), frame_rate (frames/s), n_levels, codebook_size (codes per level), name, and
+    Attributes: sample_rate (Hz), frame_rate (frames/s), n_levels, codebook_size (codes per level), name, device, and
     content_hash, 64 hexadecimal digits that change with the weights and with the number of levels.
+    Every codec gives `_encode` (clips [batch, n] of one length to codes [batch, n_levels, n_frames]), `_vectors` (codes
+    to what they stand for) and `_sound` (that to clips); batches of unequal clips and the check of codes are here.
     """
 
     name: str
@@ -26,30 +28,41 @@ class Codec(Protocol):
     n_levels: int
     codebook_size: int
     content_hash: str
+    device: torch.device
 
     def n_frames(self, n_samples: int) -> int:
         """Return the number of frames that cover `n_samples` samples (the last one may be partly silence)."""
-        ...
+        return -(-n_samples // (self.sample_rate // self.frame_rate))
 
+    @torch.no_grad()
     def encode(self, clips: Tensor, n_samples: Tensor | None = None) -> Tensor:
         """Encode float32 clips [batch, n_samples] to int64 codes [batch, n_levels, n_frames].
 
         `n_samples` [batch] gives the valid length of each clip in a padded batch. A clip's codes do not depend
         on the padding; frames after its own last one are filled with `codebook_size`, the mask token.
         """
-        ...
+        return encode_by_length(self._encode, clips.to(self.device), n_samples, self.n_levels, self.codebook_size)
 
+    @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Decode int codes [batch, n_levels, n_frames] to float32 clips [batch, n_frames * hop] in [-1, 1]."""
-        ...
+        """Decode int codes [batch, 1..n_levels, n_frames] to float32 clips [batch, n_frames * hop] in [-1, 1].
+
+        Raises InputError for the mask token or any other value that is not a code.
+        """
+        return self._sound(self.dequantise(codes))
+
+    @torch.no_grad()
+    def dequantise(self, codes: Tensor) -> Tensor:
+        """Return what codes [batch, 1..n_levels, n_frames] stand for before decoding: [batch, latent_dim, n_frames].
+
+        The sum of the levels' code vectors. Raises InputError as `decode` does.
+        """
+        check_codes(codes, self.n_levels, self.codebook_size)
+        return self._vectors(codes.long().to(self.device))
 
 
 def encode_by_length(
-    encode: Callable[[Tensor], Tensor],
-    clips: Tensor,
-    n_samples: Tensor | None,
-    n_levels: int,
-    mask_token: int,
+    encode: Callable[[Tensor], Tensor], clips: Tensor, n_samples: Tensor | None, n_levels: int, mask_token: int
 ) -> Tensor:
     """Encode a padded batch so that no clip's codes depend on the padding: clips of equal length go together.
 
@@ -63,9 +76,8 @@ def encode_by_length(
         return encode(clips)
     lengths = torch.as_tensor(n_samples).tolist()
     if len(lengths) != len(clips) or not all(0 < length <= clips.shape[1] for length in lengths):
-        raise InputError(
-            f"n_samples: {lengths}; expected {len(clips)} lengths between 1 and {clips.shape[1]}, one for each clip"
-        )
+        expected = f"expected {len(clips)} lengths between 1 and {clips.shape[1]}, one for each clip"
+        raise InputError(f"n_samples: {lengths}; {expected}")
     pieces: dict[int, Tensor] = {}
     for length in sorted(set(lengths)):
         rows = [row for row, own in enumerate(lengths) if own == length]
@@ -80,17 +92,14 @@ def encode_by_length(
 def check_codes(codes: Tensor, n_levels: int, codebook_size: int) -> None:
     """Raise InputError unless `codes` are integers [batch, 1..n_levels, n_frames] in 0..codebook_size - 1."""
     if codes.ndim != 3 or not 1 <= codes.shape[1] <= n_levels or codes.numel() == 0:
-        raise InputError(
-            f"codes: shape {tuple(codes.shape)}; expected [batch, 1 to {n_levels} levels, n_frames] with frames in it"
-        )
+        expected = f"[batch, 1 to {n_levels} levels, n_frames] with frames in it"
+        raise InputError(f"codes: shape {tuple(codes.shape)}; expected {expected}")
     if codes.is_floating_point():
         raise InputError(f"codes: dtype {codes.dtype}; expected integers")
     low, high = int(codes.min()), int(codes.max())
     if low < 0 or high >= codebook_size:
-        raise InputError(
-            f"codes: values from {low} to {high}; expected 0 to {codebook_size - 1} "
-            f"({codebook_size} is the mask token, which cannot be decoded)"
-        )
+        expected = f"0 to {codebook_size - 1} ({codebook_size} is the mask token, which cannot be decoded)"
+        raise InputError(f"codes: values from {low} to {high}; expected {expected}")
 
 
 class Autoencoder(nn.Module, ABC):
@@ -100,17 +109,18 @@ class Autoencoder(nn.Module, ABC):
     last layer gives). One whose decoder holds noise also provides `render` (what the last layer gave, and white
     noise, to clips) and `likelihood_loss`. A clip is padded with silence to whole frames.
 
-    Attributes: `generator`, the name its weights are stored under; `stochastic`, whether `render` uses the noise;
-    `recipe`, what it wants otherwise than `CodecTraining` has it.
+    Attributes: `generator`, the name its weights are stored under; `shape`, the class of its `config`; `stochastic`,
+    whether `render` uses the noise; `recipe`, what it wants otherwise than `CodecTraining` has it.
     """
 
     generator = ""
+    shape: ClassVar[type]
     stochastic = False
     recipe: ClassVar[dict[str, float]] = {}
 
-    def __init__(self, config: Any):
+    def __init__(self, config: Any = None):
         super().__init__()
-        self.config = config
+        self.config = config = config or self.shape()
         self.quantizer = ResidualQuantizer(config.n_levels, config.codebook_size, config.latent_dim)
 
     @property
@@ -161,12 +171,16 @@ class Autoencoder(nn.Module, ABC):
         return self.quantizer.encode(self.latents(clips))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Decode codes [batch, 1..n_levels, n_frames] to clips [batch, n_frames * hop], in [-1, 1].
+        """Decode codes [batch, 1..n_levels, n_frames] to clips [batch, n_frames * hop], in [-1, 1]."""
+        return self.sound(self.quantizer.decode(codes))
+
+    def sound(self, latents: Tensor) -> Tensor:
+        """Map latents [batch, latent_dim, n_frames] to clips [batch, n_frames * hop], in [-1, 1].
 
         Frames that come out below SILENCE_RMS are set to zero: recordings hold digital silence, which no network
         puts out exactly, and whose zero crossings a residue of noise would count in thousands.
         """
-        return gate_silence(self.synthesise(self.quantizer.decode(codes)).clamp(-1.0, 1.0), self.config.hop)
+        return gate_silence(self.synthesise(latents).clamp(-1.0, 1.0), self.config.hop)
 
 
 def gate_silence(clips: Tensor, hop: int) -> Tensor:

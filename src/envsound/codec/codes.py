@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 from tqdm.auto import tqdm
 
 from envsound.base import cache
-from envsound.base.device import choose_device
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_bytes, sha256_file
 from envsound.base.tensors import read_header, read_tensors, write_tensors
@@ -51,7 +50,6 @@ def encode_recordings(
     recordings: Recordings,
     codec: Codec,
     cache_dir: str | Path = cache.FOLDER / "codes",
-    device: str | torch.device | None = None,
     batch_size: int = 8,
     copies: Clips | None = None,
 ) -> pd.DataFrame:
@@ -61,19 +59,15 @@ def encode_recordings(
     seconds, codes_file (relative to the working directory where it lies below it). Only clips that the cache lacks, or
     whose file is truncated or altered, are encoded; each is stored as soon as its batch is done. Clips of a batch have
     one length, so that none needs padding.
-    device: where clips are moved before the codec sees them; None leaves that to the codec.
     Raises InputError when codec and recordings differ in rate, or what the codec returns is not codes.
     """
-    if codec.sample_rate != recordings.sample_rate:
-        raise InputError(
-            f"codec at {codec.sample_rate} Hz, recordings at {recordings.sample_rate} Hz: expected one rate"
-        )
+    if (rate := recordings.sample_rate) != codec.sample_rate:
+        raise InputError(f"codec at {codec.sample_rate} Hz, recordings at {rate} Hz: expected one rate")
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: expected at least 1")
-    device = choose_device(device) if isinstance(device, str) else device
     table = recordings.table.assign(copy=0, depends_on="")
     table = table if copies is None else pd.concat([table, copies.table], ignore_index=True)
-    fixed = (codec.sample_rate, recordings.clip_seconds, codec.content_hash)
+    fixed = (rate, recordings.clip_seconds, codec.content_hash)
     parts = [code_parts(path, *fixed, how) for path, how in zip(table["path"], table["depends_on"], strict=True)]
     keys = [cache.key(*one) for one in parts]
     lengths = dict(zip(keys, table["n_samples"].tolist(), strict=True))
@@ -84,7 +78,7 @@ def encode_recordings(
     )
     order = np.argsort(table["n_samples"].to_numpy(), kind="stable")  # clips of one length follow one another
     clips = recordings if copies is None else copies
-    make = lambda places: _encoded(clips, codec, table.iloc[order[places]], batch_size, device)  # noqa: E731
+    make = lambda places: _encoded(clips, codec, table.iloc[order[places]], batch_size)  # noqa: E731
     cache.kept_all(cache_dir, [parts[place] for place in order], make, form)
     folder, here = Path(cache_dir).absolute(), Path.cwd()
     folder = folder.relative_to(here) if folder.is_relative_to(here) else folder
@@ -93,20 +87,15 @@ def encode_recordings(
     return table.assign(codes_file=files, n_frames=n_frames)[COLUMNS].reset_index(drop=True)
 
 
-def _encoded(
-    clips: Clips, codec: Codec, table: pd.DataFrame, batch_size: int, device: torch.device | None
-) -> Iterator[np.ndarray]:
+def _encoded(clips: Clips, codec: Codec, table: pd.DataFrame, batch_size: int) -> Iterator[np.ndarray]:
     """Yield the codes, int [n_levels, n_frames], of clips that come ordered by their length."""
     with tqdm(total=len(table), desc="encoding clips", unit="clip") as bar:
         for n_samples, group in table.groupby("n_samples"):
             for start in range(0, len(group), batch_size):
                 batch = [clips.load(clip_id) for clip_id in group["clip_id"].iloc[start : start + batch_size]]
-                samples = torch.from_numpy(np.stack(batch))
-                samples = samples if device is None else samples.to(device)
-                codes = codec.encode(samples, torch.full((len(batch),), n_samples)).cpu()  # [batch, n_levels, n_frames]
-                expected = (len(batch), codec.n_levels, codec.n_frames(n_samples))
-                if codes.shape != expected:
-                    shape = tuple(codes.shape)
+                codes = codec.encode(torch.from_numpy(np.stack(batch)), torch.full((len(batch),), n_samples)).cpu()
+                expected = (len(batch), codec.n_levels, codec.n_frames(n_samples))  # [batch, n_levels, n_frames]
+                if (shape := tuple(codes.shape)) != expected:
                     raise InputError(f"codec {codec.name}: returned codes of shape {shape}; expected {expected}")
                 check_codes(codes, codec.n_levels, codec.codebook_size)
                 yield from codes.numpy()
@@ -136,11 +125,9 @@ def load_codes(path: str | Path, codec_hash: str | None = None) -> np.ndarray:
         raise InputError(f"{path}: truncated or not a file of codes ({error}); delete it and encode again") from None
     if facts.get("key") != path.stem or facts.get("sha256") != _checksum(codes, facts) or codes.ndim != 2:
         raise InputError(f"{path}: altered, its checksum does not match; delete it and encode again")
-    if codec_hash is not None and facts["codec_hash"] != codec_hash:
-        raise InputError(
-            f"{path}: made by codec {facts['codec_hash']}; expected codes of codec {codec_hash}, "
-            "so encode the clips with the codec in use"
-        )
+    if codec_hash is not None and (made_by := facts["codec_hash"]) != codec_hash:
+        expected = f"expected codes of codec {codec_hash}, so encode the clips with the codec in use"
+        raise InputError(f"{path}: made by codec {made_by}; {expected}")
     return codes
 
 

@@ -1,6 +1,7 @@
 """Codes drawn by counting how often they occur in some clips: what any model of codes must beat, and needs no model."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,7 @@ class Bigram:
     """Codes of each level after the code before, drawn as often as they occur in some clips; levels by themselves.
 
     After a code seen n times with T different successors a successor is drawn with chance n / (n + T), else a code by
-    its overall share: Witten and Bell's interpolation (1991, method C). The first code
-    is the first of one of the clips.
+    its overall share: Witten and Bell's interpolation (1991, method C). The first code is the first of a clip.
     """
 
     def __init__(self, clips: Sequence[np.ndarray], codebook_size: int) -> None:
@@ -68,10 +68,9 @@ class CodeDraws:
 
     def __init__(self, train: pd.DataFrame, codec: Codec) -> None:
         """train: rows of codes.csv, the clips that are counted."""
-        self.codec = codec
-        self.train = dict(tuple(train.groupby("category")))
-        self.read: dict[str, list[np.ndarray]] = {}
-        self.bigrams: dict[str, Bigram] = {}
+        self.codec, self.train = codec, dict(tuple(train.groupby("category")))
+        self.of_class = cache(lambda category: [self._load(row) for row in self.train[category].itertuples()])
+        self.bigram = cache(lambda category: Bigram(self.of_class(category), codec.codebook_size))
 
     def clip(self, name: str, row: Any, rng: np.random.Generator) -> np.ndarray:
         """Return a clip, float32 [n_samples], of the class and length of a row of codes.csv; name: one of DRAWS.
@@ -85,15 +84,8 @@ class CodeDraws:
         if name == "shuffled":
             return shuffled(self._load(row), rng)
         if name == "unigram":
-            return draw_unigram(self._of_class(row.category), int(row.n_frames), rng)
-        if row.category not in self.bigrams:
-            self.bigrams[row.category] = Bigram(self._of_class(row.category), self.codec.codebook_size)
-        return self.bigrams[row.category].draw(int(row.n_frames), rng)
-
-    def _of_class(self, category: str) -> list[np.ndarray]:
-        if category not in self.read:
-            self.read[category] = [self._load(row) for row in self.train[category].itertuples()]
-        return self.read[category]
+            return draw_unigram(self.of_class(row.category), int(row.n_frames), rng)
+        return self.bigram(row.category).draw(int(row.n_frames), rng)
 
     def _load(self, row: Any) -> np.ndarray:
         return load_codes(row.codes_file, self.codec.content_hash).astype(np.int64)

@@ -18,7 +18,7 @@ EVERYTHING = (0, 10**9)  # Hz, the band that holds every frequency
 
 
 def log_mel(real: np.ndarray, other: np.ndarray, sample_rate: int) -> float:
-    """Return `spectral_losses.log_mel_distance` of two clips [n_samples], in dB."""
+    """Return `training.losses.log_mel_distance` of two clips [n_samples], in dB."""
     return log_mel_distance(*(_padded(clip) for clip in _pair(real, other)), sample_rate)
 
 
@@ -26,15 +26,12 @@ def stft_distance(real: np.ndarray, other: np.ndarray) -> float:
     """Return the multi-scale STFT distance of two clips [n_samples], in nepers (1 neper is 8.7 dB).
 
     The mean over windows of 256, 512, 1024 and 2048 samples of mean |ln(|S| + 1e-4) - ln(|S'| + 1e-4)| over all
-    frames and bins, with S the short-time spectrum of `spectral_losses.magnitude` (Hann, hop a quarter of the window,
+    frames and bins, with S the short-time spectrum of `training.losses.magnitude` (Hann, hop a quarter of the window,
     divided by the root of the window length). A clip of digital silence against itself is 0.
     """
     clips = [_padded(clip) for clip in _pair(real, other)]
-    distances = []
-    for window in STFT_WINDOWS:
-        levels = [torch.log(magnitude(clip, window) + STFT_FLOOR) for clip in clips]
-        distances.append(float((levels[0] - levels[1]).abs().mean()))
-    return float(np.mean(distances))
+    levels = ([torch.log(magnitude(clip, window) + STFT_FLOOR) for clip in clips] for window in STFT_WINDOWS)
+    return float(np.mean([float((one - another).abs().mean()) for one, another in levels]))
 
 
 def si_sdr_db(real: np.ndarray, other: np.ndarray) -> float:

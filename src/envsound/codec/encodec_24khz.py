@@ -19,76 +19,45 @@ from torch import Tensor, nn
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_bytes, sha256_file
 from envsound.base.torchaudio_import import import_encodec
-from envsound.codec.base import check_codes, encode_by_length
+from envsound.codec.base import Codec
 
 URL = "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th"
 RELEASED_SHA256 = "d7cc33bcf1aad7f2dad9836f36431530744abeace3ca033005e3290ed4fa47bf"
 BANDWIDTHS = [1.5, 3.0, 6.0, 12.0, 24.0]  # kbit/s the released weights were trained for; 24 is 32 levels
-MAX_LEVELS = 32
-HOP = 320  # samples per frame
 
 
-class EnCodec24kHz:
-    """EnCodec 24 kHz behind the study's codec interface (see `base.Codec`); 8 levels are 6 kbit/s."""
+class EnCodec24kHz(Codec):
+    """EnCodec 24 kHz behind the study's codec interface."""
 
     name = "encodec_24khz"
     sample_rate = 24_000  # Hz
     frame_rate = 75  # frames/s
+    n_levels = 8  # 6 kbit/s; the released weights hold 32
     codebook_size = 1024
 
     def __init__(
-        self,
-        weights: str | Path | None = None,
-        weights_sha256: str = RELEASED_SHA256,
-        n_levels: int = 8,
-        device: torch.device | str = "cpu",
+        self, weights: str | Path = "", weights_sha256: str = RELEASED_SHA256, device: torch.device | str = "cpu"
     ):
         """Load the weights from the file `weights`, the torch hub cache, or a download into that cache.
 
         A file is unpickled only after its SHA-256 was found to be `weights_sha256`, by default that of Meta's
         release; another one is for a file `weights` of your own in the same format.
-        Raises InputError when the file is missing, has another SHA-256 or holds other weights, when the
-        download fails, or when n_levels is not in 1..32.
+        Raises InputError when the file is missing, has another SHA-256 or holds other weights, or the download fails.
         """
-        if not 1 <= n_levels <= MAX_LEVELS:
-            raise InputError(f"n_levels={n_levels}: EnCodec 24 kHz has 1 to {MAX_LEVELS}")
         path, expected = (Path(weights), weights_sha256) if weights else (released_weights(), RELEASED_SHA256)
         self.device = torch.device(device)
-        self.n_levels = n_levels
         self.model = load_model(path, expected).to(self.device)
-        self.content_hash = sha256_bytes(f"{expected}:{n_levels}".encode())
-
-    def n_frames(self, n_samples: int) -> int:
-        """Return the number of frames that cover `n_samples` samples."""
-        return -(-n_samples // HOP)
-
-    @torch.no_grad()
-    def encode(self, clips: Tensor, n_samples: Tensor | None = None) -> Tensor:
-        """Encode clips [batch, n_samples] to codes [batch, n_levels, n_frames]; see `base.Codec.encode`."""
-        clips = clips.to(self.device)
-        return encode_by_length(self._encode, clips, n_samples, self.n_levels, self.codebook_size)
+        self.content_hash = sha256_bytes(f"{expected}:{self.n_levels}".encode())
 
     def _encode(self, clips: Tensor) -> Tensor:
         latents = self.model.encoder(clips[:, None])  # [batch, 128, n_frames]
-        codes = self.model.quantizer.vq.encode(latents, n_q=self.n_levels)  # [n_levels, batch, n_frames]
-        return codes.transpose(0, 1)
+        return self.model.quantizer.vq.encode(latents, n_q=self.n_levels).transpose(0, 1)  # from [n_levels, batch, ..]
 
-    @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
-        """Decode codes [batch, 1..n_levels, n_frames] to clips [batch, n_frames * 320], clipped to [-1, 1].
+    def _vectors(self, codes: Tensor) -> Tensor:
+        return self.model.quantizer.decode(codes.transpose(0, 1))  # [batch, 128, n_frames]
 
-        Raises InputError for the mask token or any other value that is not a code.
-        """
-        return self.model.decoder(self.dequantise(codes))[:, 0].clamp(-1.0, 1.0)
-
-    @torch.no_grad()
-    def dequantise(self, codes: Tensor) -> Tensor:
-        """Return what codes [batch, 1..n_levels, n_frames] stand for before decoding: [batch, 128, n_frames].
-
-        The sum of the levels' code vectors. Raises InputError as `decode` does.
-        """
-        check_codes(codes, self.n_levels, self.codebook_size)
-        return self.model.quantizer.decode(codes.long().to(self.device).transpose(0, 1))
+    def _sound(self, vectors: Tensor) -> Tensor:
+        return self.model.decoder(vectors)[:, 0].clamp(-1.0, 1.0)
 
 
 def cached_weights() -> Path:
@@ -138,9 +107,8 @@ def load_model(path: Path, sha256: str) -> nn.Module:
     except OSError as error:
         raise InputError(f"encodec_24khz weights {path}: cannot be read ({error.strerror})") from None
     if sha256_bytes(data) != sha256:
-        raise InputError(
-            f"encodec_24khz weights {path}: SHA-256 is {sha256_bytes(data)}, expected {sha256}; not opened"
-        )
+        found = sha256_bytes(data)
+        raise InputError(f"encodec_24khz weights {path}: SHA-256 is {found}, expected {sha256}; not opened")
     model = empty_model()
     try:
         model.load_state_dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))

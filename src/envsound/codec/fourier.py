@@ -78,15 +78,13 @@ class Stack(nn.Module):
 class FourierCodec(Autoencoder):
     """The Fourier-domain generator; frame t is centred on its own `hop` samples."""
 
-    generator = "fourier"
-    stochastic = True
+    generator, shape, stochastic = "fourier", FourierConfig, True
 
     def __init__(self, config: FourierConfig | None = None):
-        config = config or FourierConfig()
         super().__init__(config)
-        shape = {"dim": config.dim, "hidden": config.hidden}
-        self.encoder = Stack(3 * config.n_bins, config.latent_dim, n_blocks=config.n_encoder_blocks, **shape)
-        self.decoder = Stack(config.latent_dim, 3 * config.n_bins, n_blocks=config.n_decoder_blocks, **shape)
+        config, sizes = self.config, (self.config.dim, self.config.hidden)
+        self.encoder = Stack(3 * config.n_bins, config.latent_dim, *sizes, config.n_encoder_blocks)
+        self.decoder = Stack(config.latent_dim, 3 * config.n_bins, *sizes, config.n_decoder_blocks)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
 
     def latents(self, clips: Tensor) -> Tensor:

@@ -6,7 +6,11 @@ code was overwritten from statistics that were not reset, and the commitment los
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+
+def as_vectors(latents: Tensor) -> Tensor:
+    """Return latents [batch, dim, n_frames] as float32 vectors [batch * n_frames, dim]."""
+    return latents.float().transpose(1, 2).flatten(0, 1)
 
 
 def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
@@ -39,36 +43,22 @@ class ResidualQuantizer(nn.Module):
     """
 
     def __init__(
-        self,
-        n_levels: int = 8,
-        codebook_size: int = 1024,
-        dim: int = 64,
-        decay: float = 0.99,
-        dead_share: float = 0.05,
+        self, n_levels: int = 8, codebook_size: int = 1024, dim: int = 64, decay: float = 0.99, dead_share: float = 0.05
     ):
         super().__init__()
+        self.n_levels, self.codebook_size = n_levels, codebook_size
         self.decay, self.dead_share = decay, dead_share
         self.register_buffer("codebooks", torch.randn(n_levels, codebook_size, dim))
         self.register_buffer("counts", torch.ones(n_levels, codebook_size), persistent=False)
         self.register_buffer("sums", self.codebooks.clone(), persistent=False)
 
-    @property
-    def n_levels(self) -> int:
-        return self.codebooks.shape[0]
-
-    @property
-    def codebook_size(self) -> int:
-        return self.codebooks.shape[1]
-
     def encode(self, latents: Tensor) -> Tensor:
         """Quantize latents [batch, dim, n_frames] to codes int64 [batch, n_levels, n_frames]."""
-        batch, dim, n_frames = latents.shape
-        residual = latents.float().transpose(1, 2).reshape(-1, dim)
-        codes = []
+        residual, codes = as_vectors(latents), []
         for codebook in self.codebooks:
             codes.append(nearest(residual, codebook))
             residual = residual - codebook[codes[-1]]
-        return torch.stack(codes, 1).reshape(batch, n_frames, self.n_levels).transpose(1, 2)
+        return torch.stack(codes, 1).unflatten(0, (len(latents), -1)).transpose(1, 2)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Sum the code vectors of codes [batch, 1..n_levels, n_frames]: float32 [batch, dim, n_frames]."""
@@ -87,35 +77,28 @@ class ResidualQuantizer(nn.Module):
             self.sums[level] = centres * self.counts[level][:, None]
             residual = residual - centres[nearest(residual, centres)]
 
-    def forward(self, latents: Tensor, n_levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, latents: Tensor, n_levels: Tensor) -> tuple[Tensor, Tensor]:
         """Quantize in training: straight-through gradient, commitment loss, and an update of the codebooks.
 
         latents [batch, dim, n_frames]; n_levels int64 [batch], how many levels each item uses (quantizer dropout,
-        SoundStream sec. III-C). Returns quantized latents (same shape), codes int64 [batch, n_levels, n_frames] and
-        the scalar commitment loss, the mean over levels of |residual - sg(code)|^2. The residual itself is not
-        detached, so every level's loss reaches the encoder.
+        SoundStream sec. III-C). Returns quantized latents (same shape) and the scalar commitment loss, the mean over
+        levels of |residual - sg(code)|^2. The residual itself is not detached, so every level's loss reaches the
+        encoder.
         """
-        batch, dim, n_frames = latents.shape
-        flat = latents.float().transpose(1, 2).reshape(-1, dim)
-        used = n_levels.repeat_interleave(n_frames).to(flat.device)
-        residual, quantized = flat, torch.zeros_like(flat)
-        codes, losses = [], []
+        flat = as_vectors(latents)
+        used = n_levels.repeat_interleave(latents.shape[2]).to(flat.device)
+        residual, quantized, losses = flat, torch.zeros_like(flat), []
         for level in range(self.n_levels):
             active = used > level
-            level_codes = nearest(residual.detach(), self.codebooks[level])
-            vectors = self.codebooks[level][level_codes]  # a copy: the update below does not touch it
+            codes = nearest(residual.detach(), self.codebooks[level])
+            vectors = self.codebooks[level][codes]  # a copy: the update below does not touch it
             losses.append((residual - vectors).square().mean(1)[active].mean() if active.any() else flat.new_zeros(()))
             if self.training:
-                self._update(level, residual.detach()[active], level_codes[active])
+                self._update(level, residual.detach()[active], codes[active])
             quantized = quantized + vectors * active[:, None]
             residual = residual - vectors
-            codes.append(level_codes)
         quantized = flat + (quantized - flat).detach()
-        return (
-            quantized.reshape(batch, n_frames, dim).transpose(1, 2),
-            torch.stack(codes, 1).reshape(batch, n_frames, self.n_levels).transpose(1, 2),
-            torch.stack(losses).mean(),
-        )
+        return quantized.unflatten(0, (len(latents), -1)).transpose(1, 2), torch.stack(losses).mean()
 
     @torch.no_grad()
     def _update(self, level: int, vectors: Tensor, codes: Tensor) -> None:
@@ -140,19 +123,16 @@ def level_gains(latents: Tensor, quantizer: ResidualQuantizer) -> Tensor:
 
     A level whose gain is near 0 dB carries nothing, however many of its codes are in use.
     """
-    residual = latents.float()
+    residual = as_vectors(latents)
     energies = [residual.square().mean()]
-    for level in range(quantizer.n_levels):
-        codes = nearest(residual.transpose(1, 2).reshape(-1, residual.shape[1]), quantizer.codebooks[level])
-        vectors = F.embedding(codes, quantizer.codebooks[level]).reshape(len(residual), -1, residual.shape[1])
-        residual = residual - vectors.transpose(1, 2)
+    for codebook in quantizer.codebooks:
+        residual = residual - codebook[nearest(residual, codebook)]
         energies.append(residual.square().mean())
     return 10 * torch.log10(torch.stack(energies[:-1]) / torch.stack(energies[1:]).clamp(min=1e-12))
 
 
 def effective_rank(latents: Tensor) -> float:
     """Return exp(entropy of the normalised covariance eigenvalues) of latents [batch, dim, n_frames], from 1 to dim."""
-    flat = latents.float().transpose(1, 2).reshape(-1, latents.shape[1])
-    values = torch.linalg.eigvalsh(torch.cov(flat.T)).clamp(min=0)
+    values = torch.linalg.eigvalsh(torch.cov(as_vectors(latents).T)).clamp(min=0)
     share = values / values.sum().clamp(min=1e-12)
     return float(torch.exp(-(share * torch.log(share.clamp(min=1e-12))).sum()))

@@ -43,20 +43,15 @@ class SeanetCodec(Autoencoder):
     way. And without noise of its own it answers an L1 loss between waveforms with silence.
     """
 
-    generator = "seanet"
+    generator, shape = "seanet", SeanetConfig
     recipe: ClassVar[dict[str, float]] = {"quantize_from": 0.3, "waveform_weight": 0.01}
 
     def __init__(self, config: SeanetConfig | None = None):
-        config = config or SeanetConfig()
         super().__init__(config)
-        modules = import_encodec().modules
-        shape = {
-            "dimension": config.latent_dim,
-            "n_filters": config.n_filters,
-            "ratios": list(config.ratios),
-            "causal": True,
-        }
-        self.encoder, self.decoder = modules.SEANetEncoder(**shape), modules.SEANetDecoder(**shape)
+        config, modules = self.config, import_encodec().modules
+        sizes = {"dimension": config.latent_dim, "n_filters": config.n_filters, "ratios": list(config.ratios)}
+        self.encoder = modules.SEANetEncoder(**sizes, causal=True)
+        self.decoder = modules.SEANetDecoder(**sizes, causal=True)
 
     def latents(self, clips: Tensor) -> Tensor:
         """Map clips [batch, n_samples] to latents [batch, latent_dim, n_frames]."""

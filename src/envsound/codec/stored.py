@@ -5,62 +5,34 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_file
 from envsound.base.tensors import read_tensors, write_tensors
-from envsound.codec.base import Autoencoder, check_codes, encode_by_length
-from envsound.codec.fourier import FourierCodec, FourierConfig
-from envsound.codec.seanet import SeanetCodec, SeanetConfig
+from envsound.codec.base import Autoencoder, Codec
+from envsound.codec.fourier import FourierCodec
+from envsound.codec.seanet import SeanetCodec
 
-GENERATORS = {"fourier": (FourierCodec, FourierConfig), "seanet": (SeanetCodec, SeanetConfig)}
+GENERATORS: dict[str, type[Autoencoder]] = {one.generator: one for one in (FourierCodec, SeanetCodec)}
 
 
 def generator_class(name: str) -> type[Autoencoder]:
     """Return the generator called `name`. Raises InputError for any other name."""
     if name not in GENERATORS:
         raise InputError(f"generator={name!r}: expected {' or '.join(GENERATORS)}")
-    return GENERATORS[name][0]
+    return GENERATORS[name]
 
 
-class StoredCodec:
-    """A trained generator behind the study's codec interface (see `base.Codec`)."""
+class StoredCodec(Codec):
+    """A trained generator behind the study's codec interface."""
 
     def __init__(self, model: Autoencoder, name: str, content_hash: str):
         config = model.config
-        self.model = model.eval().requires_grad_(False)
+        self.model, self.device = model.eval().requires_grad_(False), model.device
         self.name, self.content_hash = name, content_hash
         self.sample_rate, self.frame_rate = config.sample_rate, config.sample_rate // config.hop
         self.n_levels, self.codebook_size = config.n_levels, config.codebook_size
-
-    def n_frames(self, n_samples: int) -> int:
-        """Return the number of frames that cover `n_samples` samples."""
-        return self.model.n_frames(n_samples)
-
-    @torch.no_grad()
-    def encode(self, clips: Tensor, n_samples: Tensor | None = None) -> Tensor:
-        """Encode clips [batch, n_samples] to codes [batch, n_levels, n_frames]; see `base.Codec.encode`."""
-        clips = clips.to(self.model.device)
-        return encode_by_length(self.model.encode, clips, n_samples, self.n_levels, self.codebook_size)
-
-    @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
-        """Decode codes [batch, 1..n_levels, n_frames] to clips [batch, n_frames * hop] in [-1, 1].
-
-        Raises InputError for the mask token or any other value that is not a code.
-        """
-        check_codes(codes, self.n_levels, self.codebook_size)
-        return self.model.decode(codes.long().to(self.model.device))
-
-    @torch.no_grad()
-    def dequantise(self, codes: Tensor) -> Tensor:
-        """Return what codes [batch, 1..n_levels, n_frames] stand for before decoding: [batch, latent_dim, n_frames].
-
-        The sum of the levels' code vectors. Raises InputError as `decode` does.
-        """
-        check_codes(codes, self.n_levels, self.codebook_size)
-        return self.model.quantizer.decode(codes.long().to(self.model.device))
+        self._encode, self._vectors, self._sound = model.encode, model.quantizer.decode, model.sound
 
 
 def save_codec(path: str | Path, model: Autoencoder) -> None:
@@ -76,8 +48,8 @@ def load_stored(path: str | Path, name: str, device: torch.device) -> StoredCode
     """
     try:
         weights, header = read_tensors(path, "codec")
-        codec, config = GENERATORS[header["generator"]]
-        model = codec(config(**header["config"]))
+        generator = GENERATORS[header["generator"]]
+        model = generator(generator.shape(**header["config"]))
         model.load_state_dict(weights, strict=True)  # widens them to float32
     except (OSError, SafetensorError) as error:
         raise InputError(f"codec file {path}: cannot be read ({error}); expected a safetensors file") from None

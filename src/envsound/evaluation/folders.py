@@ -20,6 +20,7 @@ FOLDERS = Path("data") / "runs" / "folders"
 NAME_LENGTH = 60  # letters of a folder's name that the name of its results keeps
 SKIPPED_COLUMNS = ["side", "clip", "reason"]
 MOST_CLASSES = 60  # subfolders compared one by one; with more, clips are compared whatever their subfolder
+DURATIONS = {"shortest": "min", "median": "median", "longest": "max", "total": "sum"}  # of a side, and how
 NAMED = 8  # files that a note names; skipped.csv names all
 
 
@@ -143,15 +144,9 @@ def side_facts(
     facts = {}
     for side, sources in compared.items():
         seconds = clips.loc[clips["side"] == side, "duration_s"]
-        facts[side] = {
-            "folder": shown(folders[side]),
-            "n_compared": len(sources),
-            "stored_rates_hz": sorted({source.sample_rate for source in sources}),
-            "shortest_s": float(seconds.min()),
-            "median_s": float(seconds.median()),
-            "longest_s": float(seconds.max()),
-            "total_s": float(seconds.sum()),
-        }
+        stored = sorted({source.sample_rate for source in sources})
+        facts[side] = {"folder": shown(folders[side]), "n_compared": len(sources), "stored_rates_hz": stored}
+        facts[side] |= {f"{name}_s": float(seconds.agg(how)) for name, how in DURATIONS.items()}
     return facts
 
 

@@ -8,13 +8,14 @@ of Ravuri and Vinyals 2019)?
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
+from envsound.evaluation.listeners.mfcc import Listener as Classifier
 from envsound.evaluation.listeners.mfcc import train_recogniser
 from envsound.evaluation.sides import Source
 from envsound.evaluation.spaces.embeddings import SourceClips
@@ -26,14 +27,6 @@ ACCURACY_COLUMNS = ["side", "classifier", "category", "n", "n_right", "accuracy"
 MIX_COLUMNS = [
     "classifier", "mix", "seed", "n_training", "composition", "n", "n_right", "accuracy", "low", "high", "chance",
 ]  # fmt: skip
-
-
-class Classifier(Protocol):
-    """Anything that names the class of clips, such as `listeners.network.Listener`."""
-
-    def predict(self, clips: Sequence[np.ndarray], sample_rate: int) -> list[str]: ...
-
-
 Trainer = Callable[[Sequence[np.ndarray], Sequence[str], int, int], Classifier]  # clips, classes, rate in Hz, seed
 
 

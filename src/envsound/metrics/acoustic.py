@@ -1,5 +1,6 @@
 """The acoustic metrics of the published study, per clip and per pair of clips.
- Formulas as reproduced from the study's public result files: six numbers from the waveform and from the
+
+Formulas as reproduced from the study's public result files: six numbers from the waveform and from the
 magnitude spectrum of the whole clip, two from a pair of such spectra, and the duration. All arithmetic is
 float64. What silence leaves undefined is NaN.
 """
@@ -18,24 +19,18 @@ ROLLOFF_SHARE = 0.85
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """What is shown under a name of its own, with its unit ("" for a ratio)."""
+class Metric:
+    """How a metric is written and read: label, unit ("" for a ratio), formula (LaTeX), what to beware of."""
 
     label: str
     unit: str
+    formula: str
+    note: str
 
     @property
     def axis_label(self) -> str:
         """The label with its unit, such as "Spectral centroid (Hz)"."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
-
-
-@dataclass(frozen=True)
-class Metric(Labelled):
-    """How a metric is written and read: label, unit, formula (LaTeX), what to beware of."""
-
-    formula: str
-    note: str
 
 
 METRICS: dict[str, Metric] = {

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,10 @@ from envsound.base.files import sha256_file
 from envsound.data.audio import RESAMPLER, BadClip, read_clip
 from envsound.metrics.acoustic import ACOUSTIC, METRICS, Metric, acoustic, checked_clip
 from envsound.metrics.measures import (
-    BANDS,
     ENVELOPE_HZ,
     LEAST_MODULATED,
-    MODULATION,
+    MODULATION_EDGES_HZ,
     SHORTEST_MODULATED_S,
-    SINGLE,
-    Measure,
     band_shares,
     crest_db,
     envelope,
@@ -50,20 +48,17 @@ ENVELOPE_EDGE = 10  # samples of the envelope at either end that the low-pass ha
 REPETITION_S = (0.1, 2.0)  # lags at which loudness may repeat: steps, ticks, sirens, waves
 
 
-def _from_measure(measure: Measure, formula: str, source: str) -> Metric:
-    return Metric(measure.label, measure.unit, formula, f"{measure.meaning}; {source}")
-
-
 LEVEL: dict[str, Metric] = {
     "peak_dbfs": Metric("Peak level", "dBFS", r"$20\log_{10}\max\lvert x\rvert$", "0 is full scale"),
-    "crest_db": _from_measure(
-        SINGLE["crest_db"],
-        r"$20\log_{10}(\max\lvert x\rvert\,/\,\mathrm{rms})$",
-        "0 for a square wave, 3.01 for a sine",
+    "crest_db": Metric(
+        "Crest", "dB", r"$20\log_{10}(\max\lvert x\rvert\,/\,\mathrm{rms})$",
+        "peak over root mean square; 0 for a square wave, 3.01 for a sine",
     ),
-}
+}  # fmt: skip
 SPECTRUM: dict[str, Metric] = {
-    ABOVE: _from_measure(BANDS[ABOVE], r"$\sum_{f>5\,\mathrm{kHz}}P\,/\sum P$", "Welch 1967"),
+    ABOVE: Metric(
+        "Energy above 5000 Hz", "", r"$\sum_{f>5\,\mathrm{kHz}}P\,/\sum P$", "up to half the rate; Welch 1967"
+    ),
 } | {
     f"octave_{hz}_hz": Metric(
         f"Octave at {hz} Hz", "", r"$\sum_{c/\sqrt2\le f<c\sqrt2}M^2\,/\sum M^2$",
@@ -71,11 +66,23 @@ SPECTRUM: dict[str, Metric] = {
     )
     for hz in OCTAVES_HZ
 }  # fmt: skip
+MODULATION: dict[str, Metric] = {
+    f"modulation_{low:g}_{high:g}_hz": Metric(
+        f"Modulation {low:g} to {high:g} Hz", "", r"$\sum_{\mathrm{octave}}\lvert E\rvert^2\,/\sum\lvert E\rvert^2$",
+        "share of the envelope's power between 0.5 and 64 Hz; E: spectrum of the envelope",
+    )
+    for low, high in pairwise(MODULATION_EDGES_HZ)
+}  # fmt: skip
 TEMPORAL: dict[str, Metric] = {
-    "harmonicity": _from_measure(
-        SINGLE["harmonicity"], r"$\max_k\,r(k)$", "Talkin 1995; tells tones from noise frame by frame"
+    "harmonicity": Metric(
+        "Harmonicity", "", r"$\max_k\,r(k)$",
+        "highest peak of the autocorrelation at 60 to 500 Hz, 1 is periodic; Talkin 1995; tells tones from noise frame "
+        "by frame",
     ),
-    "onset_rate_hz": _from_measure(SINGLE["onset_rate_hz"], r"$n_\mathrm{onsets}\,/\,T$", "librosa's onset_detect"),
+    "onset_rate_hz": Metric(
+        "Onset rate", "1/s", r"$n_\mathrm{onsets}\,/\,T$",
+        "onsets in the flux of the log-mel spectrum, a second; librosa's onset_detect",
+    ),
     "spectral_flux": Metric(
         "Spectral flux", "", r"$1-\sum M_t\cdot M_{t-1}\,/\sum\lVert M_t\rVert\lVert M_{t-1}\rVert$",
         "how much the spectrum changes its shape from one 40 ms to the next; after Tzanetakis and Cook 2002, "
@@ -89,11 +96,7 @@ TEMPORAL: dict[str, Metric] = {
         "Envelope repetition", "", r"$\max_{0.1\le\tau\le2\,\mathrm{s}} r(\tau)$",
         "highest peak of the envelope's normalised cross-correlation with itself; 1 when loudness repeats exactly",
     ),
-} | {
-    name: _from_measure(measure, r"$\sum_{\mathrm{octave}}\lvert E\rvert^2\,/\sum\lvert E\rvert^2$", "E: spectrum of "
-                        "the envelope")
-    for name, measure in MODULATION.items()
-}  # fmt: skip
+} | MODULATION  # fmt: skip
 EXTENDED: dict[str, Metric] = LEVEL | SPECTRUM | TEMPORAL
 PER_CLIP: dict[str, Metric] = {name: METRICS[name] for name in ACOUSTIC} | EXTENDED
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -236,7 +239,7 @@ def envelope_correlation_s(slow: np.ndarray) -> float:
     """Return the lag in s at which the envelope's autocorrelation first falls below 1/e: how long loudness stays alike.
 
     R(k) = sum e_t e_(t+k) / sum e_t^2 with the mean of e removed, the biased estimate (Box and Jenkins 1976, section
-    2.1.5); between two lags the line between them counts. slow: `clip_measures.envelope` of at least 1 s, float [n] at
+    2.1.5); between two lags the line between them counts. slow: `measures.envelope` of at least 1 s, float [n] at
     200 Hz. NaN for a constant envelope.
     """
     wave = _wave(slow)
@@ -253,7 +256,7 @@ def envelope_correlation_s(slow: np.ndarray) -> float:
 def envelope_repetition(slow: np.ndarray) -> float:
     """Return how well the envelope repeats itself after 0.1 to 2 s, at most half the clip, in [0, 1].
 
-    `clip_measures.repetition` of the envelope with its mean removed: 1 for a clock, about 0.1 for noise. slow: as for
+    `measures.repetition` of the envelope with its mean removed: 1 for a clock, about 0.1 for noise. slow: as for
     `envelope_correlation_s`. NaN for a constant envelope.
     """
     wave = _wave(slow)

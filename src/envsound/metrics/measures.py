@@ -1,25 +1,16 @@
-"""What tells speech from other sound, measured on one clip: bands, harmonicity, onsets, modulation and crest.
+"""What is measured on one clip beside the published metrics: bands, harmonicity, onsets, envelope and crest.
 
 All arithmetic is float64. No measure depends on the level of a clip, except through its own 16-bit noise.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import pairwise
 from math import gcd
 
 import librosa
 import numpy as np
-import pandas as pd
 from scipy import fft, signal
-
-from envsound.base.errors import InputError
-from envsound.data.audio import SAMPLE_RATE
-from envsound.metrics.acoustic import Labelled
 
 BAND_EDGES_HZ = (0, 300, 3500, 5000)  # the last band reaches up to `max_hz`
 MODULATION_EDGES_HZ = (0.5, 1, 2, 4, 8, 16, 32, 64)
-SYLLABLES_HZ = (2, 8)  # where the envelope of speech has most of its power
 PITCH_HZ = (60.0, 500.0)
 SILENT = 2.0**-15  # one step of 16 bits: below it a sample counts as digital silence
 SPECTRUM_SAMPLES = 2048
@@ -30,81 +21,6 @@ ENVELOPE_PADDED_S = 4.0  # so that even a short clip has points in the lowest mo
 SHORTEST_MODULATED_S = 1.0
 LEAST_MODULATED = 1e-3  # deviation of the envelope over its size; below it, it counts as constant
 ONSET_FFT, ONSET_HOP_S, ONSET_MELS = 1024, 0.01, 64
-
-
-@dataclass(frozen=True)
-class Measure(Labelled):
-    """How a measure is written and read: words, unit, and what it is."""
-
-    meaning: str
-
-
-BANDS: dict[str, Measure] = {
-    "share_below_300_hz": Measure("Energy below 300 Hz", "", "share of the energy; Welch's spectrum, constant removed"),
-    "share_300_3500_hz": Measure("Energy 300 to 3500 Hz", "", "the band of the telephone, where vowels are"),
-    "share_3500_5000_hz": Measure("Energy 3500 to 5000 Hz", "", "share of the energy"),
-    "share_above_5000_hz": Measure("Energy above 5000 Hz", "", "up to half the lowest rate among all sources"),
-}
-MODULATION: dict[str, Measure] = {
-    f"modulation_{low:g}_{high:g}_hz": Measure(
-        f"Modulation {low:g} to {high:g} Hz", "", "share of the envelope's power between 0.5 and 64 Hz"
-    )
-    for low, high in pairwise(MODULATION_EDGES_HZ)
-}
-SINGLE: dict[str, Measure] = {
-    "harmonicity": Measure("Harmonicity", "", "highest peak of the autocorrelation at 60 to 500 Hz, 1 is periodic"),
-    "onset_rate_hz": Measure("Onset rate", "1/s", "onsets in the flux of the log-mel spectrum, a second"),
-    "modulation_2_8_hz": Measure(
-        "Modulation 2 to 8 Hz", "", "the rate of syllables; share as in the bands of modulation"
-    ),
-    "crest_db": Measure("Crest", "dB", "peak over root mean square"),
-}
-MEASURES: dict[str, Measure] = BANDS | SINGLE | MODULATION
-
-
-def sounding(clip: np.ndarray) -> slice:
-    """Return the samples of a clip between digital silence at its start and end; an empty slice when all is silent.
-
-    ESC-50 pads short recordings with zeros, which belong to no sound. `clip`: float [n_samples], full scale 1.
-    """
-    loud = np.flatnonzero(np.abs(clip) > SILENT)
-    return slice(int(loud[0]), int(loud[-1]) + 1) if loud.size else slice(0, 0)
-
-
-def measure_clip(clip: np.ndarray, sample_rate: int = SAMPLE_RATE, max_hz: float | None = None) -> dict[str, float]:
-    """Return every measure of MEASURES for the sounding part of a clip, float [n_samples] in [-1, 1].
-
-    sample_rate: Hz, above 10,000 and a multiple of 8. max_hz: energy above it is left out of the bands (half the rate
-    when None). What a clip leaves undefined is NaN: everything for digital silence, the modulation of less than 1 s.
-    Raises InputError when the clip is empty, not 1-D or not finite, or a number is out of range.
-    """
-    clip = np.asarray(clip, dtype=np.float64)
-    if clip.ndim != 1 or clip.size == 0 or not np.isfinite(clip).all():
-        raise InputError(f"clip: shape {clip.shape}; expected finite samples [n_samples]")
-    max_hz = sample_rate / 2 if max_hz is None else max_hz
-    if not BAND_EDGES_HZ[-1] < max_hz <= sample_rate / 2:
-        raise InputError(f"max_hz={max_hz:g}: expected above {BAND_EDGES_HZ[-1]} and at most half of {sample_rate} Hz")
-    x = clip[sounding(clip)]
-    x = x - x.mean() if x.size else x
-    if np.abs(x).max(initial=0) <= SILENT:
-        return dict.fromkeys(MEASURES, float("nan"))
-    modulation = modulation_shares(x, sample_rate)
-    low, high = (MODULATION_EDGES_HZ.index(edge) for edge in SYLLABLES_HZ)
-    return {
-        **dict(zip(BANDS, band_shares(x, sample_rate, max_hz), strict=True)),
-        "harmonicity": harmonicity(x, sample_rate),
-        "onset_rate_hz": onset_rate(x, sample_rate),
-        "modulation_2_8_hz": float(modulation[low:high].sum()),
-        "crest_db": crest_db(x),
-        **dict(zip(MODULATION, modulation.tolist(), strict=True)),
-    }
-
-
-def measure_clips(
-    clips: Iterable[np.ndarray], sample_rate: int = SAMPLE_RATE, max_hz: float | None = None
-) -> pd.DataFrame:
-    """Return one row of `measure_clip` for each clip, taken one at a time. Raises InputError as that does."""
-    return pd.DataFrame([measure_clip(clip, sample_rate, max_hz) for clip in clips], columns=list(MEASURES))
 
 
 def band_shares(x: np.ndarray, sample_rate: int, max_hz: float) -> list[float]:
@@ -185,28 +101,22 @@ def envelope(x: np.ndarray, sample_rate: int) -> np.ndarray:
     return np.sqrt(energy.clip(min=0))
 
 
-def modulation_shares(x: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Return the share of the envelope's power in each octave of MODULATION_EDGES_HZ, float [n_bands], sum 1.
-
-    The mean of `envelope` is removed, and its spectrum taken once over the whole clip with a Hann window. A clip of T
-    seconds does not resolve modulations below 1 / T. NaN for a clip shorter than 1 s or of constant envelope.
-    """
-    if x.size < SHORTEST_MODULATED_S * sample_rate:
-        return np.full(len(MODULATION), np.nan)
-    return envelope_shares(envelope(x, sample_rate))
-
-
 def envelope_shares(slow: np.ndarray) -> np.ndarray:
-    """Return `modulation_shares` of a clip whose `envelope` is `slow`, float [n] at 200 Hz."""
+    """Return the share of the power of an `envelope`, float [n] at 200 Hz, in each octave of MODULATION_EDGES_HZ.
+
+    float [n_octaves], sum 1. The mean is removed, and the spectrum taken once over the whole clip with a Hann window. A
+    clip of T seconds does not resolve modulations below 1 / T. NaN for a constant envelope.
+    """
+    n_octaves = len(MODULATION_EDGES_HZ) - 1
     window = signal.windows.hann(slow.size, sym=False)
     wave = (slow - np.average(slow, weights=window)) * window
     if np.linalg.norm(wave) < LEAST_MODULATED * np.linalg.norm(slow * window):
-        return np.full(len(MODULATION), np.nan)
+        return np.full(n_octaves, np.nan)
     n = max(slow.size, round(ENVELOPE_PADDED_S * ENVELOPE_HZ))
     power = np.abs(np.fft.rfft(wave, n)) ** 2
     bands = np.digitize(np.fft.rfftfreq(n, 1 / ENVELOPE_HZ), MODULATION_EDGES_HZ) - 1
-    inside = (bands >= 0) & (bands < len(MODULATION))
-    sums = np.bincount(bands[inside], weights=power[inside], minlength=len(MODULATION))
+    inside = (bands >= 0) & (bands < n_octaves)
+    sums = np.bincount(bands[inside], weights=power[inside], minlength=n_octaves)
     return sums / sums.sum()
 
 

@@ -161,11 +161,6 @@ def wilson(count: float, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def capitalised(text: str) -> str:
-    """Return a text with a capital first letter and the rest as it is."""
-    return text[:1].upper() + text[1:]
-
-
 def _adjusted(p_values: np.ndarray, adjust: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Adjust the p values that are known; `adjust` takes them in ascending order.
 

@@ -1,6 +1,7 @@
 """The numbers the book's prose uses, read from result files, never typed."""
 
 import html
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from envsound.base.files import read_csv, read_json
 from envsound.base.text import number
 from envsound.metrics.published import SOURCES, read_published
 from envsound.metrics.tests import ALPHA
-from envsound.report.house import house_table
 
 NOT_MEASURED = "not measured"
 ALL = "all"  # in place of a key that a table leaves empty
@@ -147,6 +147,13 @@ def card_table(card: Any) -> str:
 
     rows = leaves(card, "") if isinstance(card, Facts) else []
     return "\n".join(["| fact | value |", "| :-- | :-- |", *rows]) if rows else f"*{NOT_MEASURED}*"
+
+
+def house_table(path: str | Path) -> str:
+    """Return where things are, as a Markdown table of the packages in a house.toml, each with its purpose."""
+    packages = tomllib.loads(Path(path).read_text(encoding="utf-8"))["packages"]
+    rows = [f"| `src/envsound/{name}/` | {entry['purpose']} |" for name, entry in packages.items()]
+    return "\n".join(["| folder | what |", "|:--|:--|", *rows])
 
 
 def notebook_links(book_dir: str | Path) -> Facts:

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from envsound.evaluation.diversity import ALL, MEAN
 from envsound.evaluation.memorisation import COPIED, THROUGH_CODEC
-from envsound.metrics.extended import GROUPS, OCTAVES_HZ, PER_CLIP
-from envsound.metrics.measures import MODULATION, MODULATION_EDGES_HZ
+from envsound.metrics.extended import GROUPS, MODULATION, OCTAVES_HZ, PER_CLIP
+from envsound.metrics.measures import MODULATION_EDGES_HZ
 from envsound.metrics.tests import ALPHA
 from envsound.report.fragments import SYSTEM_WORDS
 from envsound.report.style import DOTTED, DOUBLE_COLUMN, GREY, LOOKS, empty_figure, new_figure, style

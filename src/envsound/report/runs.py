@@ -9,11 +9,6 @@ from envsound.base.files import read_csv
 from envsound.data.folds import recorded
 from envsound.report.facts import run_origin
 
-SYNTHETIC_NOTE = (
-    "Your run used synthetic stand-ins. It shows that the machinery works; its numbers say nothing about "
-    "recorded sound."
-)
-
 
 class Run:
     """One finished run: its folder, its label, its tables, where its recordings are."""

@@ -7,13 +7,10 @@ from pathlib import Path
 import pytest
 from fakes.codec_reports import make_report, write_examples
 from fakes.linked_players import players
-from fakes.runs import make_run
+from fakes.runs import make_run, staging
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_csv
-from envsound.report.assets import Assets
-from envsound.report.fragments import Staging
-from envsound.report.runs import Run
 from envsound.run.publish import kind_of, publish_report
 from envsound.studies.codec_report.page import FIGURES, REPORTS, facts, report_facts, stage
 
@@ -23,9 +20,8 @@ CHAPTER = (REPOSITORY / "book" / "studies" / "codec_report.md").read_text(encodi
 
 def staged(root: Path, *runs: Path) -> Path:
     """Stage the chapter in the folder `root` and return the page of clips."""
-    book = root / "book"
-    stage(Staging(root / "data/published", book, Assets(book, [root / "data"]), [Run(run) for run in runs]))
-    return book / "executed" / "studies" / "codec_clips.md"
+    stage(staging(root, *runs))
+    return root / "book" / "executed" / "studies" / "codec_clips.md"
 
 
 @pytest.fixture
@@ -34,9 +30,6 @@ def published(root):
     folder = publish_report(report, root / "data/published/codec", kind_of(report, REPORTS))
     shutil.copy(report / "goals.csv", folder)  # as reports once had them
     return folder
-
-
-# Facts
 
 
 def test_facts_come_from_the_files(published):
@@ -50,10 +43,6 @@ def test_facts_come_from_the_files(published):
     assert found["worst"]["category"] == "rain" and found["worst"]["log_mel_distance"] == "3.25"
     run = found["run"]
     assert (run["data_cut"], run["held_out_fold"], run["n_held_out"]) == ("ESC-50 folder test, esc10 only", "1", "80")
-
-
-def test_tables_have_a_row_for_everything(published):
-    found = report_facts(published)
     assert "| mine, 8 levels | 2.25 | 0.23 | -20.00 | 90% | 3.0% | 0.10 |" in found["systems"]
     assert "| 8000 to 12000 | -8.5 | -7.5 | -6.5 | -5.5 | -4.5 | -3.5 | -2.5 | -1.5 | 71 | 9 |" in found["bands_table"]
     assert "| sea" not in found["classes"] and "| rain | 8 | 3.25 |" in found["classes"]
@@ -80,9 +69,6 @@ def test_every_fact_the_chapter_asks_for_is_published():
         assert "not measured" not in str(value), name
 
 
-# Figures
-
-
 def test_figures_are_staged_where_the_chapter_includes_them(root, published):
     pages = staged(root).parents[1]
     for name in FIGURES:
@@ -90,9 +76,6 @@ def test_figures_are_staged_where_the_chapter_includes_them(root, published):
     link = re.search(r"{figure} (\S+)", (pages / "ceiling" / "levels.txt").read_text())[1]
     assert (root / "book" / link.removeprefix("../")).read_bytes() == b"png"
     assert "not measured" in (pages / "ceiling" / "codebooks.txt").read_text()  # the report has no such figure
-
-
-# Clips
 
 
 def test_clips_are_shown_three_a_row_and_missing_ones_are_named(root):
@@ -121,13 +104,10 @@ def test_clips_of_a_run_and_of_synthetic_stand_ins_are_called_so(root):
     assert len(players(page)) == 8 + 8 + 5
 
 
-def test_without_clips_one_sentence_says_how_to_make_them(root):
+def test_without_clips_one_sentence_says_how_to_make_them_and_none_is_taken_from_elsewhere(root):
     make_report(root / "data" / "runs" / "codec" / "none", examples=0)
     page = staged(root)
     assert "envsound codec" in page.read_text(encoding="utf-8") and not players(page)
-
-
-def test_an_example_that_leaves_its_folder_is_refused(root):
     report = make_report(root / "data" / "runs" / "codec" / "bundled")
     examples = read_csv(report / "examples" / "examples.csv")
     write_csv(report / "examples" / "examples.csv", examples.assign(codec="../../../secret.wav"))

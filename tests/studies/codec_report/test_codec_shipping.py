@@ -4,17 +4,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 import torch
-from fakes.codecs import CATEGORIES, CLIPS, TOY, TOY_SEANET
+from fakes.codecs import CATEGORIES, CLIPS, RATE, TOY, TOY_SEANET, noise
+from fakes.notebooks import run_cells
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv, read_json, write_csv, write_text
+from envsound.base.files import read_csv, read_json, write_csv, write_text, write_wav
 from envsound.base.paths import find_root
 from envsound.codec.stored import generator_class, load_stored
 from envsound.codec.training.trainer import CodecTrainer, CodecTraining
-from envsound.data.synthetic.clips import write_dataset
 from envsound.studies.codec_report import training
 from envsound.studies.codec_report.figures import PANELS, learning_curves
 
@@ -32,14 +31,12 @@ def trainer(tmp_path, own_random_state) -> CodecTrainer:
     return make_trainer("fourier", tmp_path)
 
 
-@pytest.fixture
-def recordings():
-    table = pd.DataFrame({"clip_id": ["x", "y", "z"], "category": ["a", "a", "b"]})
-    return SimpleNamespace(table=table, load=lambda clip: np.full(2000 + ord(clip), 0.1, np.float32))
+TABLE = pd.DataFrame({"clip_id": ["x", "y", "z"], "category": ["a", "a", "b"]})
+RECORDINGS = SimpleNamespace(table=TABLE, load=lambda clip: np.full(2000 + ord(clip), 0.1, np.float32))
 
 
-def test_watched_clips_are_padded_to_one_length(recordings):
-    assert training.watched_clips(recordings, recordings.table, every=2).shape == (2, 2000 + ord("z"))
+def test_watched_clips_are_padded_to_one_length():
+    assert training.watched_clips(RECORDINGS, TABLE, every=2).shape == (2, 2000 + ord("z"))
 
 
 def test_pieces_end_with_the_training_and_are_shown(trainer):
@@ -54,15 +51,13 @@ def test_pieces_end_with_the_training_and_are_shown(trainer):
 
 
 @pytest.mark.parametrize("generator", ["fourier", "seanet"])
-def test_a_codec_is_heard_as_it_is_in_the_middle_of_training(
-    generator, recordings, tmp_path, monkeypatch, own_random_state
-):
+def test_a_codec_is_heard_as_it_is_in_the_middle_of_training(generator, tmp_path, monkeypatch, own_random_state):
     """Where a piece ends between checkpoints, what was computed last had gradients."""
     heard, trainer, write = [], make_trainer(generator, tmp_path), training.write_examples
     monkeypatch.setattr(training, "write_examples", lambda codec, *to: heard.append(codec.model) or write(codec, *to))
     trainer._train_step()
     before = torch.get_rng_state()
-    page = training.snapshot(trainer, recordings, recordings.table, tmp_path)
+    page = training.snapshot(trainer, RECORDINGS, TABLE, tmp_path)
     assert "data:image/png;base64," in page and "a · x" in page and "b · z" in page
     assert (tmp_path / "players" / "z_codec.wav").is_file() and torch.equal(torch.get_rng_state(), before)
     weights, copied = trainer.codec.state_dict(), heard[0].state_dict()
@@ -90,24 +85,29 @@ def test_half_a_codec_is_not_shipped(trainer, tmp_path):
     assert not (tmp_path / "ship").exists()
 
 
-def test_the_notebook_trains_and_ships(tmp_path):
-    data = write_dataset(tmp_path / "data", clips_per_class=5, seed=0)
-    table = read_csv(data / "meta" / "esc50.csv")
-    table = table[table.category.isin(["dog", "rain"])]
-    write_csv(data / "meta" / "esc50.csv", table)
-    stems = [name.rsplit("-", 1)[0] for name in table.filename]
-    entry = "- [{}.ogg]: clip derived from x (http://example.org/{}) by A. Nonymous [CC0]"
-    write_text(data / "LICENSE", "\n".join(entry.format(stem, stem) for stem in stems))
-    work, ship = tmp_path / "work", tmp_path / "ship"
+@pytest.fixture
+def esc50(tmp_path):
+    """A folder in the layout of ESC-50: noise of a fifth of a second, a dog and rain in each fold."""
+    rows = []
+    for fold in range(1, 6):
+        for target, category in ((0, "dog"), (10, "rain")):
+            name = f"{fold}-{target}-A-{target}.wav"
+            write_wav(tmp_path / "esc50" / "audio" / name, noise(RATE // 5, seed=10 * fold + target), RATE)
+            rows.append({"filename": name, "fold": fold, "target": target, "category": category, "esc10": True})
+    write_csv(tmp_path / "esc50" / "meta" / "esc50.csv", pd.DataFrame(rows))
+    entry = "- [{0}.ogg]: clip derived from x (http://example.org/{0}) by A. Nonymous [CC0]"
+    lines = [entry.format(row["filename"].rsplit("-", 1)[0]) for row in rows]
+    write_text(tmp_path / "esc50" / "LICENSE", "\n".join(lines))
+    return tmp_path / "esc50"
+
+
+def test_the_notebook_trains_and_ships(esc50, tmp_path, monkeypatch, own_random_state):
+    work, ship, shown = tmp_path / "work", tmp_path / "ship", []
+    monkeypatch.setattr("IPython.display.display", lambda *_, **how: SimpleNamespace(update=shown.append))
     sizes = {"n_steps": 3, "batch_size": 2, "crop_seconds": 0.12, "device": "cpu"}
-    folders = {"data_dir": str(data), "work_dir": str(work), "ship_dir": str(ship)}
-    papermill.execute_notebook(
-        find_root() / "notebooks" / "codec" / "00_train_codec.ipynb",
-        tmp_path / "out.ipynb",
-        parameters=sizes | folders,
-        cwd=find_root(),
-        progress_bar=False,
-    )
+    folders = {"data_dir": str(esc50), "work_dir": str(work), "ship_dir": str(ship)}
+    run_cells(find_root() / "notebooks" / "codec" / "00_train_codec.ipynb", sizes | folders)
+    assert "data:image/png" in shown[-1].data
     card = read_json(ship / "card.json")
     codec = load_stored(ship / "bundled.safetensors", "bundled", torch.device("cpu"))
     assert card["content_hash"] == codec.content_hash and card["training"]["generator"] == "fourier"

@@ -12,14 +12,7 @@ from envsound.codec.codes import load_codes
 from envsound.evaluation.listeners import training
 from envsound.evaluation.spaces.pretrained import NotHere
 from envsound.studies.recognition import baselines, rounds
-from envsound.studies.recognition.baselines import (
-    AstProbe,
-    CodecProbe,
-    MfccSvm,
-    choose_and_score,
-    latent_statistics,
-    linear_probe,
-)
+from envsound.studies.recognition.baselines import AstProbe, CodecProbe, MfccSvm
 from envsound.studies.recognition.cnn import CnnRecogniser
 from envsound.studies.recognition.patch_bag import PatchBag
 from envsound.studies.recognition.rounds import check_scores, cross_validation
@@ -66,33 +59,23 @@ def test_a_recogniser_learns_and_looks_at_no_test_label(clips, tmp_path, one):
     assert "device" not in one.settings() and one.settings()["refit"] == one.refit
 
 
-def points(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Return points [n, 2] about three centres; the class is easy to read."""
-    centres = np.array([[0, 0], [3, 0], [0, 3]])
-    return centres[labels] + 0.1 * np.random.default_rng(seed).standard_normal((len(labels), 2))
-
-
 def test_a_linear_probe_reads_what_is_linear(clips):
-    fold = cross_validation(clips)[1]
-    scores = linear_probe(lambda part: points(part.labels, len(part)), fold)
+    fold, centres = cross_validation(clips)[1], np.array([[0, 0], [3, 0], [0, 3]])
+    scores = baselines.linear_probe(
+        lambda part: centres[part.labels] + np.random.default_rng(0).normal(0, 0.1, (9, 2)), fold
+    )
     assert (scores.argmax(1) == fold.test.labels).all()
     assert np.allclose(scores.sum(1), 1) and scores.dtype == np.float64
 
 
 class Guess:
-    """A classifier that is right on the validation clips when its `merit` is high, and counts what it was fitted on."""
+    """A classifier that is as right as its `merit`, and counts what it was fitted on."""
 
-    def __init__(self, merit: float):
-        self.merit = merit
-
-    def get_params(self, deep=True):
-        return {"merit": self.merit}
-
-    def set_params(self, **params):
-        return self
+    def __init__(self, merit: float, name: str = ""):
+        self.merit, self.name = merit, name
 
     def __sklearn_clone__(self):
-        return Guess(self.merit)
+        return Guess(self.merit, self.name)
 
     def fit(self, features, labels):
         self.n = len(labels)
@@ -101,64 +84,41 @@ class Guess:
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_the_validation_fold_chooses_and_refitting_takes_all_but_the_test_fold(clips, refit):
-    fold = cross_validation(clips)[0]
-
-    def scores(one: Guess, features: np.ndarray) -> np.ndarray:
-        right = np.eye(3)[features[:, 0].astype(int)]
-        table = one.merit * right + (1 - one.merit) / 3
-        return np.column_stack([table[:, :2], np.full(len(table), one.n + one.merit)]) if len(features) == 8 else table
-
-    few = replace(fold, test=fold.test.rows(np.arange(8)))
-    candidates = [Guess(merit) for merit in (0.1, 0.9, 0.5)]
-    found = choose_and_score(candidates, lambda part: part.labels[:, None].astype(float), few, refit, scores)
-    assert found[0, 2] == (18 if refit else 9) + 0.9
-
-
-def test_equal_candidates_are_settled_for_the_first(clips):
-    fold = cross_validation(clips)[0]
     seen = []
-    candidates = [Guess(0.5), Guess(0.5)]
 
     def scores(one: Guess, features: np.ndarray) -> np.ndarray:
-        seen.append(one)
-        return np.full((len(features), 3), 1 / 3)
+        seen.append((one.merit, one.name, one.n))
+        return one.merit * np.eye(3)[features[:, 0]] + (1 - one.merit) / 3
 
-    choose_and_score(candidates, lambda part: part.labels[:, None], fold, False, scores)
-    assert seen[-1] is seen[0]
+    candidates = [Guess(0.1), Guess(0.9, "first"), Guess(0.5), Guess(0.9, "second")]
+    baselines.choose_and_score(candidates, lambda part: part.labels[:, None], cross_validation(clips)[0], refit, scores)
+    assert seen[-1] == (0.9, "first", 18 if refit else 9)  # of equals the first
 
 
 def test_latents_are_described_by_mean_and_spread(clips):
-    found = latent_statistics(OneCodec(), clips.codes_files[0])
+    found = baselines.latent_statistics(OneCodec(), clips.codes_files[0])
     codes = load_codes(clips.codes_files[0]).astype(float)
     np.testing.assert_allclose(found, [*codes.mean(1), *codes.std(1)], rtol=1e-5)
-    other = OneCodec()
-    other.content_hash = "d" * 64
-    with pytest.raises(InputError, match="made by codec"):
-        latent_statistics(other, clips.codes_files[0])
     with pytest.raises(InputError, match="has no method dequantise"):
-        latent_statistics(SampleCodec(), clips.codes_files[0])
+        baselines.latent_statistics(SampleCodec(), clips.codes_files[0])
 
 
 # The bag of patches
 
 
-def test_typical_patches_are_learnt_without_labels_once_and_from_the_seed_alone(clips, tmp_path, monkeypatch):
-    fold, learnt, bag = cross_validation(clips)[0], [], PatchBag.bag
-    monkeypatch.setattr(PatchBag, "bag", lambda self, train, seed: learnt.append(seed) or bag(self, train, seed))
-    levels = BAG.levels(clips.files[0])
-    one, other = (bag(BAG, part, 0)(levels) for part in (fold.train, replace(fold.train, labels=0 * fold.train.labels)))
-    assert one.shape == (3 * 16,) and np.array_equal(one, other)
-    assert not np.array_equal(bag(BAG, fold.train, 1)(levels), one)
-    first = BAG.fit_and_score(fold, tmp_path, 0)
-    assert np.array_equal(BAG.fit_and_score(fold, tmp_path, 0), first) and learnt == [0]
-    BAG.fit_and_score(fold, tmp_path, 1)
-    assert learnt == [0, 1]
+def test_typical_patches_are_learnt_without_labels_and_from_the_seed_alone(clips):
+    train = cross_validation(clips)[0].train
+    levels = BAG.levels(clips)[0]
+    one, again, other = (BAG.bag(part, seed)(levels) for part, seed in
+                         ((train, 0), (replace(train, labels=0 * train.labels), 0), (train, 1)))  # fmt: skip
+    assert one.shape == (3 * 16,) and np.array_equal(one, again) and not np.array_equal(one, other)
 
 
 def test_a_patch_says_nothing_of_its_level_and_a_short_clip_has_one(clips):
-    levels = BAG.levels(clips.files[0])
+    few = clips.rows([0])
+    levels = BAG.levels(few)[0]
     np.testing.assert_allclose(BAG._patches(levels + 3), BAG._patches(levels), atol=1e-5)
-    assert replace(BAG, patch_frames=100).levels(clips.files[0]).shape == (16, 100)
+    assert replace(BAG, patch_frames=100).levels(few)[0].shape == (16, 100)
     with pytest.raises(InputError, match="n_directions=0"):
         PatchBag(n_directions=0)
 
@@ -175,8 +135,7 @@ def test_a_cnn_that_was_killed_ends_as_one_that_was_not(clips, tmp_path, monkeyp
     def killed(*arguments):
         if len(steps) == 4:  # in the third epoch of two steps each
             raise KeyboardInterrupt
-        steps.append(1)
-        return step(*arguments)
+        return steps.append(1) or step(*arguments)
 
     monkeypatch.setattr(training, "_step", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -186,9 +145,7 @@ def test_a_cnn_that_was_killed_ends_as_one_that_was_not(clips, tmp_path, monkeyp
     history = np.genfromtxt(tmp_path / "killed" / "training.csv", delimiter=",", names=True)
     chosen = max(history, key=lambda row: (row["accuracy"], -row["cross_entropy"]))["epoch"]
     assert len(steps) == 6 + 3 * chosen and len(history) == 3  # refitted on 18 clips up to the epoch chosen
-    steps.clear()
-    other = one.fit_and_score(fold, tmp_path / "killed", 1)
-    assert steps and not np.array_equal(other, whole)
+    assert not np.array_equal(replace(one, refit=False).fit_and_score(fold, tmp_path / "killed", 1), whole)
 
 
 def test_a_network_whose_parameters_are_out_of_range_is_refused_at_once():
@@ -199,20 +156,12 @@ def test_a_network_whose_parameters_are_out_of_range_is_refused_at_once():
 
 def test_frames_are_averaged_in_groups(clips):
     whole, pooled = (replace(CNN, pooled_frames=n).spectra(clips.rows([0]))[0] for n in (1, 2))
-    n_frames = whole.shape[1]
-    assert pooled.shape == (16, -(-n_frames // 2))
+    assert pooled.shape == (16, -(-whole.shape[1] // 2)) and whole.shape[1] % 2  # the last group is of one
     np.testing.assert_allclose(pooled[:, 3], whole[:, 6:8].mean(1), rtol=1e-5)
-    if n_frames % 2:
-        np.testing.assert_allclose(pooled[:, -1], whole[:, -1], rtol=1e-5)
+    np.testing.assert_allclose(pooled[:, -1], whole[:, -1], rtol=1e-5)
 
 
-def test_ast_without_weights_is_not_here(clips, tmp_path, monkeypatch):
-    def absent(*_):
-        raise NotHere("no weights")
-
-    monkeypatch.setattr(baselines, "_ast", absent)
-    with pytest.raises(NotHere):
-        AstProbe().fit_and_score(cross_validation(clips)[0], tmp_path, 0)
+# AST
 
 
 class Ears:
@@ -225,7 +174,14 @@ class Ears:
         return np.array([[np.mean(np.diff(np.sign(clip)) != 0), 1.0] for clip in clips])
 
 
-def test_ast_is_read_by_a_linear_probe(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(baselines, "_ast", lambda *_: Ears())
+def absent(*_):
+    raise NotHere("no weights")
+
+
+def test_ast_is_read_by_a_linear_probe_where_it_is(clips, tmp_path, monkeypatch):
     fold = cross_validation(clips)[0]
-    assert (AstProbe().fit_and_score(fold, tmp_path, 0).argmax(1) == fold.test.labels).mean() >= 0.85
+    monkeypatch.setattr(baselines, "load_ast", lambda *_: Ears())
+    assert (AstProbe(weights="here").fit_and_score(fold, tmp_path, 0).argmax(1) == fold.test.labels).mean() >= 0.85
+    monkeypatch.setattr(baselines, "load_ast", absent)
+    with pytest.raises(NotHere):
+        AstProbe(weights="elsewhere").fit_and_score(fold, tmp_path, 0)

@@ -14,17 +14,7 @@ from envsound.base.paths import find_root
 from envsound.codec import BUNDLED
 from envsound.codec.codes import load_codes
 from envsound.studies.recognition import conformer
-from envsound.studies.recognition.conformer import (
-    STORE,
-    ConformerSettings,
-    ProbedConformer,
-    embed_codes,
-    layer_states,
-    pooled_statistics,
-    split_watched,
-    weighted_statistics,
-    without_repeats,
-)
+from envsound.studies.recognition.conformer import STORE, ConformerSettings, ProbedConformer
 from envsound.studies.recognition.rounds import check_scores, cross_validation
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 
@@ -51,35 +41,28 @@ def relabelled(clips, seed=0):
 # What may be learnt from
 
 
-def test_pretraining_reads_the_training_clips_codes_alone(fold, tmp_path):
-    codes = [tmp_path / file.name for file in fold.train.codes_files]
-    for file, copy in zip(fold.train.codes_files, codes, strict=True):
-        shutil.copyfile(file, copy)
-    alone = replace(fold.train, files=[Path("gone.wav")] * len(codes), codes_files=codes)  # no other clip is there
-    before = torch.get_rng_state()
-    model = START.model(alone, 0)
-    assert model.config.n_classes == 0 and model.class_embedding is None and list(STORE.glob("*.safetensors"))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 def test_no_code_of_another_fold_is_among_those_learnt_from(fold):
-    learnt, watched = split_watched(fold.train, seed=0)
+    learnt, watched = conformer.split_watched(fold.train, seed=0)
     known = {codes.tobytes() for part in (learnt, watched) for codes in part.codes}
     held_out = {load_codes(file).tobytes() for part in (fold.validation, fold.test) for file in part.codes_files}
     assert len(known) == len(fold.train) and not known & held_out
     assert len(watched) == 1 and set(learnt.classes) == set(watched.classes) == {0}
     with pytest.raises(InputError, match="1 to train on"):
-        split_watched(fold.train.rows([0]), 0)
+        conformer.split_watched(fold.train.rows([0]), 0)
 
 
-def test_labels_change_nothing_in_pretraining_and_codes_do(fold, folder):
-    key = START.key(fold.train, 0)
+def test_pretraining_reads_the_training_clips_codes_alone_and_no_label(fold, folder, tmp_path):
+    key, before = START.key(fold.train, 0), torch.get_rng_state()
     assert START.key(relabelled(fold.train), 0) == key != START.key(fold.train, 1)
     assert START.key(cross_validation(coded_clips(folder), [2])[0].train, 0) != key
     assert replace(START, pretraining_lr=1e-4).key(fold.train, 0) != key != replace(START, dim=32).key(fold.train, 0)
-    one = START.model(fold.train, 0).state_dict()
+    model = START.model(fold.train, 0)
+    assert model.config.n_classes == 0 and model.class_embedding is None and list(STORE.glob("*.safetensors"))
+    assert torch.equal(torch.get_rng_state(), before)
     shutil.rmtree(STORE)
-    again = START.model(relabelled(fold.train), 0).state_dict()
+    codes = [Path(shutil.copy(file, tmp_path)) for file in fold.train.codes_files]
+    alone = replace(relabelled(fold.train), files=[Path("gone.wav")] * len(codes), codes_files=codes)
+    again, one = START.model(alone, 0).state_dict(), model.state_dict()
     assert all(torch.equal(one[name], again[name]) for name in one)
 
 
@@ -106,19 +89,13 @@ def test_pretraining_is_done_once_and_goes_on_where_it_was_killed(fold, monkeypa
     assert len(seen) == 1 and all(torch.equal(again[name], whole[name]) for name in whole)
 
 
-def test_codebooks_of_another_codec_are_refused(fold):
+def test_codebooks_of_another_codec_and_settings_out_of_range_are_refused(fold):
     bundled = str(find_root(Path(__file__).parent) / BUNDLED)
     with pytest.raises(InputError, match="the clips have codes of another codec, ccc"):
         ConformerSettings(start="random", codebook_init=True, codec=bundled, device="cpu").model(fold.train, 0)
-
-
-WRONG = [({"start": "speech"}, "start='speech'"), ({"dim": 10}, "dim=10"), ({"pretraining_epochs": 0}, "num_epochs")]
-
-
-@pytest.mark.parametrize(("settings", "message"), WRONG)
-def test_settings_out_of_range_are_named(settings, message):
-    with pytest.raises(InputError, match=message):
-        ConformerSettings(**MODEL | settings)
+    for name, value, words in (("start", "speech", "start="), ("dim", 10, "dim="), ("pretraining_epochs", 0, "epochs")):
+        with pytest.raises(InputError, match=words):
+            ConformerSettings(**MODEL | {name: value})
 
 
 # The probe
@@ -150,27 +127,27 @@ def model(own_random_state):
 @torch.no_grad()
 def test_the_last_layer_is_what_the_model_returns(model):
     codes = torch.randint(12, (2, 3, 9), generator=torch.Generator().manual_seed(0))
-    layers = layer_states(model, embed_codes(model, codes))
+    layers = conformer.layer_states(model, conformer.embed_codes(model, codes))
     assert len(layers) == 3 and layers[0].shape == (2, 9, 32) and not torch.equal(layers[1], layers[2])
     torch.testing.assert_close(layers[-1], model(codes))
     knowing = MaskedConformer(ModelConfig(dim=32, n_layers=1, n_heads=2, n_classes=5))
     with pytest.raises(InputError, match="told one of 5 classes"):
-        layer_states(knowing, torch.zeros(1, 4, 32))
+        conformer.layer_states(knowing, torch.zeros(1, 4, 32))
 
 
 def test_statistics_are_mean_and_standard_deviation_of_the_frames_that_count():
     states = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(1))
-    found = pooled_statistics([states, 2 * states])
+    found = conformer.pooled_statistics([states, 2 * states])
     assert found.shape == (2, 2, 2, 4)
     torch.testing.assert_close(found[:, 0, 0], states.mean(1))
     torch.testing.assert_close(found[:, 0, 1], states.std(1, correction=0))
     torch.testing.assert_close(found[:, 1], 2 * found[:, 0])
     spoilt = states.clone()
     spoilt[:, 4:] = torch.nan
-    part = weighted_statistics(spoilt, torch.tensor([0.25] * 4 + [0.0] * 2).expand(2, 6))
+    part = conformer.weighted_statistics(spoilt, torch.tensor([0.25] * 4 + [0.0] * 2).expand(2, 6))
     torch.testing.assert_close(part[:, 0], states[:, :4].mean(1))
 
 
 def test_only_frames_that_repeat_in_every_level_are_left_out():
     codes = np.array([[1, 1, 1, 2, 2, 1], [5, 5, 6, 6, 6, 5]])
-    assert without_repeats(codes).tolist() == [[1, 1, 2, 1], [5, 6, 6, 5]]
+    assert conformer.without_repeats(codes).tolist() == [[1, 1, 2, 1], [5, 6, 6, 5]]

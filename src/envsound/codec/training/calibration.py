@@ -52,20 +52,15 @@ def level_bias(codec: FourierCodec, clips: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(bias.astype(np.float32))
 
 
-def calibrate(codec: FourierCodec, clips: Sequence[np.ndarray]) -> Tensor:
-    """Take the level bias on these clips out of the decoder's last layer, and return it (nepers, [n_bins])."""
+def set_level(codec: Autoencoder, clips: Sequence[np.ndarray]) -> str:
+    """Take the level bias on these clips out of a decoder that puts out a spectrum; say in Markdown what it was."""
+    if not isinstance(codec, FourierCodec):
+        return f"The level of a {codec.generator} codec stays as it was learnt: its decoder has no bands to set."
     bias = level_bias(codec, clips)
     log_magnitude, _, log_noise = codec.decoder.leave.bias.data.chunk(3)
     for part in (log_magnitude, log_noise):  # views: the layer itself changes
         part += bias.to(part)
-    return bias
-
-
-def set_level(codec: Autoencoder, clips: Sequence[np.ndarray]) -> str:
-    """Calibrate a codec whose decoder puts out a spectrum, and say in Markdown what was taken out."""
-    if not isinstance(codec, FourierCodec):
-        return f"The level of a {codec.generator} codec stays as it was learnt: its decoder has no bands to set."
-    decibels = calibrate(codec, clips) * 20 / np.log(10)
+    decibels = bias * 20 / np.log(10)
     return (
         f"On the {len(clips)} training clips the decoded sound lay {float(decibels.mean()):.1f} dB below the originals "
         f"(from {float(decibels.min()):.1f} to {float(decibels.max()):.1f} dB over frequency); this was taken out."

@@ -105,19 +105,16 @@ class SpectrumDiscriminator(nn.Module):
         super().__init__()
         self.n_fft = n_fft
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        widths = [2, channels, channels, channels, channels]
-        strides = [(1, 2), (1, 2), (1, 2), (1, 2)]
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(a, b, kernel_size=(3, 7), stride=stride, padding=(1, 3)))
-            for a, b, stride in zip(widths, widths[1:], strides, strict=False)
+            weight_norm(nn.Conv2d(width, channels, kernel_size=(3, 7), stride=(1, 2), padding=(1, 3)))
+            for width in (2, channels, channels, channels)
         )
         self.judge = weight_norm(nn.Conv2d(channels, 1, kernel_size=3, padding=1))
 
     def forward(self, clips: Tensor) -> tuple[Tensor, list[Tensor]]:
         """[batch, n_samples] -> scores [batch, 1, time, frequency] and the feature maps of every layer."""
-        spectrum = torch.stft(
-            clips, self.n_fft, self.n_fft // 4, window=self.window, normalized=True, return_complex=True
-        )
+        hop, rules = self.n_fft // 4, {"normalized": True, "return_complex": True}
+        spectrum = torch.stft(clips, self.n_fft, hop, window=self.window, **rules)
         x = torch.view_as_real(spectrum).permute(0, 3, 2, 1)  # [batch, real and imaginary, time, frequency]
         features = []
         for layer in self.layers:
@@ -178,9 +175,8 @@ class Balancer:
             norm = float(gradient.flatten(1).norm(dim=1).mean())
             self.norms[name] = [total * self.decay + norm, count * self.decay + 1.0]
         scale = self.norm(self.reference) / self.weights[self.reference]
-        return torch.stack(
-            [g * (self.weights[n] * scale / max(self.norm(n), 1e-12)) for n, g in gradients.items()]
-        ).sum(0)
+        scaled = [g * (self.weights[n] * scale / max(self.norm(n), 1e-12)) for n, g in gradients.items()]
+        return torch.stack(scaled).sum(0)
 
     def norm(self, name: str) -> float:
         """Return the moving average of the norm of a loss's gradient."""

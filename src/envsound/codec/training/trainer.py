@@ -1,7 +1,6 @@
 """Training a codec: crops, schedule, checkpoints, and the vital signs that are watched while it learns."""
 
 import copy
-import json
 import math
 import pickle
 import time
@@ -20,7 +19,7 @@ from envsound.base.files import atomic_path, write_csv
 from envsound.codec.base import Autoencoder
 from envsound.codec.codes import code_usage, count_codes
 from envsound.codec.distances import comb_share
-from envsound.codec.quantizer import effective_rank, level_gains
+from envsound.codec.quantizer import as_vectors, effective_rank, level_gains
 from envsound.codec.training.losses import (
     Balancer,
     MultiScaleDiscriminator,
@@ -89,21 +88,11 @@ class CodecTrainer:
             torch.optim.AdamW(module.parameters(), lr=lr, betas=(0.8, 0.99), weight_decay=1e-3)
             for module, lr in ((self.codec, training.lr), (self.adversary, training.judge_lr))
         ]
+        starts = (training.quantize_from, training.adversary_from, training.heard_from)
+        self.quantize_step, self.adversary_step, self.heard_step = (round(one * training.n_steps) for one in starts)
         self.step, self.history, self.seconds = 0, [], 0.0
         self.quantizing = False
         self._resume()
-
-    @property
-    def quantize_step(self) -> int:
-        return round(self.training.quantize_from * self.training.n_steps)
-
-    @property
-    def adversary_step(self) -> int:
-        return round(self.training.adversary_from * self.training.n_steps)
-
-    @property
-    def heard_step(self) -> int:
-        return round(self.training.heard_from * self.training.n_steps)
 
     def run(self, max_seconds: float = float("inf")) -> Autoencoder:
         """Train to `n_steps`, or for `max_seconds`; return the codec. The history is written to training.csv."""
@@ -140,7 +129,9 @@ class CodecTrainer:
             judged, more = self._judge(real, fake.detach())
             gradients |= judged
             values |= more
-        self._check_finite(values)
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise InputError(f"codec training: {name} is {value} at step {self.step}; try a lower lr")
         self.codec.zero_grad(set_to_none=True)
         inner = self.training.commitment_weight * commitment + self.training.likelihood_weight * likelihood
         outputs, seeds = [fake], [self.balancer.combine(gradients)]
@@ -162,7 +153,7 @@ class CodecTrainer:
         latents = latents.float()
         quantized, commitment = latents, latents.new_zeros(())
         if self.quantizing:
-            quantized, _, commitment = self.codec.quantizer(latents, self._draw_levels(len(real)))
+            quantized, commitment = self.codec.quantizer(latents, self._draw_levels(len(real)))
         with self._half():
             decoded = self.codec.decode_latents(quantized)
         fake, twin = self.codec.render(decoded, self._noise(real)), None
@@ -202,11 +193,6 @@ class CodecTrainer:
         torch.nn.utils.clip_grad_norm_(module.parameters(), self.training.grad_clip)
         self.optimizers[which].step()
 
-    def _check_finite(self, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise InputError(f"codec training: {name} is {value} at step {self.step}; try a lower lr")
-
     def _set_lr(self) -> None:
         """The codec's rate: warm up over 2% of the steps, then fall along a cosine to 1% of the peak."""
         done = self.step / self.training.n_steps
@@ -222,18 +208,17 @@ class CodecTrainer:
     @torch.no_grad()
     def _start_quantizing(self, n_batches: int = 16) -> None:
         self.codec.eval()
-        latents = [
-            self.codec.latents(self.crops.batch(self.training.batch_size).to(self.device)) for _ in range(n_batches)
-        ]
-        flat = torch.cat(latents).transpose(1, 2).flatten(0, 1)
-        self.codec.quantizer.initialise(flat)
+        crops = (self.crops.batch(self.training.batch_size).to(self.device) for _ in range(n_batches))
+        latents = torch.cat([self.codec.latents(batch) for batch in crops])
+        self.codec.quantizer.initialise(as_vectors(latents))
         self.quantizing = True
+
+    def _identity(self) -> list:
+        return [self.codec.generator, asdict(self.codec.config), asdict(self.training)]
 
     def _checkpoint(self) -> None:
         state = {
-            "training": asdict(self.training),
-            "generator": self.codec.generator,
-            "config": asdict(self.codec.config),
+            "identity": self._identity(),
             "step": self.step,
             "seconds": self.seconds,
             "history": copy.deepcopy(self.history),
@@ -244,7 +229,7 @@ class CodecTrainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "balancer": self.balancer.norms,
             "torch_rng": torch.get_rng_state(),
-            "crop_rng": self.crops.state(),
+            "crop_rng": self.crops.rng.bit_generator.state,
         }
         with atomic_path(self.folder / "training_state.pt") as temporary:
             torch.save(state, temporary)
@@ -258,8 +243,7 @@ class CodecTrainer:
             state = torch.load(path, map_location=self.device, weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise InputError(f"{path}: cannot be read ({error}); delete it to train from the start") from None
-        mine = (asdict(self.training), self.codec.generator, asdict(self.codec.config))
-        if (state["training"], state.get("generator"), state["config"]) != mine:
+        if state.get("identity") != self._identity():
             raise InputError(f"{path}: was trained with other parameters; choose another folder or delete it")
         self.step, self.history, self.seconds = state["step"], state["history"], state["seconds"]
         self.quantizing = state["quantizing"]
@@ -271,7 +255,7 @@ class CodecTrainer:
             optimizer.load_state_dict(saved)
         self.balancer.norms = state["balancer"]
         torch.set_rng_state(state["torch_rng"].cpu())
-        self.crops.restore(state["crop_rng"])
+        self.crops.rng.bit_generator.state = state["crop_rng"]
 
 
 class CropSampler:
@@ -310,14 +294,6 @@ class CropSampler:
         peak = np.abs(crop).max()
         return (crop * min(gain, 1 / max(peak, 1e-6))).astype(np.float32)
 
-    def state(self) -> str:
-        """Return the state of the random generator as text."""
-        return json.dumps(self.rng.bit_generator.state)
-
-    def restore(self, state: str) -> None:
-        """Continue from a state that `state` returned."""
-        self.rng.bit_generator.state = json.loads(state)
-
 
 @torch.no_grad()
 def vital_signs(codec: Autoencoder, clips: Tensor, quantizing: bool) -> dict[str, float]:
@@ -342,16 +318,12 @@ def vital_signs(codec: Autoencoder, clips: Tensor, quantizing: bool) -> dict[str
             values[f"used_codes_{level}"] = int(usage["codes_used"][level])
             values[f"perplexity_{level}"] = float(usage["perplexity"][level])
     decoded = codec.synthesise(quantized)
-    real = torch.nn.functional.pad(clips, (0, decoded.shape[1] - clips.shape[1]))
+    real = F.pad(clips, (0, decoded.shape[1] - clips.shape[1]))
     rate = codec.config.sample_rate
     values["log_mel_distance"] = log_mel_distance(real, decoded, rate)
     ratio = decoded.square().mean(1).clamp(min=1e-12) / real.square().mean(1).clamp(min=1e-12)
     values["level_difference"] = float(10 * torch.log10(ratio).median())
-    values["comb_share_original"] = _mean_comb_share(real, rate, rate / codec.config.hop)
-    values["comb_share"] = _mean_comb_share(decoded, rate, rate / codec.config.hop)
+    for name, heard in (("comb_share_original", real), ("comb_share", decoded)):
+        shares = [comb_share(clip, rate, rate / codec.config.hop) for clip in heard.cpu().numpy()]
+        values[name] = float(pd.Series(shares).mean())  # without the NaN of silent clips
     return values
-
-
-def _mean_comb_share(clips: Tensor, sample_rate: int, frame_rate: float) -> float:
-    shares = pd.Series([comb_share(clip, sample_rate, frame_rate) for clip in clips.cpu().numpy()])
-    return float(shares.mean())  # without the NaN of silent clips

@@ -42,9 +42,7 @@ class ListenerConfig:
         if not self.widths or min(self.widths) < 1 or self.embedding_dim < 1 or not 0 <= self.dropout < 1:
             raise InputError(f"listener shape {self}: expected widths and embedding_dim of 1 or more, dropout below 1")
         if self.n_mels < 1 or self.n_mels % self.stride:
-            raise InputError(
-                f"n_mels={self.n_mels}: expected a multiple of {self.stride} for {len(self.widths)} stages"
-            )
+            raise InputError(f"n_mels={self.n_mels}: expected a multiple of {self.stride}, 2 for each of the widths")
 
     @property
     def stride(self) -> int:
@@ -250,10 +248,7 @@ class Listener:
 
     def _hear(self, clips: Sequence[np.ndarray], sample_rate: int) -> tuple[Tensor, Tensor]:
         if sample_rate != self.sample_rate:
-            raise InputError(
-                f"sample_rate={sample_rate}: this listener was trained at {self.sample_rate} Hz, "
-                f"resample the clips from {sample_rate} to {self.sample_rate} Hz first"
-            )
+            raise InputError(f"sample_rate={sample_rate}: trained at {self.sample_rate} Hz; resample the clips first")
         return hear(self.network, mel_spectra(clips, sample_rate, self.network.config.n_mels))
 
     @cached_property

@@ -147,22 +147,23 @@ def class_dots(by_class: pd.DataFrame, systems: pd.DataFrame) -> Figure:
 
     `by_class` and `systems` have the columns of by_class.csv and systems.csv. Classes are ordered by the first codec.
     """
-    shown = _shown_by_class(systems)
+    looks = [(rows.loc[rows["n_levels"].idxmax(), "system"], *look, look[0]) for rows, look in _of_codecs(systems)]
+    looks += [(name, "#222222", marker, "white") for name, marker in zip(_opus(systems), "<>P", strict=False)]
     table = by_class.pivot(index="category", columns="system", values="log_mel_distance")
-    table = table.sort_values(next(iter(shown)))
+    table = table.sort_values(looks[0][0])
     with style():
         fig = new_figure(DOUBLE_COLUMN * 0.8, 0.95 + 0.2 * len(table))
         ax = fig.subplots()
         places = np.arange(len(table))
-        for name, (colour, marker, face) in shown.items():
-            dots = {"ls": "", "marker": marker, "ms": 5.5, "mfc": face or colour, "mec": colour, "mew": 1.1}
+        for name, colour, marker, face in looks:
+            dots = {"ls": "", "marker": marker, "ms": 5.5, "mfc": face, "mec": colour, "mew": 1.1}
             ax.plot(table[name], places, color=colour, label=name, clip_on=False, **dots)
         ax.set_yticks(places, [name.replace("_", " ") for name in table.index])
         ax.set(xlabel="log-mel distance to the original (dB)", ylim=(len(table) - 0.5, -0.5))
         ax.set_xlim(left=0)
         ax.grid(axis="both")
         ax.tick_params(axis="y", length=0)
-        fig.legend(loc="outside upper center", ncols=min(3, len(shown)), handletextpad=0.3)
+        fig.legend(loc="outside upper center", ncols=min(3, len(looks)), handletextpad=0.3)
         return fig
 
 
@@ -204,8 +205,9 @@ def _against_levels(ax: Axes, systems: pd.DataFrame, column: str) -> None:
         if f"{column}_low" in rows:
             spread = [values - scale * rows[f"{column}_low"], scale * rows[f"{column}_high"] - values]
             ax.errorbar(levels, values, yerr=np.abs(spread), color=colour, ls="", lw=0.9, capsize=2)
-    references = _references(systems, with_original=scale == 100)
-    for name, (colour, line) in references.items():
+    lines = [(name, "#222222", line) for name, line in zip(_opus(systems)[::-1], REFERENCE_LINES, strict=False)]
+    lines += [(NOISE, GREY, DOTTED)] + [(ORIGINAL, LOOKS["real"].colour, "-")] * (scale == 100)
+    for name, colour, line in lines:
         value = scale * systems.loc[systems["system"] == name, column].iloc[0]
         ax.axhline(value, color=colour, ls=line, lw=1.1, label=name, zorder=1)
     levels = sorted(systems.loc[systems["n_levels"] > 0, "n_levels"].unique())
@@ -221,25 +223,8 @@ def _of_codecs(systems: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, tuple[str,
     return zip((rows[rows["codec"] == name] for name in systems["codec"].unique() if name), CODEC_LOOKS, strict=False)
 
 
-def _references(systems: pd.DataFrame, with_original: bool) -> dict[str, tuple[str, str | tuple]]:
-    """Return the systems drawn as horizontal lines, with their colour and line style."""
-    opus = [name for name in systems["system"] if name.startswith("Opus")]
-    found = {name: ("#222222", line) for name, line in zip(reversed(opus), REFERENCE_LINES, strict=False)}
-    if NOISE in set(systems["system"]):
-        found[NOISE] = (GREY, DOTTED)
-    if with_original:
-        found[ORIGINAL] = (LOOKS["real"].colour, "-")
-    return found
-
-
-def _shown_by_class(systems: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
-    """Return the systems drawn for every class, with colour, marker and the marker's face ("" is its colour)."""
-    found = {}
-    for rows, (colour, marker) in _of_codecs(systems):
-        found[rows.loc[rows["n_levels"].idxmax(), "system"]] = (colour, marker, "")
-    for name, marker in zip([s for s in systems["system"] if s.startswith("Opus")], "<>P", strict=False):
-        found[name] = ("#222222", marker, "white")
-    return found
+def _opus(systems: pd.DataFrame) -> list[str]:
+    return [name for name in systems["system"] if name.startswith("Opus")]
 
 
 def _grid(rows: pd.DataFrame, column: str) -> pd.DataFrame:

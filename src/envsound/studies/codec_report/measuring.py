@@ -8,18 +8,9 @@ import torch
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
+from envsound.codec import distances
 from envsound.codec.base import Codec
 from envsound.codec.codes import code_usage, count_codes
-from envsound.codec.distances import (
-    EVERYTHING,
-    band_distances,
-    band_level_differences,
-    bands_below,
-    comb_share,
-    log_mel,
-    si_sdr_db,
-    stft_distance,
-)
 from envsound.codec.systems import ORIGINAL, Clips, System, equal_batches, systems, through_levels
 from envsound.evaluation.listeners.mfcc import Listener
 from envsound.metrics.acoustic import ACOUSTIC, acoustic
@@ -56,30 +47,27 @@ def measure_clips(
                 heard = system.change(batch)
                 guesses = {name: listener.predict(list(heard), sample_rate) for name, listener in heard_by.items()}
                 for row, (clip, other) in enumerate(zip(batch, heard, strict=True)):
-                    judged = _judged({name: guess[row] for name, guess in guesses.items()}, known[row]["category"])
-                    values = _distances(clip, other, sample_rate, frame_rate)
-                    found[system.name].append({"system": system.name} | known[row] | values | judged)
+                    values = {"system": system.name} | known[row] | _distances(clip, other, sample_rate, frame_rate)
+                    values |= {f"heard_as_{name}": guess[row] for name, guess in guesses.items()}
+                    own = known[row]["category"]
+                    values |= {f"recognised_{name}": guess[row] == own for name, guess in guesses.items()}
+                    found[system.name].append(values)
             bar.update(len(places))
     return pd.DataFrame([row for rows in found.values() for row in rows])
 
 
 def _distances(real: np.ndarray, heard: np.ndarray, sample_rate: int, frame_rate: float) -> dict[str, float]:
     return {
-        "log_mel_distance": log_mel(real, heard, sample_rate),
-        "stft_distance": stft_distance(real, heard),
-        "si_sdr_db": si_sdr_db(real, heard),
-        "comb_share": comb_share(heard, sample_rate, frame_rate),
+        "log_mel_distance": distances.log_mel(real, heard, sample_rate),
+        "stft_distance": distances.stft_distance(real, heard),
+        "si_sdr_db": distances.si_sdr_db(real, heard),
+        "comb_share": distances.comb_share(heard, sample_rate, frame_rate),
     } | _metrics(heard, sample_rate)
 
 
 def _metrics(clip: np.ndarray, sample_rate: int) -> dict[str, float]:
     values = acoustic(clip, sample_rate)
     return {name: values[name] for name in METRICS}
-
-
-def _judged(guesses: dict[str, str], category: str) -> dict[str, str | bool]:
-    heard = {f"heard_as_{name}": guess for name, guess in guesses.items()}
-    return heard | {f"recognised_{name}": guess == category for name, guess in guesses.items()}
 
 
 def by_system(clip_rows: pd.DataFrame, measured: Sequence[System]) -> pd.DataFrame:
@@ -140,18 +128,16 @@ def by_class(clip_rows: pd.DataFrame) -> pd.DataFrame:
     """
     table = []
     originals = clip_rows[clip_rows["system"] == ORIGINAL]
-    for (system, category), rows in clip_rows.groupby(["system", "category"], sort=False):
-        ks = ks_columns(originals[originals["category"] == category], rows)
-        largest = max(METRICS, key=lambda name, ks=ks: np.nan_to_num(ks[f"ks_{name}"], nan=-1.0))
-        row = {"system": system, "category": category, "n_clips": len(rows)}
-        row |= {name: rows[name].mean() for name in DISTANCES[:2]} | {"si_sdr_db": rows["si_sdr_db"].median()}
-        row |= {f"recognised_{name}": rows[f"recognised_{name}"].mean() for name in listeners_in(rows)}
-        row |= {"ks_max": ks[f"ks_{largest}"], "ks_max_metric": largest}
-        table.append(row | {"threshold_5_percent": ks["threshold_5_percent"]})
-    order = {name: place for place, name in enumerate(clip_rows["system"].unique())}
-    places = {"system": order.get, "category": lambda name: name}
-    table = pd.DataFrame(table)
-    return table.sort_values(["system", "category"], key=lambda c: c.map(places[c.name])).reset_index(drop=True)
+    for system, of_system in clip_rows.groupby("system", sort=False):
+        for category, rows in of_system.groupby("category"):
+            ks = ks_columns(originals[originals["category"] == category], rows)
+            largest = max(METRICS, key=lambda name, ks=ks: np.nan_to_num(ks[f"ks_{name}"], nan=-1.0))
+            row = {"system": system, "category": category, "n_clips": len(rows)}
+            row |= {name: rows[name].mean() for name in DISTANCES[:2]} | {"si_sdr_db": rows["si_sdr_db"].median()}
+            row |= {f"recognised_{name}": rows[f"recognised_{name}"].mean() for name in listeners_in(rows)}
+            row |= {"ks_max": ks[f"ks_{largest}"], "ks_max_metric": largest}
+            table.append(row | {"threshold_5_percent": ks["threshold_5_percent"]})
+    return pd.DataFrame(table)
 
 
 def codebook_use(codecs: Mapping[str, Codec], clips: Clips) -> pd.DataFrame:
@@ -178,9 +164,8 @@ def measure_systems(codec: Codec, clips: Clips, categories: Sequence[str], recog
     `recognised`, with its interval, is the share of clips whose class the recogniser, trained on real clips, names.
     """
     measured = systems({codec.name: codec})
-    names = [str(place) for place in range(len(clips))]
-    rate, heard_by = codec.sample_rate, {"listener": recogniser}
-    rows = measure_clips(measured, clips, names, categories, rate, heard_by, codec.frame_rate)
+    names, heard_by = [str(place) for place in range(len(clips))], {"listener": recogniser}
+    rows = measure_clips(measured, clips, names, categories, codec.sample_rate, heard_by, codec.frame_rate)
     return by_system(rows, measured).rename(columns=lambda name: name.replace("recognised_listener", "recognised"))
 
 
@@ -196,19 +181,17 @@ def measure_ceiling(codec: Codec, clips: Clips, categories: Sequence[str]) -> pd
     """
     bands, metrics = _through_levels(codec, clips, categories)
     rows = []
-    for frame in (bands.assign(category=ALL), bands):
-        for (n_levels, category, band), group in frame.groupby(["n_levels", "category", "band"], sort=True):
-            row = {"n_levels": n_levels, "category": category, "band": band} | _summary(group)
-            if band == ALL:
-                row["log_mel_distance"] = group["log_mel_distance"].mean()
-            if band == ALL and category == ALL:
-                compared = ks_columns(*(metrics[metrics["n_levels"] == n] for n in (0, n_levels)))
-                row |= {name: value for name, value in compared.items() if not name.startswith("n_")}
-            rows.append(row)
-    order = list(bands["band"].unique())
-    first = {"n_levels": int, "category": lambda name: "" if name == ALL else name, "band": order.index}
-    table = pd.DataFrame(rows).sort_values(list(first), key=lambda column: column.map(first[column.name]))
-    return table.reset_index(drop=True)
+    for n_levels, of_levels in bands.groupby("n_levels"):
+        ks = ks_columns(*(metrics[metrics["n_levels"] == n] for n in (0, n_levels)))
+        for category, of_class in ((ALL, of_levels), *of_levels.groupby("category")):
+            for band, group in of_class.groupby("band", sort=False):
+                row = {"n_levels": n_levels, "category": category, "band": band} | _summary(group)
+                if band == ALL:
+                    row["log_mel_distance"] = group["log_mel_distance"].mean()
+                if band == ALL and category == ALL:
+                    row |= {name: value for name, value in ks.items() if not name.startswith("n_")}
+                rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _through_levels(codec: Codec, clips: Clips, categories: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -228,22 +211,18 @@ def _through_levels(codec: Codec, clips: Clips, categories: Sequence[str]) -> tu
 
 
 def _bands(clip: np.ndarray, heard: np.ndarray, sample_rate: int) -> list[dict[str, str | float]]:
-    bands = (*bands_below(sample_rate), EVERYTHING)
-    names = [ALL if band == EVERYTHING else f"{band[0]}-{band[1]}" for band in bands]
-    found = (change(clip, heard, sample_rate, bands) for change in (band_level_differences, band_distances))
+    bands = (*distances.bands_below(sample_rate), distances.EVERYTHING)
+    names = [ALL if band == distances.EVERYTHING else f"{band[0]}-{band[1]}" for band in bands]
+    changes = (distances.band_level_differences, distances.band_distances)
+    found = (change(clip, heard, sample_rate, bands) for change in changes)
     columns = ("band", "level_difference_db", "distance_db")
     rows = [dict(zip(columns, values, strict=True)) for values in zip(names, *found, strict=True)]
-    rows[-1]["log_mel_distance"] = log_mel(clip, heard, sample_rate)
+    rows[-1]["log_mel_distance"] = distances.log_mel(clip, heard, sample_rate)
     return rows
 
 
 def _summary(group: pd.DataFrame) -> dict[str, float]:
     heard = group["level_difference_db"].dropna()
-    return {
-        "n_clips": len(group),
-        "n": len(heard),
-        "n_left_out": len(group) - len(heard),
-        "level_difference_db": heard.mean(),
-        "level_difference_db_median": heard.median(),
-        "distance_db": group["distance_db"].mean(),
-    }
+    counts = {"n_clips": len(group), "n": len(heard), "n_left_out": len(group) - len(heard)}
+    levels = {"level_difference_db": heard.mean(), "level_difference_db_median": heard.median()}
+    return counts | levels | {"distance_db": group["distance_db"].mean()}

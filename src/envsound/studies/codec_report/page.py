@@ -18,13 +18,8 @@ from envsound.studies.codec_report.tables import ALL, DISTANCES, fixed, listener
 
 PAGE = "studies/codec_report.md"
 REPORT, VARIANTS = "codec", "codec_variants"  # in data/published: the codec that ships, and one tried before it
-REPORTS = (
-    ReportKind(
-        ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv"),
-        "a finished codec report",
-        ("clips.csv",),
-    ),
-)
+TABLES = ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv")
+REPORTS = (ReportKind(TABLES, "a finished codec report", ("clips.csv",)),)
 ABSENT = f"*{NOT_MEASURED}*"
 FIGURES = {
     "levels": "Log-mel distance and recognised clips against the number of levels; bars are 95% intervals.",
@@ -76,8 +71,9 @@ def report_facts(folder: Path) -> Facts:
     for name, columns in (("codebook", CODEBOOK), ("speed", SPEED)):
         found[name] = _wide(table(tables[name], columns)) if name in tables else ABSENT
     if "goals" in tables:  # of reports made while the codec had them
-        goals = tables["goals"]
-        found["goals"] = _wide(table(goals.assign(measured=goals.apply(_with_unit, axis=1)), GOALS))
+        values = zip(tables["goals"]["value"], tables["goals"]["unit"], strict=True)
+        measured = [f"{fixed(value)} {unit}".strip() for value, unit in values]
+        found["goals"] = _wide(table(tables["goals"].assign(measured=measured), GOALS))
     if "by_class" in tables:
         classes = tables["by_class"].query("system == @own.system")
         found["classes"] = _class_table(classes)
@@ -133,17 +129,9 @@ def _origin(folder: Path) -> dict[str, Any]:
 
 def _row(row: dict[str, Any]) -> Facts:
     """Return a row as facts: shares as percentages, distances with two digits."""
-    return Facts({str(name): _shown(str(name), value) for name, value in row.items()})
-
-
-def _shown(name: str, value: Any) -> str:
-    if name.startswith(("recognised_", "comb_share")) and not pd.isna(value):
-        return share(value)
-    return fixed(value) if name in DISTANCES else as_facts(value)
-
-
-def _with_unit(goal: pd.Series) -> str:
-    return f"{fixed(goal['value'])} {goal['unit']}".strip()
+    shares = {name for name in row if name.startswith(("recognised_", "comb_share")) and not pd.isna(row[name])}
+    forms = dict.fromkeys(DISTANCES, fixed) | dict.fromkeys(shares, share)
+    return Facts({name: forms.get(name, as_facts)(value) for name, value in row.items()})
 
 
 def _key(name: str) -> str:

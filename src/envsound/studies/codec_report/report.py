@@ -173,12 +173,7 @@ def measure_codec(
     }
     write_tables(folder, tables)
     examples = write_examples(measured, name, recordings, held_out, Path(folder) / "examples", n_examples)
-    facts = {
-        "data_cut": recordings.cut,
-        "n_held_out": len(held_out),
-        "n_heard_by_listeners": len(heard),
-        "codecs": {name: codec.content_hash for name, codec in codecs.items()},
-        "opus": opus_available(),
-        "device_used": describe_device(choose_device(device)),
-    }
+    facts = {"data_cut": recordings.cut, "n_held_out": len(held_out), "n_heard_by_listeners": len(heard)}
+    facts |= {"codecs": {name: codec.content_hash for name, codec in codecs.items()}, "opus": opus_available()}
+    facts["device_used"] = describe_device(choose_device(device))
     return CodecReport(**tables, examples=examples, system=level_name(name, measured.n_levels), facts=facts)

@@ -67,20 +67,15 @@ def snapshot(trainer: CodecTrainer, recordings: Recordings, table: pd.DataFrame,
     """
     marks = (trainer.quantize_step, trainer.adversary_step)
     *_, png = save_figure(learning_curves(pd.DataFrame(trainer.history), marks), Path(folder) / "figures", "training")
-    codec = StoredCodec(_copy(trainer.codec), trainer.codec.generator, "")  # which freezes its model
+    with torch.random.fork_rng():  # copy.deepcopy refuses weight-normalised layers between two training steps
+        copied = type(trainer.codec)(trainer.codec.config)
+    copied.load_state_dict(trainer.codec.state_dict())
+    codec = StoredCodec(copied.to(trainer.device), trainer.codec.generator, "")  # which freezes its model
     sounds = Path(folder) / "players"
     examples = write_examples(codec, codec.name, recordings, table, sounds, table["category"].nunique())
     image = base64.b64encode(png.read_bytes()).decode()
     players = example_players(examples, sounds, "notebooks/codec")
     return f'<img width="720" src="data:image/png;base64,{image}">{players}'
-
-
-def _copy(codec: Autoencoder) -> Autoencoder:
-    """Return a copy of a codec; copy.deepcopy refuses weight-normalised layers between two training steps."""
-    with torch.random.fork_rng():
-        copied = type(codec)(codec.config)
-    copied.load_state_dict(codec.state_dict())
-    return copied.to(codec.device)
 
 
 def make_card(
@@ -121,10 +116,8 @@ def ship(trainer: CodecTrainer, weights: str | Path, folder: str | Path, card: d
     """
     if not str(folder):
         return f"Not shipped: no `ship_dir`. A preset uses this codec with `codec: {weights}`."
-    if trainer.step < trainer.training.n_steps:
-        raise InputError(
-            f"codec: {trainer.step} of {trainer.training.n_steps} steps trained; run the notebook again first"
-        )
+    if trainer.step < (n_steps := trainer.training.n_steps):
+        raise InputError(f"codec: {trainer.step} of {n_steps} steps trained; run the notebook again first")
     folder = Path(folder)
     with atomic_path(folder / "bundled.safetensors") as temporary:
         shutil.copyfile(weights, temporary)

@@ -72,10 +72,8 @@ def linear_probe(features: Features, fold: Fold, refit: bool = True) -> np.ndarr
 
     Features are standardised by the clips to train on; the strength of regularisation is chosen on the validation fold.
     """
-    candidates = [
-        make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=MAX_ITERATIONS))
-        for strength in STRENGTHS
-    ]
+    machines = (LogisticRegression(C=strength, max_iter=MAX_ITERATIONS) for strength in STRENGTHS)
+    candidates = [make_pipeline(StandardScaler(), machine) for machine in machines]
     return choose_and_score(candidates, features, fold, refit, lambda one, points: one.predict_proba(points))
 
 
@@ -91,15 +89,12 @@ def vote_shares(machine: ClassifierMixin, features: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MfccSvm:
-    """A support vector machine with a Gaussian kernel on mean and spread of 20 MFCCs and their differences.
-
-    sample_rate: Hz, at which clips are heard; clip_seconds: s, to which they are cut.
-    """
+    """A support vector machine with a Gaussian kernel on mean and spread of 20 MFCCs and their differences."""
 
     kind: ClassVar[str] = "mfcc_svm"
     name: str = "MFCC, SVM"
-    sample_rate: int = 24_000
-    clip_seconds: float = 5.0
+    sample_rate: int = 24_000  # Hz, at which clips are heard
+    clip_seconds: float = 5.0  # s, to which they are cut
     refit: bool = True  # on training and validation fold together, once C and gamma are chosen
 
     def settings(self) -> dict[str, Any]:
@@ -117,11 +112,8 @@ class MfccSvm:
             return np.stack(clips.features(measure, "MFCC", self.sample_rate, self.clip_seconds, code))
 
         n_features = features(fold.validation).shape[1]
-        candidates = [
-            make_pipeline(StandardScaler(), SVC(C=penalty, gamma=width / n_features))
-            for penalty in PENALTIES
-            for width in WIDTHS
-        ]
+        machines = (SVC(C=penalty, gamma=width / n_features) for penalty in PENALTIES for width in WIDTHS)
+        candidates = [make_pipeline(StandardScaler(), machine) for machine in machines]
         return choose_and_score(candidates, features, fold, self.refit, vote_shares)
 
 
@@ -130,12 +122,11 @@ class CodecProbe:
     """A linear probe on a codec's latents: what is left of a recording in its codes, before any model.
 
     Features are mean and standard deviation over frames of the sum of the code vectors.
-    codec, codec_weights: as in `codec.load_codec`; they must be those that made the codes.
     """
 
     kind: ClassVar[str] = "codec_probe"
     name: str = "codec latents, linear probe"
-    codec: str = "bundled"
+    codec: str = "bundled"  # as in `codec.load_codec`; the one that made the codes
     codec_weights: str = ""
     refit: bool = True  # on training and validation fold together, once the strength is chosen
     device: str = "auto"

@@ -24,8 +24,8 @@ from envsound.codec import load_codec
 from envsound.codec.codes import load_codes, stored_codec_hash
 from envsound.studies.recognition.baselines import linear_probe
 from envsound.studies.recognition.rounds import Clips, Fold, code_of
+from envsound.systems.soundstorm import checkpoints
 from envsound.systems.soundstorm.batches import CodeSet
-from envsound.systems.soundstorm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from envsound.systems.soundstorm.codebooks import codebooks_of, start_from_codebooks
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.training import Trainer, TrainingConfig
@@ -83,7 +83,7 @@ class ConformerSettings:
         """
         if self.start == "random":
             return self._random(train, seed)
-        form = Format(".safetensors", lambda file: load_checkpoint(file, CPU), _keep)
+        form = Format(".safetensors", lambda file: checkpoints.load_checkpoint(file, CPU), _keep)
         with torch.random.fork_rng(devices=[]):  # a model draws weights before it is given others
             return kept(STORE, self._parts(train, seed), lambda: self._pretrained(train, seed), form).model.eval()
 
@@ -120,17 +120,18 @@ class ConformerSettings:
             start_from_codebooks(model, codebooks_of(codec), torch.Generator().manual_seed(seed))
         return model.eval()
 
-    def _pretrained(self, train: Clips, seed: int) -> Checkpoint:
+    def _pretrained(self, train: Clips, seed: int) -> checkpoints.Checkpoint:
         """Learn the generative task in a folder named as what is kept, going on where a training was killed."""
         folder = STORE / self.key(train, seed)
         codec_hash, initial = stored_codec_hash(train.codes_files[0]), folder / "initial.safetensors"
-        save_checkpoint(initial, Checkpoint(self._random(train, seed), NO_CLASS, {"codec_hash": codec_hash}))
+        start = checkpoints.Checkpoint(self._random(train, seed), NO_CLASS, {"codec_hash": codec_hash})
+        checkpoints.save_checkpoint(initial, start)
         learnt, watched = split_watched(train, seed)
         cuda = [self.place] if self.place.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):  # the trainer seeds torch's own generator
             plan = self._plan(seed, str(initial))
             Trainer(learnt, watched, self.shape(), plan, folder, self.place, codec_hash).fit()
-        return load_checkpoint(folder / "checkpoints" / "last.safetensors", CPU, codec_hash)
+        return checkpoints.load_checkpoint(folder / "checkpoints" / "last.safetensors", CPU, codec_hash)
 
     @property
     def place(self) -> torch.device:
@@ -147,10 +148,10 @@ class ConformerSettings:
         return torch.autocast(self.place.type, torch.bfloat16, enabled=self.computed_in == "bf16-mixed")
 
 
-def _keep(file: Path, made: Checkpoint) -> None:
+def _keep(file: Path, made: checkpoints.Checkpoint) -> None:
     """Keep a pretrained model and, beside it, its losses; what was needed to go on with the training goes."""
     folder = file.with_suffix("")
-    save_checkpoint(file, made)
+    checkpoints.save_checkpoint(file, made)
     shutil.copyfile(folder / "training.csv", file.with_suffix(".csv"))
     shutil.rmtree(folder)
 

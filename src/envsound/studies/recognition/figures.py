@@ -23,9 +23,8 @@ DODGE = 0.16  # of folds above the line of their mean
 def accuracy_figure(summary: pd.DataFrame, folds: pd.DataFrame) -> Figure:
     """Draw the accuracy of every recogniser in recognition.csv, the best at the top: mean, interval, and its folds.
 
-    Those that read codes have a bar where they are on the test clips that their codec has not met in its own training.
-    What is cited from elsewhere is a hollow diamond: it was measured on other versions of the clips, and often learnt
-    from more than them. Recognisers that were not run are left out.
+    Those that read codes have a bar where they are on the test clips that their codec has not met. What is cited from
+    elsewhere, measured on other versions of the clips, is a hollow diamond; what was not run is left out.
     """
     rows = summary[summary["accuracy"].notna()].sort_values("accuracy", ascending=False, kind="stable")
     if rows.empty:
@@ -60,8 +59,8 @@ def accuracy_figure(summary: pd.DataFrame, folds: pd.DataFrame) -> Figure:
 def classes_figure(classes: pd.DataFrame, recogniser: str) -> Figure:
     """Draw a recogniser's accuracy by class with 95% Wilson intervals, the best class first.
 
-    classes: recognition_classes.csv. Where it holds published accuracies they are diamonds, and the classes that the
-    published study names as strong or weak are in colour.
+    classes: recognition_classes.csv; published accuracies in it are diamonds, classes published as strong or weak in
+    colour.
     """
     rows = classes[classes["recogniser"] == recogniser].sort_values("accuracy", ascending=False, kind="stable")
     if rows.empty:

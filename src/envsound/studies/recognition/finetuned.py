@@ -1,8 +1,7 @@
 """A recogniser that goes on training the generative model: a Conformer over all levels of codes, and attention.
 
-Model and readout learn together, on codes that are cropped, hidden and mixed anew at every step. A training that was
-killed goes on after its last epoch, and ends as one that was not: every random draw depends on the seed and the number
-of the step alone.
+Model and readout learn together, on codes that are cropped, hidden and mixed anew at every step, on a GPU. Killed, it
+goes on after its last epoch and ends as if it had not been: draws depend on the seed and the step's number alone.
 """
 
 import copy
@@ -42,9 +41,9 @@ GRAD_CLIP = 1.0  # global norm
 LIMITS = (
     (lambda value: value > 0, "above 0", ("num_epochs", "batch_size", "lr", "trunk_lr")),
     (lambda value: value >= 0, "0 or more", ("weight_decay", "patience", "crop_frames", "mixup")),
-    (lambda value: 0 <= value < 1, "0 to below 1", ("readout_dropout", "warmup_fraction", "label_smoothing")),
-    (lambda value: 0 <= value < 1, "0 to below 1", ("masked_share", "level_dropout")),
-)
+    (lambda value: 0 <= value < 1, "0 to below 1", ("readout_dropout", "warmup_fraction", "label_smoothing",
+                                                    "masked_share", "level_dropout")),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class FinetunedConformer(ConformerSettings):
     """A Conformer that goes on learning, with AdamW, a cosine and an early stop, below a readout of attention.
 
     The epoch is chosen on validation clips, by accuracy and then by cross-entropy. A test clip is heard in even windows
-    of `crop_frames`, whose probabilities are averaged. It wants a GPU.
+    of `crop_frames`, whose probabilities are averaged.
     """
 
     kind: ClassVar[str] = "conformer_finetuned"

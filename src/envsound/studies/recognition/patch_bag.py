@@ -6,7 +6,6 @@ Deviation: similarities are rectified before they are pooled over time by mean, 
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,16 +27,12 @@ Bag = Callable[[np.ndarray], np.ndarray]  # levels [n_mels, n_frames] -> feature
 
 @dataclass(frozen=True)
 class PatchBag:
-    """A bag of typical patches and ridge regression: less than a minute on one core for ESC-50.
-
-    sample_rate: Hz, at which clips are heard; clip_seconds: s, to which they are cut. The patches are learnt from the
-    clips to train on, without their labels.
-    """
+    """A bag of typical patches, learnt from the clips to train on without their labels, and ridge regression."""
 
     kind: ClassVar[str] = "patch_bag"
     name: str = "bag of patches, ridge"
-    sample_rate: int = 24_000
-    clip_seconds: float = 5.0
+    sample_rate: int = 24_000  # Hz, at which clips are heard
+    clip_seconds: float = 5.0  # s, to which they are cut
     n_mels: int = 40
     patch_frames: int = 8  # of 10 to 20 ms
     n_components: int = 64  # principal ones of a patch, which are whitened
@@ -56,27 +51,30 @@ class PatchBag:
         return asdict(self) | {"strengths": STRENGTHS}
 
     def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
-        """See `rounds.Recogniser`; `folder` stays empty, features of clips are kept."""
-        parts = (self.settings(), seed, [file.stem for file in fold.train.codes_files], code_of(__name__))
-        bag = cache(lambda: self.bag(fold.train, seed))  # learnt when the first clip asks for it
+        """See `rounds.Recogniser`; `folder` stays empty, what clips sound like is kept."""
+        bag = self.bag(fold.train, seed)
 
         def features(clips: Clips) -> np.ndarray:
-            return np.stack(clips.features(lambda file, _: bag()(self.levels(file)), "patch bag", *parts))
+            return np.stack([bag(levels) for levels in self.levels(clips)])
 
         candidates = [make_pipeline(StandardScaler(), RidgeClassifier(alpha=strength)) for strength in STRENGTHS]
         return choose_and_score(candidates, features, fold, self.refit, vote_shares)
 
-    def levels(self, file: Path) -> np.ndarray:
-        """Return a clip's log-mel levels, float32 [n_mels, n_frames], at least as many frames as a patch has."""
-        (spectrum,) = mel_spectra([read_clip(file, self.sample_rate, self.clip_seconds)], self.sample_rate, self.n_mels)
-        levels = np.log(spectrum.numpy() + LOG_FLOOR)
-        return np.pad(levels, ((0, 0), (0, max(0, self.patch_frames - levels.shape[1]))), mode="edge")
+    def levels(self, clips: Clips) -> list[np.ndarray]:
+        """Return each clip's log-mel levels, float32 [n_mels, n_frames], at least as many frames as a patch has."""
+
+        def measure(file: Path, _: Path) -> np.ndarray:
+            clip = read_clip(file, self.sample_rate, self.clip_seconds)
+            levels = np.log(mel_spectra([clip], self.sample_rate, self.n_mels)[0].numpy() + LOG_FLOOR)
+            return np.pad(levels, ((0, 0), (0, max(0, self.patch_frames - levels.shape[1]))), mode="edge")
+
+        depends_on = (self.sample_rate, self.clip_seconds, self.n_mels, self.patch_frames, code_of(__name__))
+        return clips.features(measure, "log-mel levels", *depends_on)
 
     def bag(self, train: Clips, seed: int) -> Bag:
         """Learn typical patches, drawn from `seed`; return what turns levels into how much each of them is heard."""
         draws, each = np.random.default_rng(seed), -(-self.n_patches // len(train))
-        known = [self._patches(self.levels(file)) for file in train.files]
-        known = np.concatenate([draws.permutation(patches)[:each] for patches in known])
+        known = np.concatenate([draws.permutation(self._patches(one))[:each] for one in self.levels(train)])
         centre = known.mean(0)
         variances, axes = np.linalg.eigh(np.cov(known - centre, rowvar=False))
         variances, axes = variances[::-1][: self.n_components], axes[:, ::-1][:, : self.n_components]

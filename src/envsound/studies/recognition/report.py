@@ -22,12 +22,9 @@ from envsound.base.files import read_csv, read_json, sha256_file, write_csv
 from envsound.base.paths import find_root
 from envsound.base.text import NOT_RUN
 from envsound.codec import BUNDLED
-from envsound.codec.base import Codec
-from envsound.codec.codes import encode_recordings
 from envsound.data.listing import recording_of
 from envsound.data.recordings import Recordings
 from envsound.evaluation.spaces.pretrained import NotHere
-from envsound.metrics.published import PUBLISHED
 from envsound.run.presets import checked, nearest
 from envsound.studies.recognition import tables as made
 from envsound.studies.recognition.baselines import AstProbe, CodecProbe, MfccSvm
@@ -40,17 +37,13 @@ from envsound.studies.recognition.rounds import (
     Fold,
     Recogniser,
     check_scores,
-    clips_of,
     code_of,
-    cross_validation,
 )
-from envsound.studies.recognition.tables import CITED, CLIP_COLUMNS, FOLD_COLUMNS, NO_CODEC, Recognised, folder_name
+from envsound.studies.recognition.tables import CLIP_COLUMNS, FOLD_COLUMNS, NO_CODEC, Recognised, folder_name
 
 FOLDER = Path("notebooks/studies/recognisers")
-KINDS: dict[str, type] = {
-    one.kind: one
-    for one in (CodecProbe, MfccSvm, PatchBag, CnnRecogniser, AstProbe, ProbedConformer, FinetunedConformer)
-}
+CLASSES = (CodecProbe, MfccSvm, PatchBag, CnnRecogniser, AstProbe, ProbedConformer, FinetunedConformer)
+KINDS: dict[str, type] = {one.kind: one for one in CLASSES}
 SCORES_FOLDER = "recognisers"  # in a run's folder: checkpoints and scores of each recogniser, fold and seed
 HISTORY_COLUMNS = ["recogniser", "fold", "seed", "epoch", "loss", "accuracy", "cross_entropy", "chosen"]
 CARD, LISTED = "card.json", "attribution.csv"  # beside a codec's weights: what it is, and the clips it was trained on
@@ -64,9 +57,8 @@ def recogniser_names(folder: str | Path = FOLDER) -> list[str]:
 def load_recognisers(
     names: Sequence[str], shared: Mapping[str, Any] | None = None, folder: str | Path = FOLDER
 ) -> list[Recogniser]:
-    """Return the recognisers of some files of settings, in order.
+    """Return the recognisers of some files of settings, in order. shared: as in `make_recogniser`.
 
-    shared: settings for all of them, such as device or codec, given to those that have them and do not state them.
     Raises InputError for an unknown file, kind or setting, a value of the wrong type or out of range, no name at all,
     and for two recognisers that would be the same row.
     """
@@ -83,7 +75,7 @@ def load_recognisers(
 def make_recogniser(
     kind: str, settings: Mapping[str, Any], shared: Mapping[str, Any] | None = None, label: str = "recogniser"
 ) -> Recogniser:
-    """Return a recogniser of a kind from its settings; what is left out is as in `shared`, else has its default.
+    """Return a recogniser of a kind from its settings; what is left out, such as the device, is as in `shared`.
 
     label: what error messages call the place the settings come from. Raises InputError as `load_recognisers` does.
     """
@@ -132,7 +124,7 @@ def recognise(
             except NotHere as error:
                 not_run[recogniser.name] = str(error)
                 continue
-            met = met_recordings(codec_of(recogniser))
+            met = met_recordings(getattr(recogniser, "codec", ""))
             for fold, seed, scored in found:
                 rows = _clip_rows(recogniser.name, fold, seed, scored["scores"], heard_clips(met, fold.test))
                 clips.append(rows)
@@ -162,11 +154,6 @@ def _place(folder: str | Path, name: str, fold: int, seed: int) -> Path:
     return Path(folder) / folder_name(name) / f"fold{fold}_seed{seed}"
 
 
-def codec_of(recogniser: Recogniser) -> str:
-    """Return the setting `codec` of a recogniser that reads codes; "" for one that hears the sound itself."""
-    return str(getattr(recogniser, "codec", ""))
-
-
 def learnt_from(recogniser: Recogniser, fold: Fold) -> Clips:
     """Return the clips that a recogniser's answers are learnt from: the validation clips too where it is refitted."""
     return fold.train_and_validation if recogniser.settings().get("refit", False) else fold.train
@@ -186,8 +173,8 @@ def source_of(clip: str) -> str:
 def met_recordings(codec: str) -> frozenset[str] | None:
     """Return the recordings (`source_of`) that a codec was trained on, without labels; None where that is not known.
 
-    codec: as in `codec.load_codec`; "" has met nothing. It is known of a codec whose weights lie beside a card that
-    names their hash, and a list of training clips. Raises InputError when the list has no clips.
+    codec: as in `codec.load_codec`; "" has met nothing. It is known where a card that names their hash and a list of
+    training clips lie beside the weights. Raises InputError when the list has no clips.
     """
     if not codec:
         return frozenset()
@@ -215,7 +202,7 @@ def heard_clips(met: frozenset[str] | None, clips: Clips) -> np.ndarray:
 
 def _fold_row(recogniser: Recogniser, fold: Fold, seed: int, clips: pd.DataFrame, seconds: float) -> dict[str, Any]:
     learnt, right = learnt_from(recogniser, fold), int(clips["is_right"].sum())
-    n_heard, codec = clips["codec_heard"].sum(skipna=False), Path(codec_of(recogniser)).stem or NO_CODEC
+    n_heard, codec = clips["codec_heard"].sum(skipna=False), Path(getattr(recogniser, "codec", "")).stem or NO_CODEC
     row = (recogniser.name, recogniser.kind, codec, fold.number, fold.validation_fold, seed, len(learnt))
     counts = (len(set(learnt.folds.tolist())), len(fold.test), n_heard if np.isnan(n_heard) else int(n_heard), right)
     return dict(zip(FOLD_COLUMNS, (*row, *counts, right / len(fold.test), seconds), strict=True))
@@ -233,9 +220,8 @@ def _clip_rows(name: str, fold: Fold, seed: int, scores: list[list[float]], code
 def history_table(found: Recognised, folder: str | Path) -> pd.DataFrame:
     """Return every epoch of every training in `folder`, which `recognise` has filled: HISTORY_COLUMNS.
 
-    loss (nat) is of the training clips as they were changed; accuracy (0 to 1) and cross_entropy (nat) are on the
-    validation fold. chosen: whether the weights of that epoch were taken: the highest accuracy, then the lowest
-    cross-entropy, then the first.
+    loss (nat) is of the training clips as they were changed; accuracy and cross_entropy (nat) are on the validation
+    fold. chosen: whether its weights were taken: the highest accuracy, then the lowest cross-entropy, then the first.
     """
     parts = [pd.DataFrame(columns=HISTORY_COLUMNS)]
     for one in found.folds[HISTORY_COLUMNS[:3]].to_dict("records"):
@@ -254,27 +240,17 @@ def benchmark_of(dataset: str, esc10_only: bool) -> str:
     return dataset if dataset == "urbansound8k" else ""
 
 
-def prepare(
-    recordings: Recordings, codec: Codec, folds: Sequence[int] = (), device: str | None = None
-) -> tuple[Clips, list[Fold]]:
-    """Encode the recordings, as far as the cache lacks their codes, and return them with the rounds to run."""
-    clips = clips_of(encode_recordings(recordings, codec, device=device))
-    return clips, cross_validation(clips, folds)
+def rounds_table(rounds: Sequence[Fold], codec: str) -> pd.DataFrame:
+    """Return who is what in each round: its folds, the clips of each part, and how many its codec has met in training.
 
-
-def rounds_table(rounds: Sequence[Fold], codec: str = "") -> pd.DataFrame:
-    """Return who is what in each round: test fold, validation fold, and the number of clips of each part.
-
-    codec: as in `codec.load_codec`; how many test clips it has met in its own training is added, NaN where that is not
-    known. "" adds nothing.
+    codec: as in `codec.load_codec`; NA where it is not known what it has met.
     """
-    rows = [(one.number, one.validation_fold, len(one.train), len(one.validation), len(one.test)) for one in rounds]
-    columns = ["test fold", "validation fold", "clips to train on", "to choose on", "to test"]
-    table = pd.DataFrame(rows, columns=columns)
-    if not codec:
-        return table
-    counts = [heard_clips(met_recordings(codec), one.test).sum() for one in rounds]
-    return table.assign(**{"of these met by the codec": [n if np.isnan(n) else int(n) for n in counts]})
+    columns = ["test fold", "validation fold", "clips to train on", "to choose on", "to test", "met by the codec"]
+    met, rows = met_recordings(codec), []
+    for one in rounds:
+        sizes = [len(part) for part in (one.train, one.validation, one.test)]
+        rows.append((one.number, one.validation_fold, *sizes, heard_clips(met, one.test).sum()))
+    return pd.DataFrame(rows, columns=columns).astype({columns[-1]: "Int64"})
 
 
 def run_report(
@@ -285,8 +261,6 @@ def run_report(
     benchmark: str = "",
     beside: str | Path = "",
     n_resamples: int = 2000,
-    cited: str | Path = CITED,
-    published: str | Path = PUBLISHED,
 ) -> dict[str, pd.DataFrame]:
     """Run what is not finished and write the tables into `work_dir`, replacing older ones; return them by their names.
 
@@ -297,10 +271,10 @@ def run_report(
     other = read_csv(Path(beside) / "recognition_clips.csv") if beside else None
     found = recognise(recognisers, rounds, work_dir / SCORES_FOLDER, seeds)
     tables = {
-        "recognition": made.summary_table(found, benchmark, cited, **draws),
+        "recognition": made.summary_table(found, benchmark, **draws),
         "recognition_folds": found.folds,
         "recognition_training": history_table(found, work_dir / SCORES_FOLDER),
-        "recognition_classes": made.classes_table(found, benchmark, published),
+        "recognition_classes": made.classes_table(found, benchmark),
         "recognition_pairs": made.pairs_table(found, **draws),
         "recognition_confusion": made.confusions_table(found),
         "recognition_claim": made.claim_table(found, benchmark, **draws),

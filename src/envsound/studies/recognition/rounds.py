@@ -1,8 +1,7 @@
 """Recognising sounds: the clips of a data set, the rounds of official cross-validation, and what a recogniser is.
 
-Every recogniser of the study goes through the same rounds: it is trained on all folds but two, makes its choices (an
-epoch, a strength of regularisation) on a fold of its own, and is scored once on the fold it has not seen. The published
-study's code chose its epoch on the fold it reported.
+Every recogniser goes through the same rounds: it is trained on all folds but two, makes its choices (an epoch, a
+strength of regularisation) on one, and is scored once on the other. The published study chose on what it reported.
 """
 
 from collections.abc import Callable, Sequence
@@ -120,10 +119,9 @@ class Recogniser(Protocol):
     kind: str
 
     def fit_and_score(self, fold: Fold, folder: Path, seed: int) -> np.ndarray:
-        """Train on `fold.train`, choose on `fold.validation`, and return what is thought of `fold.test`.
+        """Train on `fold.train`, choose on `fold.validation`; return probabilities of `fold.test`, [n, n_classes].
 
-        Returns class probabilities, float64 [n_test, n_classes], rows sum to 1. Checkpoints are kept in `folder`, and
-        a training that was killed goes on from them. The test clips' labels are not looked at.
+        Checkpoints are kept in `folder`, and a killed training goes on from them. Test labels are not looked at.
         """
 
     def settings(self) -> dict[str, Any]:
@@ -131,10 +129,7 @@ class Recogniser(Protocol):
 
 
 def clips_of(codes_table: pd.DataFrame) -> Clips:
-    """Return the recordings of a codes.csv (`codes.encode_recordings`), without augmented copies.
-
-    Categories are in alphabetical order. Raises InputError for an empty table.
-    """
+    """Return the recordings of a codes.csv (`codes.encode_recordings`) without copies; InputError for none."""
     table = recorded(codes_table)
     if table.empty:
         raise InputError("codes table: there are no recordings in it; expected at least one")
@@ -149,10 +144,10 @@ def clips_of(codes_table: pd.DataFrame) -> Clips:
 
 
 def cross_validation(clips: Clips, folds: Sequence[int] = ()) -> list[Fold]:
-    """Return the rounds whose test folds are `folds` (empty: all), over the official folds of a data set.
+    """Return the rounds whose test folds are `folds` (empty: all); the next one in cyclic order is to choose on.
 
-    The validation fold is the next one in cyclic order. Raises InputError when there are fewer than three folds, an
-    asked one is not among them, or a class of the data set is missing from the clips to train on.
+    Raises InputError when there are fewer than three folds, an asked one is not among them, or a class of the data set
+    is missing from the clips to train on.
     """
     present = sorted({int(fold) for fold in clips.folds})
     if len(present) < FEWEST_FOLDS:
@@ -177,10 +172,7 @@ def _round(clips: Clips, present: list[int], number: int) -> Fold:
 
 
 def check_scores(scores: np.ndarray, fold: Fold, name: str) -> np.ndarray:
-    """Return scores as float64 [n_test, n_classes]; raise InputError naming the recogniser when they are not such.
-
-    They must be finite, none below 0, and each row must sum to 1.
-    """
+    """Return scores as float64 [n_test, n_classes]; raise InputError when they are no probabilities, row by row."""
     scores = np.asarray(scores, dtype=np.float64)
     expected = (len(fold.test), len(fold.test.categories))
     if scores.shape != expected:

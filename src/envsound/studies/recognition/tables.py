@@ -1,8 +1,7 @@
 """What recognisers' answers amount to: means over folds with intervals, pairs, classes, and the published claims.
 
-Intervals are percentile intervals of a bootstrap (Efron and Tibshirani 1993, chapter 13) that draws recordings within
-each fold: clips cut from one recording are drawn together. They say how much the result would vary with other clips,
-not with other training runs; for that there are seeds.
+Intervals are those of a bootstrap (`metrics.resampling`) that draws recordings within each fold: clips cut from one
+recording are drawn together. They tell how much results vary with other clips, not with other training runs.
 """
 
 import re
@@ -16,7 +15,7 @@ import pandas as pd
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv
 from envsound.base.text import NO_NUMBER, NOT_RUN, interval, percent
-from envsound.metrics.published import PUBLISHED, published_value, read_published
+from envsound.metrics.published import published_value, read_published
 from envsound.metrics.resampling import INTERVAL, resampled_means
 from envsound.metrics.tests import wilson
 
@@ -78,25 +77,21 @@ def folder_name(name: str) -> str:
 
 
 def right_table(clips: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each test clip: clip, fold, source, category, and for each recogniser how often it was right.
+    """Return a row for each test clip: clip, fold, source, category, and by recogniser the share of seeds that got it.
 
-    The share of seeds, 0 to 1; NaN where a recogniser has not heard the clip.
+    NaN where a recogniser has not heard the clip.
     """
     keys = ["clip", "fold", "source", "category"]
     shares = clips.assign(is_right=clips["is_right"].astype(float))
     return shares.pivot_table("is_right", keys, "recogniser", aggfunc="mean").reset_index()
 
 
-def summary_table(
-    found: Recognised, benchmark: str = "", cited: str | Path = CITED, seed: int = 0, n_resamples: int = 2000
-) -> pd.DataFrame:
+def summary_table(found: Recognised, benchmark: str = "", seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
     """Return recognition.csv: a row for each recogniser, measured here, cited from elsewhere, or not run here.
 
     accuracy: mean over folds (and seeds), with the 95% interval low to high over clips; sd_folds, sd_seeds: standard
-    deviation (n - 1) over folds, and over seeds of the mean over folds; NaN for one. n_train_folds: the folds learnt
-    from in a round, counted with the validation fold where a recogniser is refitted. EXPOSURE_COLUMNS: see
-    `exposure_table`. seconds_per_fold: mean of `Recognised.folds`' seconds, a lower bound and no basis for a
-    comparison. benchmark: whose cited rows are added; "" none.
+    deviation (n - 1) over folds, and over seeds of the mean over folds; NaN for one. n_train_folds,
+    seconds_per_fold: see `Recognised`. EXPOSURE_COLUMNS: see `exposure_table`. benchmark: whose cited rows are added.
     """
     rows = []
     resampled = _resampled(found, seed, n_resamples) if found.names else {}
@@ -115,7 +110,7 @@ def summary_table(
         })  # fmt: skip
     rows += [{"recogniser": name, "status": NOT_RUN, "note": reason} for name, reason in found.not_run.items()]
     own = pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
-    table = pd.concat([own, cited_table(benchmark, cited)], ignore_index=True) if benchmark else own
+    table = pd.concat([own, cited_table(benchmark)], ignore_index=True) if benchmark else own
     return table.fillna(dict.fromkeys(TEXTS, ""))
 
 
@@ -137,13 +132,12 @@ def exposure_table(found: Recognised, seed: int = 0, n_resamples: int = 2000) ->
     more than that: in licence, class and fold. So every recogniser is scored on the same two sets, and those that hear
     no codes say how much harder one of them is.
 
-    n_unheard, accuracy_unheard: the clips not met and the share of them named rightly, over clips and not over folds,
-    since a fold of which a few are left would weigh as much as a whole one; with its 95% interval. n_heard,
-    accuracy_heard: the clips met. n_clean_folds, accuracy_clean: the rounds none of whose test clips was met, and the
-    mean over them. advantage: how much better a recogniser of codes is on clips met than on the others, less the same
-    difference of the mean of those that hear no codes; NaN where there are none, with its 95% interval.
-
-    All is NaN when no recogniser reads codes, or when it is not known what a codec was trained on.
+    n_unheard, accuracy_unheard: the clips not met and the share of them named rightly, over clips, since a fold of
+    which a few are left would weigh as much as a whole one; with its 95% interval. n_heard, accuracy_heard: the clips
+    met. n_clean_folds, accuracy_clean: the rounds none of whose test clips was met, and the mean over them. advantage:
+    how much better a recogniser of codes is on clips met than on the others, less the same difference of the mean of
+    those that hear no codes; NaN where there are none, with its 95% interval. All is NaN when nobody reads codes, or
+    when it is not known what a codec was trained on.
     """
     names, codecs = found.names, dict(zip(found.folds["recogniser"], found.folds["codec"], strict=True))
     table = pd.DataFrame(np.nan, index=pd.Index(names, name="recogniser"), columns=EXPOSURE_COLUMNS)
@@ -176,8 +170,8 @@ def exposure_table(found: Recognised, seed: int = 0, n_resamples: int = 2000) ->
 def pairs_table(found: Recognised, seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
     """Return recognition_pairs.csv: the difference in accuracy, a minus b, of every two recognisers (PAIR_COLUMNS).
 
-    Both are resampled together, so that the interval is that of the difference on the same clips. n_only_a, n_only_b:
-    clips that one of them names rightly more often than the other. No correction is made for the number of pairs.
+    Both are resampled together, so that the interval is that of the difference on the same clips, and not corrected for
+    the number of pairs. n_only_a, n_only_b: clips that one of them names rightly more often than the other.
     """
     if len(found.names) < 2:
         return pd.DataFrame(columns=PAIR_COLUMNS)
@@ -193,9 +187,8 @@ def pairs_table(found: Recognised, seed: int = 0, n_resamples: int = 2000) -> pd
 def beside_table(found: Recognised, other_clips: pd.DataFrame, seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
     """Return how recognisers do here and on another version of the same clips, such as one of another bandwidth.
 
-    other_clips: recognition_clips.csv of the other run. Columns recogniser, here, there, difference (here minus there,
-    paired, with its 95% interval) and n_clips: clips of the same name in the same fold. Raises InputError when no clip
-    or no recogniser is in both.
+    other_clips: recognition_clips.csv of the other run. difference: here minus there, paired, with its 95% interval;
+    n_clips: of the same name in the same fold. Raises InputError when no clip or no recogniser is in both.
     """
     here, there = right_table(found.clips), right_table(other_clips)
     names = [name for name in found.names if name in there]
@@ -214,13 +207,13 @@ def beside_table(found: Recognised, other_clips: pd.DataFrame, seed: int = 0, n_
     return pd.DataFrame(rows, columns=["recogniser", "here", "there", "difference", "low", "high", "n_clips"])
 
 
-def classes_table(found: Recognised, benchmark: str = "", published: str | Path = PUBLISHED) -> pd.DataFrame:
+def classes_table(found: Recognised, benchmark: str = "") -> pd.DataFrame:
     """Return recognition_classes.csv: accuracy by class with 95% Wilson intervals (CLASS_COLUMNS), of the first seed.
 
     Its column published: what the published study gives for six classes (0-1); NaN for others, and on other recordings
     than those of CLAIMED_ON.
     """
-    study, named = read_published(published), (*STRONG, *WEAK) if benchmark == CLAIMED_ON else ()
+    study, named = read_published(), (*STRONG, *WEAK) if benchmark == CLAIMED_ON else ()
     values, rows = {name: published_value(study, f"accuracy_class_{name}", "test") / 100 for name in named}, []
     for recogniser, clips in found.first.groupby("recogniser", sort=False):
         for category, right in clips.groupby("category")["is_right"]:
@@ -238,8 +231,7 @@ def confusions_table(found: Recognised) -> pd.DataFrame:
 def claim_table(found: Recognised, benchmark: str = "", seed: int = 0, n_resamples: int = 2000) -> pd.DataFrame:
     """Return how much better STRONG classes are recognised than WEAK ones (CLAIM_COLUMNS): a test of a published claim.
 
-    Means of the classes' accuracies. Classes that the clips do not have are left out; without any of either kind, or on
-    other recordings than those of CLAIMED_ON, the table is empty.
+    Means of the accuracies of classes that the clips have; empty without any of either kind, and beside CLAIMED_ON.
     """
     present = set(found.clips["category"])
     kinds = [[name for name in names if name in present] for names in (STRONG, WEAK)]
@@ -266,18 +258,17 @@ def shown_summary(summary: pd.DataFrame) -> pd.DataFrame:
     """
     ordered = summary.sort_values("accuracy", ascending=False, na_position="last", kind="stable")
     ordered = ordered.fillna({"source": "", "note": ""})  # a column of a csv that holds nothing is read as numbers
-    columns = {"recogniser": ordered["recogniser"], "status": ordered["status"]}
-    columns["accuracy (%)"] = [percent(value) for value in ordered["accuracy"]]
-    columns["95% interval"] = [interval(row) for row in ordered.to_dict("records")]
-    columns["sd over folds"] = [percent(value) for value in ordered["sd_folds"]]
-    if ordered["sd_seeds"].notna().any():
-        columns["sd over seeds"] = [percent(value) for value in ordered["sd_seeds"]]
-    columns["folds"] = [_count(n) for n in ordered["n_folds"]]
-    columns["learns from"] = [_count(n, " fold" if n == 1 else " folds") for n in ordered["n_train_folds"]]
-    if ordered["accuracy_unheard"].notna().any():
-        columns["not met (%)"] = [percent(value) for value in ordered["accuracy_unheard"]]
-    columns["note"] = [source or note for source, note in zip(ordered["source"], ordered["note"], strict=True)]
-    return pd.DataFrame(columns).reset_index(drop=True)
+    shown = ordered[["recogniser", "status"]].assign(**{
+        "accuracy (%)": ordered["accuracy"].map(percent),
+        "95% interval": [interval(row) for row in ordered.to_dict("records")],
+        "sd over folds": ordered["sd_folds"].map(percent), "sd over seeds": ordered["sd_seeds"].map(percent),
+        "folds": ordered["n_folds"].map(_count),
+        "learns from": [_count(n, " fold" if n == 1 else " folds") for n in ordered["n_train_folds"]],
+        "not met (%)": ordered["accuracy_unheard"].map(percent),
+        "note": ordered["source"].where(ordered["source"] != "", ordered["note"]),
+    })  # fmt: skip
+    optional = {"sd over seeds": "sd_seeds", "not met (%)": "accuracy_unheard"}
+    return shown.drop(columns=[one for one in optional if ordered[optional[one]].isna().all()]).reset_index(drop=True)
 
 
 def _count(n: float, of: str = "") -> str:

@@ -1,5 +1,7 @@
 """SoundStorm behind the interface of `systems.base`: a codec, its codes, the masked model and its decoder."""
 
+import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import multiprocessing
 
 from envsound.base.device import describe_device
 from envsound.base.errors import InputError
@@ -30,7 +33,6 @@ from envsound.systems.soundstorm.codebooks import Codebooks, codebooks_of
 from envsound.systems.soundstorm.conformer import ModelConfig
 from envsound.systems.soundstorm.counting import beside_counting
 from envsound.systems.soundstorm.decoding import DecodingConfig, decode
-from envsound.systems.soundstorm.devices import trainer_on
 from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -74,8 +76,8 @@ class SoundStorm:
         return digest([str(settings), self.checkpoint_sha256, self.codec.content_hash, _code()])
 
     def n_frames(self, request: Request) -> int:
-        """Return the number of frames that make up a request's length."""
-        return max(1, round(request.seconds * self.codec.frame_rate))
+        """Return the number of frames that cover a request's length."""
+        return max(1, self.codec.n_frames(round(request.seconds * self.codec.sample_rate)))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
         """Yield a clip, float32 [n_samples], for each request; clips that follow one another share a batch."""
@@ -140,9 +142,10 @@ class SoundStormRecipe:
         """Return the trainer of a run; with several devices it has trained to the end."""
         train, watched, codec_hash = self.code_sets(settings, run)
         config = TrainingConfig(**{field.name: settings[field.name] for field in fields(TrainingConfig)})
-        shape = model_config(train, settings)
-        codebooks = self._codebooks(settings, codec_hash) if config.asks_code_vectors else None
-        return trainer_on(settings["devices"], train, watched, shape, config, run, device, codec_hash, codebooks)
+        plan = {"train": train, "validation": watched, "model_config": model_config(train, settings)}
+        plan |= {"config": config, "run_dir": run, "device": device, "codec_hash": codec_hash}
+        plan["codebooks"] = self._codebooks(settings, codec_hash) if config.asks_code_vectors else None
+        return trainer_on(settings["devices"], **plan)
 
     def _codebooks(self, settings: Mapping[str, Any], codec_hash: str) -> Codebooks:
         codec = self.codec(settings)
@@ -166,6 +169,29 @@ class SoundStormRecipe:
         checkpoint = load_checkpoint(file, device, codec.content_hash)
         decoding = decoding_config(settings, device)
         return SoundStorm(checkpoint, codec, decoding, sha256_file(file), settings["sample_batch_size"])
+
+
+def trainer_on(n_devices: int, **plan: Any) -> Trainer:
+    """Return `Trainer(**plan)`; for several devices one that has been trained to the end, by one process each.
+
+    The processes, on several GPUs or (to test it) on the CPU, share out every batch and average their gradients, so the
+    result is that of one process but for rounding and dropout. Raises InputError when there are fewer GPUs than asked.
+    """
+    n_gpus = torch.cuda.device_count()
+    if n_devices < 1 or (plan["device"].type == "cuda" and n_devices > n_gpus):
+        raise InputError(f"devices={n_devices}: {n_gpus} GPUs here, expected 1 or more and no more")
+    if n_devices > 1:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        multiprocessing.spawn(_train, (n_devices, port, plan), nprocs=n_devices)
+    return Trainer(**plan)
+
+
+def _train(rank: int, n_processes: int, port: int, plan: dict[str, Any]) -> None:
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    Trainer(**plan, n_processes=n_processes).fit()
+    torch.distributed.destroy_process_group()
 
 
 def _learnt(run: Path) -> pd.DataFrame:

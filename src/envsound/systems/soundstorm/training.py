@@ -67,7 +67,7 @@ class Trainer:
         n_processes: int = 1,
         codebooks: Codebooks | None = None,
     ):
-        """n_processes above 1: this process is one of those that `devices.trainer_on` has started.
+        """n_processes above 1: this process is one of those that `system.trainer_on` has started.
 
         codebooks: the codec's code vectors, for a config that asks for them.
         """
