@@ -23,8 +23,9 @@ from envsound.systems.soundstorm.conformer import MaskedConformer
 from envsound.systems.soundstorm.decoding import DecodingConfig, decode
 from envsound.systems.soundstorm.masking import TrainingMask
 from envsound.systems.soundstorm.objective import masked_loss, unigram_losses
+from envsound.systems.soundstorm.optimizing import WeightAverage
 from envsound.systems.soundstorm.system import trainer_on
-from envsound.systems.soundstorm.training import Trainer, TrainingConfig, WeightAverage
+from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 
 WHOLE = {"num_epochs": 3, "ema_decay": 0.9}  # nine steps
 STILL = replace(TINY, dropout=0.0)  # whose draws are those of the masks alone

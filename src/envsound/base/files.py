@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import soundfile
 
 from envsound.base.errors import InputError
 
@@ -99,6 +98,8 @@ def read_csv(path: str | Path) -> pd.DataFrame:
 
 def write_wav(path: str | Path, clip: np.ndarray, sample_rate: int) -> None:
     """Write a mono clip, float [n_samples], limited to [-1, 1], as 16-bit wav, atomically."""
+    import soundfile  # here, so that training, which meets no sound, needs no reader of sound
+
     with atomic_path(path) as temporary:
         soundfile.write(temporary, np.clip(clip, -1.0, 1.0), sample_rate, subtype="PCM_16", format="WAV")
 

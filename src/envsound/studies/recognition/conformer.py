@@ -26,6 +26,7 @@ from envsound.studies.recognition.baselines import linear_probe
 from envsound.studies.recognition.rounds import Clips, Fold, code_of
 from envsound.systems.soundstorm import checkpoints
 from envsound.systems.soundstorm.batches import CodeSet
+from envsound.systems.soundstorm.codebooks import codebooks_of, start_from_codebooks
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 
@@ -116,8 +117,7 @@ class ConformerSettings:
             wanted = stored_codec_hash(train.codes_files[0])
             if codec.content_hash != wanted:
                 raise InputError(f"codec={self.codec!r}: the clips have codes of another codec, {wanted}")
-            draws = torch.Generator().manual_seed(seed)
-            checkpoints.start_from_codebooks(model, checkpoints.codebooks_of(codec), draws)
+            start_from_codebooks(model, codebooks_of(codec), torch.Generator().manual_seed(seed))
         return model.eval()
 
     def _pretrained(self, train: Clips, seed: int) -> checkpoints.Checkpoint:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from envsound.base.errors import InputError
-from envsound.codec.codes import load_codes
 from envsound.data.folds import recorded
 from envsound.systems.soundstorm.masking import frame_mask
 
@@ -46,12 +45,37 @@ class CodeSet:
         return padded, valid, torch.from_numpy(self.classes[rows])
 
 
+class HeldCodes:
+    """The codes of some clips, held on a device, so that a batch of them needs no copy and no wait."""
+
+    def __init__(self, clips: CodeSet, device: torch.device, mask_token: int) -> None:
+        codes, _, classes = clips.batch(np.arange(len(clips)), mask_token)
+        self.lengths = np.array([one.shape[1] for one in clips.codes])
+        self.device, self.codes, self.classes = device, codes.to(device), classes.to(device)
+        self.places = torch.from_numpy(self.lengths).to(device)
+
+    def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Return codes, valid frames and classes as `CodeSet.batch` does, on the device."""
+        chosen = torch.from_numpy(rows)
+        if self.device.type == "cuda":
+            chosen = chosen.pin_memory()  # else the copy waits for all that the device has yet to do
+        chosen = chosen.to(self.device, non_blocking=True)
+        longest = int(self.lengths[rows].max())
+        return self.codes[chosen, :, :longest], frame_mask(self.places[chosen], longest), self.classes[chosen]
+
+    def even(self, rows: np.ndarray) -> bool:
+        """Say whether some clips are equally long, so that a batch of them has no padding."""
+        return len(set(self.lengths[rows].tolist())) == 1
+
+
 def load_code_set(table: pd.DataFrame, categories: list[str], codec_hash: str | None = None) -> CodeSet:
     """Load the codes of every row of a run's codes.csv.
 
     Raises InputError when the table is empty, a cache file is damaged, or it was made by another codec than
     `codec_hash`.
     """
+    from envsound.codec.codes import load_codes  # here, so that training needs no reader of sound
+
     if table.empty:
         raise InputError("codes: no clip left; expected at least one in the chosen folds")
     codes = [load_codes(path, codec_hash) for path in table.codes_file]

@@ -15,7 +15,11 @@ from envsound.base.errors import InputError
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a MaskedConformer; the defaults are the published study's. n_classes = 0: unconditional."""
+    """The shape of a MaskedConformer; the defaults are the published study's.
+
+    n_classes = 0: unconditional. tied: the heads have no weights but those of the embeddings (Press & Wolf 2017), which
+    are multiplied by sqrt(dim) on their way in (Vaswani et al. 2017, sec. 3.4), so that heads learn as fast as others.
+    """
 
     n_levels: int = 8
     codebook_size: int = 1024
@@ -26,6 +30,7 @@ class ModelConfig:
     ff_mult: int = 4
     dropout: float = 0.1
     n_classes: int = 0
+    tied: bool = False
 
     def __post_init__(self) -> None:
         if self.dim % self.n_heads or (self.dim // self.n_heads) % 2:
@@ -141,9 +146,12 @@ class MaskedConformer(nn.Module):
         )
         self.class_embedding = nn.Embedding(config.n_classes + 1, config.dim) if config.n_classes else None
         self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.n_layers))
-        self.heads = nn.ModuleList(nn.Linear(config.dim, config.codebook_size) for _ in range(config.n_levels))
+        n_heads = 0 if config.tied else config.n_levels
+        self.heads = nn.ModuleList(nn.Linear(config.dim, config.codebook_size) for _ in range(n_heads))
+        self.biases = nn.Parameter(torch.zeros(config.n_levels, config.codebook_size)) if config.tied else None
+        self.gain = config.dim**0.5 if config.tied else 1.0  # of the embeddings
         for embedding in self.embeddings:
-            nn.init.normal_(embedding.weight, std=config.n_levels**-0.5)  # their sum has unit variance
+            nn.init.normal_(embedding.weight, std=config.n_levels**-0.5 / self.gain)  # their sum has unit variance
 
     def n_parameters(self) -> int:
         """Return the number of trainable parameters."""
@@ -156,6 +164,8 @@ class MaskedConformer(nn.Module):
         classes: int64 [batch] in 0..n_classes; None is `no_class` for every item.
         """
         x = torch.stack([embed(level) for embed, level in zip(self.embeddings, codes.unbind(1), strict=True)]).sum(0)
+        if self.config.tied:
+            x = x * self.gain
         if self.class_embedding is not None:
             if classes is None:
                 classes = codes.new_full((len(codes),), self.no_class)
@@ -168,4 +178,10 @@ class MaskedConformer(nn.Module):
 
     def logits(self, states: Tensor, level: int) -> Tensor:
         """Return the scores of every code of one level: states [..., dim] -> [..., codebook_size]."""
-        return self.heads[level](states)
+        return F.linear(states, *self.head(level))
+
+    def head(self, level: int) -> tuple[Tensor, Tensor]:
+        """Return weight [codebook_size, dim] and bias [codebook_size] of a level's head."""
+        if self.biases is None:
+            return self.heads[level].weight, self.heads[level].bias
+        return self.embeddings[level].weight[:-1], self.biases[level]

@@ -1,9 +1,11 @@
-"""Which codes are hidden: the cosine schedule, SoundStorm's training masks, and frame masks for uneven lengths."""
+"""Which codes are hidden: the cosine schedule, SoundStorm's training masks, and frame masks for uneven lengths.
+
+And what else training does to codes: turning clips round in time, and putting near codes in the place of visible ones.
+"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,7 +46,7 @@ class TrainingMask:
     targets: Tensor
     levels: Tensor
 
-    def rows(self, rows: np.ndarray) -> "TrainingMask":
+    def rows(self, rows) -> "TrainingMask":
         """Return the masks of some items of the batch."""
         return TrainingMask(self.inputs[rows], self.targets[rows], self.levels[rows])
 
@@ -60,37 +62,75 @@ def draw_training_mask(
     generator: torch.Generator,
     prompt_chance: float = 1.0,
     levels: Tensor | None = None,
+    u: Tensor | None = None,
 ) -> TrainingMask:
     """Hide codes the way SoundStorm trains (Borsos et al. 2023, sec. 3.2).
 
     codes int [batch, n_levels, n_frames]; valid bool [batch, n_frames] from `frame_mask`. For each item: a prompt cut
     t ~ U{0..n-1} (with chance `prompt_chance`, else t = 0: no prompt), a level q ~ U{0..n_levels-1} (or the given
-    `levels` [batch]), and u ~ U(0, 1). At level q each frame from t on is masked with probability cos(pi u / 2), at
-    least one; finer levels are masked from t on; coarser levels and the prompt stay visible at every level.
-    Padded frames hold the mask token in every level and are never targets.
-    The draws come from `generator`, a CPU generator.
+    `levels` [batch]), and u ~ U(0, 1) (or the given `u` [batch]). At level q each frame from t on is masked with
+    probability cos(pi u / 2), at least one; finer levels are masked from t on; coarser levels and the prompt stay
+    visible at every level. Padded frames hold the mask token in every level and are never targets.
+    All is drawn and computed on the generator's device, and the result lies on that of the codes.
     Deviation: SoundStorm draws a prompt for every item, since it is always prompted when it decodes.
     """
     batch, n_levels, n_frames = codes.shape
-    device = codes.device
-    lengths = valid.sum(1).cpu()
+    device, place = codes.device, generator.device
+    valid = valid.to(place)
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
+        return torch.rand(*shape, generator=generator, device=place)
 
-    cut = (uniform(batch) * lengths).long() * (uniform(batch) < prompt_chance)
-    drawn_levels = torch.randint(n_levels, (batch,), generator=generator)
-    levels = drawn_levels if levels is None else levels.cpu()
-    rate = torch.cos(uniform(batch) * math.pi / 2)
-    after_cut = (torch.arange(n_frames) >= cut[:, None]) & valid.cpu()
+    cut = (uniform(batch) * valid.sum(1)).long() * (uniform(batch) < prompt_chance)
+    drawn_levels = torch.randint(n_levels, (batch,), generator=generator, device=place)
+    levels = drawn_levels if levels is None else levels.to(place)
+    drawn_u = uniform(batch)
+    rate = torch.cos((drawn_u if u is None else u.to(place)) * math.pi / 2)
+    after_cut = (torch.arange(n_frames, device=place) >= cut[:, None]) & valid
     noise = uniform(batch, n_frames)
     targets = after_cut & (noise < rate[:, None])
     least = noise.masked_fill(~after_cut, 2.0).argmin(1)  # the frame that would be masked first
-    targets[torch.arange(batch), least] = True
+    targets.scatter_(1, least[:, None], True)
 
-    level_index = torch.arange(n_levels)[None, :, None]
+    level_index = torch.arange(n_levels, device=place)[None, :, None]
     hidden = (level_index > levels[:, None, None]) & after_cut[:, None]
     hidden |= (level_index == levels[:, None, None]) & targets[:, None]
-    hidden |= ~valid.cpu()[:, None]
+    hidden |= ~valid[:, None]
     inputs = codes.long().masked_fill(hidden.to(device), mask_token)
     return TrainingMask(inputs, targets.to(device), levels.to(device))
+
+
+def draw_levels(n_items: int, shares: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a level for each item, int64 [n_items], drawn by `shares` [n_levels], which add up to 1.
+
+    The shares lie on the generator's device.
+    """
+    drawn = torch.rand(n_items, generator=generator, device=generator.device)
+    return torch.bucketize(drawn, shares.cumsum(0)[:-1], right=True)
+
+
+def rolled(codes: Tensor, valid: Tensor, generator: torch.Generator) -> Tensor:
+    """Return codes [batch, n_levels, n_frames] with each clip turned round in time by a number of frames of its own.
+
+    What leaves at the end of a clip comes in at its start; padded frames stay where they are.
+    """
+    batch, n_levels, n_frames = codes.shape
+    lengths = valid.sum(1, keepdim=True).to(generator.device)
+    by = (torch.rand(batch, 1, generator=generator, device=generator.device) * lengths).long()
+    places = torch.arange(n_frames, device=generator.device)[None]
+    source = torch.where(places < lengths, (places - by) % lengths.clamp(min=1), places).to(codes.device)
+    return codes.gather(2, source[:, None].expand(-1, n_levels, -1))
+
+
+def with_near_codes(mask: TrainingMask, near: Tensor, share: float, generator: torch.Generator) -> TrainingMask:
+    """Return a mask with a share of the visible codes replaced by near ones, so that a model learns to forgive.
+
+    near: int64 [n_levels, codebook_size, n_near], the codes nearest to each. Targets stay as they are.
+    """
+    inputs, place = mask.inputs, generator.device
+    n_levels, codebook_size, n_near = near.shape
+    drawn = torch.rand(inputs.shape, generator=generator, device=place).to(inputs.device)
+    which = torch.randint(n_near, inputs.shape, generator=generator, device=place).to(inputs.device)
+    level = torch.arange(n_levels, device=inputs.device)[None, :, None]
+    other = near[level, inputs.clamp(max=codebook_size - 1), which]
+    return replace(mask, inputs=torch.where((drawn < share) & (inputs < codebook_size), other, inputs))

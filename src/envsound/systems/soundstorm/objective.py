@@ -12,6 +12,8 @@ from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.conformer import MaskedConformer
 from envsound.systems.soundstorm.masking import TrainingMask
 
+IGNORED = -100  # in the place of a code that is no target
+
 
 def level_scores(
     model: MaskedConformer, mask: TrainingMask, valid: Tensor, classes: Tensor | None
@@ -28,30 +30,76 @@ def level_scores(
 
 
 def masked_loss(
-    model: MaskedConformer, mask: TrainingMask, codes: Tensor, valid: Tensor, classes: Tensor | None
+    model: MaskedConformer,
+    mask: TrainingMask,
+    codes: Tensor,
+    valid: Tensor,
+    classes: Tensor | None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Return the summed cross-entropy (nat) of each level's targets: [n_levels].
 
-    codes int64 [batch, n_levels, n_frames]; the rest as for `level_scores`.
+    codes int64 [batch, n_levels, n_frames]; smoothing: the share of a target that is spread over all codes (Szegedy et
+    al. 2016); the rest as for `level_scores`.
     """
     sums = [
-        F.cross_entropy(scores, codes[:, level][chosen], reduction="sum")
+        F.cross_entropy(scores, codes[:, level][chosen], reduction="sum", label_smoothing=smoothing)
         for level, chosen, scores in level_scores(model, mask, valid, classes)
     ]
     return torch.stack(sums)
 
 
+def dense_losses(
+    model: MaskedConformer,
+    mask: TrainingMask,
+    codes: Tensor,
+    valid: Tensor | None,
+    classes: Tensor | None,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """Return the cross-entropy (nat) of every frame, 0 where it is no target: float32 [batch, n_frames].
+
+    As `masked_loss`, with scores for all frames in one product: nothing's shape depends on what is masked, so that a
+    GPU is never waited for. valid: None where no frame is padded.
+    """
+    states = model(mask.inputs, valid, classes)
+    weights, biases = zip(*(model.head(level) for level in range(model.config.n_levels)), strict=True)
+    weight, bias = (torch.stack(one).index_select(0, mask.levels) for one in (weights, biases))
+    scores = torch.bmm(states, weight.transpose(1, 2)).float() + bias[:, None]
+    own = mask.levels[:, None, None].expand(-1, 1, codes.shape[2])
+    targets = codes.gather(1, own)[:, 0].masked_fill(~mask.targets, IGNORED)
+    losses = F.cross_entropy(
+        scores.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=IGNORED, label_smoothing=smoothing
+    )
+    return losses.view_as(targets)
+
+
+def by_level(values: Tensor, levels: Tensor, n_levels: int) -> Tensor:
+    """Add up values [batch, n_frames] of items at `levels` [batch]: [n_levels]."""
+    return values.new_zeros(n_levels).index_add_(0, levels, values.sum(1))
+
+
 class MaskedObjective(nn.Module):
     """`masked_loss` as a module of plain tensors: one forward pass holds all that several processes agree on."""
 
-    def __init__(self, model: MaskedConformer):
+    def __init__(self, model: MaskedConformer, smoothing: float = 0.0, dense: bool = False):
+        """dense: compute it by `dense_losses`."""
         super().__init__()
-        self.model = model
+        self.model, self.smoothing, self.dense = model, smoothing, dense
 
     def forward(
-        self, inputs: Tensor, targets: Tensor, levels: Tensor, codes: Tensor, valid: Tensor, classes: Tensor | None
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        levels: Tensor,
+        codes: Tensor,
+        valid: Tensor | None,
+        classes: Tensor | None,
     ) -> Tensor:
-        return masked_loss(self.model, TrainingMask(inputs, targets, levels), codes, valid, classes)
+        given = self.model, TrainingMask(inputs, targets, levels), codes, valid, classes, self.smoothing
+        if self.dense:
+            return by_level(dense_losses(*given), levels, self.model.config.n_levels)
+        return masked_loss(*given)
 
 
 def unigram_losses(train: CodeSet, codebook_size: int, by_class: bool) -> np.ndarray:

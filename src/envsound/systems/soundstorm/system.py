@@ -15,7 +15,7 @@ from torch import multiprocessing
 
 from envsound.base.device import describe_device
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv, sha256_file
+from envsound.base.files import read_csv, sha256_file, write_csv
 from envsound.codec import Codec, load_codec
 from envsound.codec.codes import encode_recordings, stored_codec_hash
 from envsound.codec.counting import DRAWS, CodeDraws
@@ -29,7 +29,9 @@ from envsound.run.record import read_settings
 from envsound.systems.base import Request, Trained
 from envsound.systems.soundstorm.batches import CodeSet, load_code_set
 from envsound.systems.soundstorm.checkpoints import Checkpoint, chosen_checkpoint, load_checkpoint
+from envsound.systems.soundstorm.codebooks import Codebooks, codebooks_of
 from envsound.systems.soundstorm.conformer import ModelConfig
+from envsound.systems.soundstorm.counting import beside_counting
 from envsound.systems.soundstorm.decoding import DecodingConfig, decode
 from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 
@@ -127,9 +129,14 @@ class SoundStormRecipe:
         return encode_recordings(recordings, self.codec(settings), copies=copies)
 
     def train(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> Trained:
-        """Train on the run's codes; see `Trainer`."""
+        """Train on the run's codes; see `Trainer`. With `every_level`, counting.csv sets the model beside counting."""
         trainer = self.trainer(settings, run, device)
-        return Trained(trainer.fit(), training_facts(trainer))
+        history = trainer.fit()
+        if trainer.config.every_level:
+            sides = trainer.train_set, trainer.validation_set
+            table = beside_counting(trainer.used_model, *sides, trainer.config.seed, trainer.codebooks)
+            write_csv(Path(run) / "counting.csv", table)
+        return Trained(history, training_facts(trainer))
 
     def trainer(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> Trainer:
         """Return the trainer of a run; with several devices it has trained to the end."""
@@ -137,7 +144,14 @@ class SoundStormRecipe:
         config = TrainingConfig(**{field.name: settings[field.name] for field in fields(TrainingConfig)})
         plan = {"train": train, "validation": watched, "model_config": model_config(train, settings)}
         plan |= {"config": config, "run_dir": run, "device": device, "codec_hash": codec_hash}
+        plan["codebooks"] = self._codebooks(settings, codec_hash) if config.asks_code_vectors else None
         return trainer_on(settings["devices"], **plan)
+
+    def _codebooks(self, settings: Mapping[str, Any], codec_hash: str) -> Codebooks:
+        codec = self.codec(settings)
+        if codec.content_hash != codec_hash:
+            raise InputError(f"codec={settings['codec']!r}: the run has codes of another codec, {codec_hash}")
+        return codebooks_of(codec)
 
     def code_sets(self, settings: Mapping[str, Any], run: Path) -> tuple[CodeSet, CodeSet, str]:
         """Return the codes to learn and those to watch, and the hash of the codec that made them."""
@@ -192,7 +206,7 @@ def model_config(train: CodeSet, settings: Mapping[str, Any]) -> ModelConfig:
     names = ("dim", "n_layers", "n_heads", "conv_kernel", "ff_mult", "dropout", "codebook_size")
     n_classes = len(train.categories) if settings["class_conditional"] else 0
     shape = {name: settings[name] for name in names}
-    return ModelConfig(n_levels=train.codes[0].shape[0], n_classes=n_classes, **shape)
+    return ModelConfig(train.codes[0].shape[0], n_classes=n_classes, tied=settings["tied_embeddings"], **shape)
 
 
 def decoding_config(settings: Mapping[str, Any], device: torch.device) -> DecodingConfig:

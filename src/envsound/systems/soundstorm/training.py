@@ -1,6 +1,5 @@
 """Training the masked model: a plain loop on Lightning Fabric that can be killed and goes on where it was."""
 
-import copy
 import math
 import time
 from collections.abc import Iterator
@@ -12,79 +11,24 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from envsound.base.device import choose_precision
 from envsound.base.errors import InputError
 from envsound.base.files import atomic_path, sha256_file, write_csv
 from envsound.run.identity import module_hash
-from envsound.systems.soundstorm.batches import CodeSet, epoch_batches
+from envsound.systems.soundstorm.batches import CodeSet, HeldCodes, epoch_batches
 from envsound.systems.soundstorm.checkpoints import Checkpoint, save_checkpoint, start_from
+from envsound.systems.soundstorm.codebooks import Codebooks, start_from_codebooks, start_heads
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
-from envsound.systems.soundstorm.masking import TrainingMask, draw_training_mask
-from envsound.systems.soundstorm.objective import MaskedObjective, masked_loss, unigram_losses
+from envsound.systems.soundstorm.masking import TrainingMask, draw_levels, draw_training_mask, rolled, with_near_codes
+from envsound.systems.soundstorm.objective import MaskedObjective, by_level, masked_loss, unigram_losses
+from envsound.systems.soundstorm.optimizing import WeightAverage, make_optimizer, make_schedule
+from envsound.systems.soundstorm.plan import TrainingConfig
 
 HISTORY = ["epoch", "level", "split", "loss", "n_masked", "unigram", "lr", "seconds"]
 SAVE_SECONDS = 300.0  # s between two savings of the state within an epoch
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """The settings of a training; the defaults are the published study's.
-
-    `batch_size` clips make one optimizer step, whatever `accumulate` and the number of processes: both only cut the
-    batch into pieces. With `patience` training ends after so many epochs in which the loss on `validation_fold`, one
-    of the training folds, has not fallen.
-    """
-
-    num_epochs: int = 100
-    batch_size: int = 8
-    accumulate: int = 1  # pieces that a batch is computed in, one after the other, to save memory
-    lr: float = 1e-4  # peak of the one-cycle schedule
-    warmup_fraction: float = 0.3
-    grad_clip: float = 1.0  # global norm
-    ema_decay: float = 0.0  # of the moving average of the weights; 0 = the last weights are used
-    class_dropout: float = 0.1  # share of items trained without their class, for guidance
-    prompt_chance: float = 1.0  # share of items with a visible prompt
-    max_steps: int = 0  # optimizer steps; 0 = no bound beside the epochs
-    validation_fold: int = 0  # 0 = none: the held-out fold is watched, and nothing is chosen by it
-    patience: int = 0  # epochs; 0 = never stop early
-    compile: bool = False  # torch.compile the Conformer's blocks
-    initial_checkpoint: str = ""  # file whose weights training starts from; "" = random weights
-    precision: str = "auto"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.num_epochs < 1 or self.batch_size < 1 or self.accumulate < 1 or self.lr <= 0:
-            raise InputError("num_epochs, batch_size, accumulate, lr: expected each above 0")
-        if not 0 < self.warmup_fraction < 1:
-            raise InputError(f"warmup_fraction={self.warmup_fraction}: expected a share between 0 and 1")
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"ema_decay={self.ema_decay}: expected 0 for none, or a share below 1")
-        if self.patience and not self.validation_fold:
-            raise InputError(
-                f"patience={self.patience}: needs a validation_fold among the training folds; stopping by the "
-                "held-out fold would be choosing on the test"
-            )
-
-
-class WeightAverage:
-    """Holds `model`, a copy whose weights follow those of the model in training.
-
-    decay, 0 to 1, is the share of the average that a step keeps. After n steps it is (1 + n) / (10 + n) where that
-    is less, so that the random weights of the start are soon forgotten (as TensorFlow's moving average has it).
-    """
-
-    def __init__(self, model: nn.Module, decay: float):
-        self.model, self.decay = copy.deepcopy(model).eval().requires_grad_(False), decay
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, n_steps: int) -> None:
-        """Move the average towards `model`, whose `n_steps`-th step (from 1) has just been taken."""
-        kept = min(self.decay, (1 + n_steps) / (10 + n_steps))
-        for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
-            average.lerp_(weight, 1 - kept)
 
 
 @dataclass
@@ -121,27 +65,33 @@ class Trainer:
         device: torch.device,
         codec_hash: str = "",
         n_processes: int = 1,
+        codebooks: Codebooks | None = None,
     ):
-        """n_processes above 1: this process is one of those that `system.trainer_on` has started."""
+        """n_processes above 1: this process is one of those that `system.trainer_on` has started.
+
+        codebooks: the codec's code vectors, for a config that asks for them.
+        """
         self.train_set, self.validation_set = train, validation
-        self.config, self.codec_hash = config, codec_hash
+        self.config, self.codec_hash, self.codebooks = config, codec_hash, codebooks
+        _check_fit(config, model_config, codebooks)
         self.folder, self.table = Path(run_dir) / "checkpoints", Path(run_dir) / "training.csv"
         self.precision = choose_precision(config.precision, device)
         strategy = "ddp" if n_processes > 1 else "auto"
         self.fabric = Fabric(accelerator=device.type, strategy=strategy, devices=n_processes, precision=self.precision)
         self.fabric.launch()
         torch.manual_seed(config.seed)
-        model = MaskedConformer(model_config)
-        if config.initial_checkpoint:
-            start_from(model, config.initial_checkpoint, codec_hash)
-        optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, betas=(0.9, 0.999))
-        self.objective, self.optimizer = self.fabric.setup(MaskedObjective(model), optimizer)
+        model = _first_model(model_config, config, codec_hash, codebooks).to(self.fabric.device)
+        optimizer, on_gpu = make_optimizer(model, config), self.fabric.device.type == "cuda"
+        objective = MaskedObjective(model, config.label_smoothing, dense=on_gpu)
+        self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
         self.model = model
+        self.held = HeldCodes(train, self.fabric.device, model.mask_token) if on_gpu else None
+        drawn_on = self.fabric.device if on_gpu else torch.device("cpu")
+        self.near = codebooks.near.to(drawn_on) if config.near_share else None
+        self.shares = torch.tensor(config.level_shares, device=drawn_on) if config.level_shares else None
         self.average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
         self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
-        total = max(config.num_epochs * self.steps_per_epoch + 1, 3)  # a step up and a step down at least
-        warmup = max(config.warmup_fraction, 2 / total)  # a rise of less than one step has no slope
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=total, pct_start=warmup)
+        self.schedule = make_schedule(optimizer, config, config.num_epochs * self.steps_per_epoch)
         self.baseline = self._baseline()
         self.progress, self.identity = Progress(), self._identity()
         self._resume()
@@ -173,7 +123,8 @@ class Trainer:
                 bar.update()
                 last = self.progress.history[-2 * (self._n_levels + 1) :]
                 seen = {row["split"]: f"{row['loss']:.3f}" for row in last}
-                bar.set_postfix(seen | {"clips/s": f"{len(self.train_set) / last[-1]['seconds']:.1f}"})
+                rate = [f"{len(self.train_set) * self.config.watch_every / row['seconds']:.1f}" for row in last[-1:]]
+                bar.set_postfix(seen | dict(zip(["clips/s"], rate, strict=False)))
         return pd.DataFrame(self.progress.history, columns=HISTORY)
 
     @property
@@ -183,28 +134,40 @@ class Trainer:
     def _run_epoch(self, quiet: bool) -> None:
         progress, config = self.progress, self.config
         started, before, saved = time.perf_counter(), progress.seconds, time.perf_counter()
-        if progress.batch == 0:
+        if progress.batch == 0 and not progress.totals:
             progress.lr, progress.totals = self.schedule.get_last_lr()[0], [[0.0, 0.0]] * self._n_levels
+        totals = torch.tensor(progress.totals, dtype=torch.float64, device=self.fabric.device)
         self.objective.train()
         batches = list(epoch_batches(len(self.train_set), config.batch_size, config.seed, progress.epoch))
         name = f"epoch {progress.epoch + 1}"
         for rows in tqdm(batches[progress.batch :], desc=name, leave=False, disable=quiet):
             if 0 < config.max_steps <= progress.step:
                 break
-            progress.totals = (np.asarray(progress.totals) + self._train_step(rows)).tolist()
+            totals += self._train_step(rows)
             progress.batch += 1
-            progress.seconds = before + time.perf_counter() - started
+            if self.held is None:
+                self._check_finite(totals)
             if time.perf_counter() - saved > SAVE_SECONDS:
+                progress.totals, progress.seconds = totals.tolist(), before + time.perf_counter() - started
                 self._save_state()
                 saved = time.perf_counter()
-        validation = self.validate()
-        seconds = round(before + time.perf_counter() - started, 3)
-        self._close_epoch(np.asarray(progress.totals), validation, seconds)
+        self._check_finite(totals)
+        progress.epoch, progress.batch, progress.totals = progress.epoch + 1, 0, totals.tolist()
+        if progress.epoch % config.watch_every == 0 or self.finished:
+            self._close_epoch(totals.cpu().numpy(), self.validate(), before + time.perf_counter() - started)
+        else:
+            progress.seconds = before + time.perf_counter() - started
+
+    def _check_finite(self, totals: Tensor) -> None:
+        if not bool(totals.isfinite().all()):
+            raise InputError(
+                f"training: the loss is not finite at step {self.progress.step}; try a lower lr ({self.config.lr})"
+            )
 
     def _close_epoch(self, train: np.ndarray, validation: np.ndarray, seconds: float) -> None:
         progress = self.progress
-        progress.epoch, progress.batch, progress.seconds = progress.epoch + 1, 0, 0.0
-        facts = {"lr": progress.lr, "seconds": seconds}
+        progress.seconds, progress.totals = 0.0, []
+        facts = {"lr": progress.lr, "seconds": round(seconds, 3)}
         progress.history += history_rows(progress.epoch, "train", train, {}, facts)
         progress.history += history_rows(progress.epoch, "validation", validation, self.baseline, facts)
         loss = progress.history[-1]["loss"]
@@ -214,16 +177,14 @@ class Trainer:
         self._save_model("last")
         self._save_state()
 
-    def _train_step(self, rows: np.ndarray) -> np.ndarray:
-        """Take one optimizer step; return the loss sum and count of every level, float [n_levels, 2]."""
-        config, step = self.config, self.progress.step
-        draws = torch.Generator().manual_seed(derive_seed(config.seed, step))
-        torch.manual_seed(derive_seed(config.seed, step, 1 + self.fabric.global_rank))  # of dropout
-        codes, valid, classes = self.train_set.batch(rows, self.model.mask_token)
-        dropped = torch.rand(len(rows), generator=draws) < config.class_dropout
-        classes = classes.masked_fill(dropped, self.model.no_class)
-        mask = draw_training_mask(codes, valid, self.model.mask_token, draws, config.prompt_chance)
-        n_masked = int(mask.targets.sum())
+    def _train_step(self, rows: np.ndarray) -> Tensor:
+        """Take one optimizer step; return the loss sum and count of every level, float64 [n_levels, 2]."""
+        step, on_gpu = self.progress.step, self.held is not None
+        draws = torch.Generator(self.fabric.device if on_gpu else "cpu")
+        draws.manual_seed(derive_seed(self.config.seed, step))
+        torch.manual_seed(derive_seed(self.config.seed, step, 1 + self.fabric.global_rank))  # of dropout
+        mask, codes, valid, classes = self._draw_batch(rows, draws)
+        n_masked = mask.targets.sum() if on_gpu else int(mask.targets.sum())
         pieces = self._pieces(len(rows))
         summed = torch.zeros(self._n_levels, device=self.fabric.device)
         for number, piece in enumerate(pieces):
@@ -232,7 +193,8 @@ class Trainer:
                 sums = self.objective(part.inputs, part.targets, part.levels, *given)
                 self.fabric.backward(sums.sum() * (self.fabric.world_size / n_masked))  # processes are averaged
             summed += sums.detach()
-        self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=config.grad_clip)
+        clip = self.config.grad_clip
+        self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=clip, error_if_nonfinite=not on_gpu)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
@@ -241,42 +203,61 @@ class Trainer:
             self.average.update(self.model, self.progress.step)
         return self._totals(summed, mask)
 
-    def _pieces(self, n_rows: int) -> list[np.ndarray]:
+    def _draw_batch(
+        self, rows: np.ndarray, draws: torch.Generator
+    ) -> tuple[TrainingMask, Tensor, Tensor | None, Tensor]:
+        """Return mask, codes, valid frames and classes of some training clips, on the device of `draws`.
+
+        No valid frames (None) where the clips are held and equally long.
+        """
+        config, held, token = self.config, self.held, self.model.mask_token
+        codes, valid, classes = self.train_set.batch(rows, token) if held is None else held.batch(rows)
+        dropped = torch.rand(len(rows), generator=draws, device=draws.device) < config.class_dropout
+        classes = classes.masked_fill(dropped, self.model.no_class)
+        codes = rolled(codes, valid, draws) if config.roll else codes.long()
+        levels = None if self.shares is None else draw_levels(len(rows), self.shares, draws)
+        mask = draw_training_mask(codes, valid, token, draws, config.prompt_chance, levels)
+        if self.near is not None:
+            mask = with_near_codes(mask, self.near, config.near_share, draws)
+        return mask, codes, None if held is not None and held.even(rows) else valid, classes
+
+    def _pieces(self, n_rows: int) -> list[slice]:
         """Return the rows of a batch that this process computes, in `accumulate` pieces; one may be empty."""
-        pieces = np.array_split(np.arange(n_rows), self.fabric.world_size * self.config.accumulate)
+        parts = np.array_split(np.arange(n_rows), self.fabric.world_size * self.config.accumulate)
+        ends = np.cumsum([len(part) for part in parts])
+        pieces = [slice(int(end) - len(part), int(end)) for part, end in zip(parts, ends, strict=True)]
         return pieces[self.fabric.global_rank :: self.fabric.world_size]
 
     def _piece(
-        self, mask: TrainingMask, codes: Tensor, valid: Tensor, classes: Tensor, rows: np.ndarray
-    ) -> tuple[TrainingMask, Tensor, Tensor, Tensor | None]:
+        self, mask: TrainingMask, codes: Tensor, valid: Tensor | None, classes: Tensor, rows: slice
+    ) -> tuple[TrainingMask, Tensor, Tensor | None, Tensor | None]:
         """Return what the objective takes for some rows of a batch, on the device."""
         place = self.fabric.device
         given = classes[rows].to(place) if self.model.config.n_classes else None
-        return mask.rows(rows).to(place), codes[rows].to(place), valid[rows].to(place), given
+        frames = None if valid is None else valid[rows].to(place)
+        return mask.rows(rows).to(place), codes[rows].to(place), frames, given
 
-    def _totals(self, summed: Tensor, mask: TrainingMask) -> np.ndarray:
+    def _totals(self, summed: Tensor, mask: TrainingMask) -> Tensor:
         """Return loss sum and count of every level over all processes, [n_levels, 2]; `mask` is the whole batch's."""
-        summed = self.fabric.all_reduce(summed, reduce_op="sum").double().cpu().numpy()
-        if not np.isfinite(summed).all():
-            raise InputError(
-                f"training: the loss is not finite at step {self.progress.step}; try a lower lr ({self.config.lr})"
-            )
-        counts = np.bincount(mask.levels, weights=mask.targets.sum(1), minlength=self._n_levels)
-        return np.stack([summed, counts], 1)
+        summed = self.fabric.all_reduce(summed, reduce_op="sum").double()
+        counts = by_level(mask.targets.double(), mask.levels, self._n_levels)
+        return torch.stack([summed, counts.to(summed.device)], 1)
 
     @torch.no_grad()
     def validate(self) -> np.ndarray:
         """Return loss sum and count per level on the validation clips, float [n_levels, 2].
 
-        Clip i is asked for level i mod n_levels, with masks drawn from the seed alone: the same task every epoch.
+        Clip i is asked for level i mod n_levels or, with `every_level`, for all of them, with masks drawn from the seed
+        alone: the same task every epoch.
         """
-        model, totals = self.used_model.eval(), np.zeros((self._n_levels, 2))
+        model, totals = self.used_model.eval(), torch.zeros(self._n_levels, 2, dtype=torch.float64)
         for mask, *given in self._validation_batches():
             with self.fabric.autocast():
                 parts = (self._piece(mask, *given, piece) for piece in self._pieces(len(mask.levels)))
                 summed = torch.stack([masked_loss(model, *part) for part in parts]).sum(0)
-            totals += self._totals(summed, mask)
-        return totals
+            totals += self._totals(summed, mask).cpu()
+        self._check_finite(totals)
+        return totals.numpy()
 
     def _validation_batches(self) -> Iterator[tuple[TrainingMask, Tensor, Tensor, Tensor]]:
         """Yield mask, codes, valid frames and classes of each batch of validation clips."""
@@ -284,9 +265,10 @@ class Trainer:
         for start in range(0, len(self.validation_set), self.config.batch_size):
             rows = np.arange(start, min(start + self.config.batch_size, len(self.validation_set)))
             codes, valid, classes = self.validation_set.batch(rows, self.model.mask_token)
-            levels = torch.from_numpy(rows % self._n_levels)
-            chance = self.config.prompt_chance
-            yield draw_training_mask(codes, valid, self.model.mask_token, draws, chance, levels), codes, valid, classes
+            chance, token = self.config.prompt_chance, self.model.mask_token
+            asked = [torch.full((len(rows),), level) for level in range(self._n_levels)]
+            for levels in asked if self.config.every_level else [torch.from_numpy(rows % self._n_levels)]:
+                yield draw_training_mask(codes, valid, token, draws, chance, levels), codes, valid, classes
 
     def _baseline(self) -> dict[str, float]:
         """Return the loss (nat) of code frequencies on the very codes that `validate` asks for, by level and "all"."""
@@ -313,6 +295,7 @@ class Trainer:
             "code": module_hash("envsound.systems.soundstorm.training"),
             "initial": sha256_file(self.config.initial_checkpoint) if self.config.initial_checkpoint else "",
             "precision": self.precision,
+            "codebooks": self.codebooks.digest() if self.codebooks else "",
         }
 
     def _save_model(self, name: str) -> None:
@@ -354,6 +337,26 @@ class Trainer:
         if self.progress.batch == 0:  # a kill may have come between the files of one save
             self._save_model("last")
             self._save_state()
+
+
+def _check_fit(config: TrainingConfig, shape: ModelConfig, codebooks: Codebooks | None) -> None:
+    if config.level_shares and len(config.level_shares) != shape.n_levels:
+        raise InputError(f"level_shares={list(config.level_shares)}: expected {shape.n_levels} shares, one a level")
+    if config.asks_code_vectors and codebooks is None:
+        raise InputError("start_from_codes, near_share: need the code vectors of the codec")
+
+
+def _first_model(
+    shape: ModelConfig, config: TrainingConfig, codec_hash: str, codebooks: Codebooks | None
+) -> MaskedConformer:
+    """Return the model that training begins with, on the CPU."""
+    model = MaskedConformer(shape)
+    if config.start_from_codes:
+        start_from_codebooks(model, codebooks, torch.Generator().manual_seed(config.seed))
+        start_heads(model)
+    if config.initial_checkpoint:
+        start_from(model, config.initial_checkpoint, codec_hash)
+    return model
 
 
 def derive_seed(seed: int, *numbers: int) -> int:

@@ -1,0 +1,77 @@
+"""What a training is told: the settings of batches, masks, loss, optimizer and schedule."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from envsound.base.errors import InputError
+
+OPTIMIZERS = ("adam", "adamw")
+SCHEDULES = ("one-cycle", "cosine")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The settings of a training; the defaults are the published study's.
+
+    `batch_size` clips make one optimizer step, whatever `accumulate` and the number of processes: both only cut the
+    batch into pieces. With `patience` training ends after so many epochs in which the loss on `validation_fold`, one
+    of the training folds, has not fallen.
+    """
+
+    num_epochs: int = 100
+    batch_size: int = 8
+    accumulate: int = 1  # pieces that a batch is computed in, one after the other, to save memory
+    optimizer: str = "adam"  # adam | adamw
+    lr: float = 1e-4  # at its highest
+    weight_decay: float = 0.0  # share that adamw takes from matrices for each unit of learning rate
+    betas: Sequence[float] = (0.9, 0.999)  # Adam's; the one-cycle schedule moves the first
+    schedule: str = "one-cycle"  # one-cycle | cosine
+    warmup_fraction: float = 0.3  # of all steps
+    warmup_steps: int = 0  # 0 = by warmup_fraction
+    grad_clip: float = 1.0  # global norm
+    ema_decay: float = 0.0  # of the moving average of the weights; 0 = the last weights are used
+    class_dropout: float = 0.1  # share of items trained without their class, for guidance
+    prompt_chance: float = 1.0  # share of items with a visible prompt
+    level_shares: Sequence[float] = ()  # of the items, trained on each level; () = equal ones
+    label_smoothing: float = 0.0  # share of a target that is spread over all codes
+    near_share: float = 0.0  # of the visible codes, replaced by near ones
+    roll: bool = False  # turn each clip round in time
+    start_from_codes: bool = False  # embeddings and heads begin as the codec's code vectors
+    watch_every: int = 1  # epochs between two looks at the validation clips, each with a saving
+    every_level: bool = False  # validation clips are asked for every level, not for one of them in turn
+    max_steps: int = 0  # optimizer steps; 0 = no bound beside the epochs
+    validation_fold: int = 0  # 0 = none: the held-out fold is watched, and nothing is chosen by it
+    patience: int = 0  # epochs; 0 = never stop early
+    compile: bool = False  # torch.compile the Conformer's blocks
+    initial_checkpoint: str = ""  # file whose weights training starts from; "" = random weights
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.num_epochs, self.batch_size, self.accumulate, self.watch_every) < 1 or self.lr <= 0:
+            raise InputError("num_epochs, batch_size, accumulate, watch_every, lr: expected each above 0")
+        if not 0 < self.warmup_fraction < 1:
+            raise InputError(f"warmup_fraction={self.warmup_fraction}: expected a share between 0 and 1")
+        for name in ("ema_decay", "label_smoothing", "near_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}: expected 0 for none, or a share below 1")
+        if self.optimizer not in OPTIMIZERS or self.schedule not in SCHEDULES:
+            known = f"one of {', '.join(OPTIMIZERS)}, and one of {', '.join(SCHEDULES)}"
+            raise InputError(f"optimizer={self.optimizer!r}, schedule={self.schedule!r}: expected {known}")
+        if self.weight_decay < 0 or self.warmup_steps < 0 or (self.weight_decay and self.optimizer == "adam"):
+            raise InputError("weight_decay, warmup_steps: expected none below 0, and weight_decay with adamw alone")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas={list(self.betas)}: expected two shares below 1")
+        if self.level_shares and (min(self.level_shares) < 0 or not math.isclose(sum(self.level_shares), 1)):
+            raise InputError(f"level_shares={list(self.level_shares)}: expected shares that add up to 1")
+        if self.patience and not self.validation_fold:
+            raise InputError(
+                f"patience={self.patience}: needs a validation_fold among the training folds; stopping by the "
+                "held-out fold would be choosing on the test"
+            )
+
+    @property
+    def asks_code_vectors(self) -> bool:
+        """Whether training needs the codec's code vectors."""
+        return self.start_from_codes or self.near_share > 0
