@@ -132,9 +132,10 @@ def test_history_has_every_level_and_both_splits(whole):
     assert len(history) == 3 * 2 * 4
 
 
-@pytest.mark.parametrize(("given", "n_steps"), [({"num_epochs": 1}, 1), ({"num_epochs": 4}, 4), ({"max_steps": 1}, 1)])
-def test_a_training_of_a_few_steps_leaves_a_checkpoint_that_knows_its_codec(tmp_path, given, n_steps):
-    short = trainer(tmp_path, batch_size=64, warmup_fraction=0.01, **given)
+@pytest.mark.parametrize(("num_epochs", "batch_size", "max_steps"), [(1, 64, 0), (4, 64, 0), (3, 4, 2)])
+def test_few_steps_leave_a_checkpoint_that_knows_its_codec(tmp_path, num_epochs, batch_size, max_steps):
+    short = trainer(tmp_path, num_epochs=num_epochs, batch_size=batch_size, max_steps=max_steps, warmup_fraction=0.01)
+    n_steps = max_steps or num_epochs
     assert np.isfinite(short.fit()["loss"]).all() and short.progress.step == n_steps
     assert load_checkpoint(tmp_path / LAST, CPU, "abc").facts["step"] == n_steps
     with pytest.raises(InputError, match="abc"):
