@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from fakes.sources import as_sources
+from fakes.sounds import as_sources
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ortho_group

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fakes.codecs import noise
-from fakes.sources import as_sources
+from fakes.sounds import as_sources
 from scipy.signal import resample_poly
 
 from envsound.base.errors import InputError

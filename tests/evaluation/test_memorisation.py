@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fakes.codecs import noise
-from fakes.sounds import CLASSES, sound
-from fakes.sources import as_sources
+from fakes.sounds import CLASSES, as_sources, sound
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv

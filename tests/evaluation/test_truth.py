@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakes.codecs import noise
-from fakes.sounds import sound
-from fakes.sources import as_sources
+from fakes.sounds import as_sources, sound
 from statsmodels.stats.proportion import proportion_confint
 
 from envsound.base.errors import InputError

@@ -33,17 +33,15 @@ def made_up_clips(n_per_class: int = 4, n_folds: int = 5, categories: Sequence[s
     return Clips(files, [Path(f"codes/{file.stem}.safetensors") for file in files], labels, folds, list(categories))
 
 
-def sounding_clips(folder: Path, n_per_class: int = 2, n_folds: int = 3, seconds: float = 0.3) -> Clips:
+def sounding_clips(folder: Path, n_per_class: int = 2, n_folds: int = 3) -> Clips:
     """Return clips that are there: a tone of its class's pitch each, and codes that tell the class just as well."""
     clips, draws = made_up_clips(n_per_class, n_folds), np.random.default_rng(0)
     files = [folder / file for file in clips.files]
     codes_files = [folder / "codes" / f"{number:064x}.safetensors" for number in range(len(files))]
     for file, codes_file, label in zip(files, codes_files, clips.labels, strict=True):
         pitch = list(PITCHES_HZ.values())[label] * draws.uniform(0.97, 1.03)
-        noise = 0.01 * draws.standard_normal(round(seconds * RATE))
-        write_wav(file, tone(round(seconds * RATE), pitch) + noise, RATE)
-        codes = draws.integers(4 * label, 4 * label + 4, size=(4, 12))
-        save_codes(codes_file, codes, HASH, round(seconds * RATE))
+        write_wav(file, tone(7200, pitch) + 0.01 * draws.standard_normal(7200), RATE)
+        save_codes(codes_file, draws.integers(4 * label, 4 * label + 4, size=(4, 12)), HASH, 7200)
     return replace(clips, files=files, codes_files=codes_files)
 
 

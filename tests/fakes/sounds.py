@@ -1,6 +1,11 @@
-"""Sounds whose class can be heard and measured: ticks, cries and rain, with chance in all that does not matter."""
+"""Sounds whose class can be heard: ticks, cries and rain, with chance in all else; and any clips as sources."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import soxr
+
+from envsound.evaluation.sides import Source
 
 CLASSES = ("cry", "rain", "tick")
 
@@ -32,3 +37,26 @@ def tick(rng: np.random.Generator, sample_rate: int, n_samples: int) -> np.ndarr
     time = np.arange(n_samples) / sample_rate
     since = (time + rng.random()) % rng.uniform(0.1, 0.2)  # s, since the last tick
     return rng.standard_normal(n_samples) * np.exp(-since / 0.004) + 1e-3 * rng.standard_normal(n_samples)
+
+
+def as_sources(
+    clips: Sequence[np.ndarray],
+    sample_rate: int,
+    categories: Sequence[str] = (),
+    folds: Sequence[int] = (),
+    names: Sequence[str] = (),
+) -> list[Source]:
+    """Return clips in memory, float [n_samples] each at `sample_rate` Hz, as sources; another rate is resampled.
+
+    categories, folds, names: one for each clip, or none at all.
+    """
+
+    def load(clip: np.ndarray, rate: int) -> np.ndarray:
+        return clip if rate == sample_rate else soxr.resample(clip, sample_rate, rate, quality="HQ")
+
+    n = len(clips)
+    facts = zip(clips, names or map("clip {}".format, range(n)), categories or [""] * n, folds or [0] * n, strict=True)
+    return [
+        Source(name, lambda rate, clip=clip: load(clip, rate), sample_rate, category=category, fold=int(fold))
+        for clip, name, category, fold in facts
+    ]
