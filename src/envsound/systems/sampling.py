@@ -1,8 +1,9 @@
 """Generating clips with any system: what to ask for, one wav and one table row each, and going on after a kill."""
 
+import dataclasses
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,49 @@ from envsound.run.presets import nearest
 from envsound.systems.base import Request, System
 
 RECORD = "request.json"  # in a folder of samples: what they were asked for
+
+Score = Callable[[Sequence[np.ndarray], Sequence[str]], np.ndarray]  # clips and their classes -> float [n_clips]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How many candidates are made of a clip, and which is kept: the one that `score` likes best.
+
+    score: returns how good clips, float32 [n_samples] each, are as sounds of their classes, float [n_clips], the higher
+    the better. It comes from whoever asks, so that no system knows a judge; judge: its content hash, for the record.
+    Raises InputError for fewer than one candidate, or several without a score.
+    """
+
+    n_candidates: int = 1
+    score: Score | None = None
+    judge: str = ""
+
+    def __post_init__(self) -> None:
+        if self.n_candidates < 1 or (self.n_candidates > 1 and self.score is None):
+            raise InputError(f"n_candidates={self.n_candidates}: expected 1 or more, with a score to choose by above 1")
+
+    def facts(self) -> dict[str, int | str]:
+        """Return what samples.csv says of it: n_candidates and, where it chose, the judge's hash."""
+        return {"n_candidates": self.n_candidates, "judge": self.judge if self.n_candidates > 1 else ""}
+
+    def clips(self, system: System, requests: Sequence[Request]) -> Iterator[np.ndarray]:
+        """Yield the chosen clip of each request, float32 [n_samples].
+
+        The first candidate is the clip of the request itself; the others' seeds are drawn from its seed.
+        """
+        n = self.n_candidates
+        if n == 1:
+            yield from system.generate(requests)
+            return
+        made = system.generate([one for request in requests for one in _candidates(request, n)])
+        for request in requests:
+            clips = [next(made) for _ in range(n)]
+            yield clips[int(np.argmax(self.score(clips, [request.category] * n)))]
+
+
+def _candidates(request: Request, n: int) -> list[Request]:
+    others = np.random.SeedSequence([request.seed, 3]).generate_state(n - 1)
+    return [request, *(dataclasses.replace(request, seed=int(seed)) for seed in others)]
 
 
 def plan_requests(
@@ -50,22 +94,30 @@ def plan_requests(
 
 
 def generate_clips(
-    system: System, requests: Sequence[Request], folder: str | Path, replace: bool = False
+    system: System,
+    requests: Sequence[Request],
+    folder: str | Path,
+    replace: bool = False,
+    selection: Selection = Selection(),
 ) -> pd.DataFrame:
     """Generate every requested clip into `folder` and return the rows of samples.csv (see `run.contract`).
 
-    Clips that an interrupted call with the same requests and system left behind are kept. Raises InputError when the
-    folder holds the clips of another request, unless these may be replaced, or files that are nobody's clips.
+    Clips that an interrupted call with the same requests, system and selection left behind are kept. Raises InputError,
+    and writes nothing, when the folder holds the clips of another request, unless these may be replaced, or files that
+    are nobody's clips, or when a request names a recording that cannot be read.
     """
-    asked = {"requests": [asdict(one) for one in requests], "system": system.content_hash}
+    chosen = selection.facts()
+    rows = [
+        {"filename": r.filename, "category": r.category, "seed": r.seed} | system.describe(r) | chosen for r in requests
+    ]
+    asked = {"requests": [asdict(one) for one in requests], "system": system.content_hash} | chosen
     folder = _claim(Path(folder), asked, replace)
     missing = [request for request in requests if not (folder / request.filename).exists()]
     missing.sort(key=lambda request: request.seconds)  # clips of similar length share a batch
     with tqdm(total=len(requests), initial=len(requests) - len(missing), desc="sampling", unit="clip") as bar:
-        for request, clip in zip(missing, system.generate(missing), strict=True):
+        for request, clip in zip(missing, selection.clips(system, missing), strict=True):
             write_wav(folder / request.filename, clip, system.sample_rate)
             bar.update()
-    rows = [{"filename": r.filename, "category": r.category, "seed": r.seed} | system.describe(r) for r in requests]
     return pd.DataFrame(rows)
 
 

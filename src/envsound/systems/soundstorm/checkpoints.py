@@ -14,7 +14,11 @@ from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model, the names of its classes in index order, and facts about its training (epoch, step, codec_hash)."""
+    """A model, the names of its classes in index order, and facts about its training.
+
+    facts: epoch, step, codec_hash, and window, the longest training clip in frames; of the model that ships also its
+    decoding (see `generator`).
+    """
 
     model: MaskedConformer
     categories: list[str]

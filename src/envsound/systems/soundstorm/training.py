@@ -301,6 +301,7 @@ class Trainer:
     def _save_model(self, name: str) -> None:
         if self.fabric.is_global_zero:
             facts = {"epoch": self.progress.epoch, "step": self.progress.step, "codec_hash": self.codec_hash}
+            facts["window"] = max(codes.shape[1] for codes in self.train_set.codes)
             checkpoint = Checkpoint(self.used_model, self.train_set.categories, facts)
             save_checkpoint(self.folder / f"{name}.safetensors", checkpoint)
 
