@@ -15,16 +15,17 @@ from fakes.sounds import CLASSES, sound
 import envsound
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json, sha256_file, write_csv, write_wav
+from envsound.base.paths import shipped as lies
 from envsound.evaluation.classify import (
     CARD,
     EXAMPLE,
     FILE,
+    FOLDER,
     NAME,
     add_arguments,
     classify,
     load_shipped,
     run,
-    shipped_folder,
     windows,
 )
 from envsound.evaluation.classify_training import LARGEST, load_material, make, narrowed
@@ -117,7 +118,7 @@ def command(*words) -> int:
 
 
 def test_from_python_and_from_a_shell(shipped, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("envsound.evaluation.classify.shipped_folder", lambda: shipped)
+    monkeypatch.setattr("envsound.evaluation.classify.shipped", lambda folder: shipped)
     path = write(tmp_path / "rain.wav", sound("rain", 3, RATE, 1.0), RATE)
     assert envsound.classify(path, 1) == classify(path, 1, shipped)
     assert command(path, tmp_path / "no.wav", "--top", 2) == 1
@@ -176,7 +177,7 @@ def test_a_narrowed_clip_has_nothing_above_its_band_and_all_below():
 
 
 def test_the_classifier_of_this_repository_is_the_one_its_card_describes():
-    folder = shipped_folder()
+    folder = lies(FOLDER)
     if not (folder / FILE).is_file():
         pytest.skip("not made yet")
     card = read_json(folder / CARD)

@@ -19,6 +19,14 @@ def find_root(start: Path | None = None) -> Path:
     raise InputError(f"{places[0]}: not inside the study's repository (no folder above it holds notebooks/presets)")
 
 
+def shipped(path: str | Path) -> Path:
+    """Return where a file or folder that ships lies: in the repository of this package, else in that at hand."""
+    try:
+        return find_root(Path(__file__).parent) / path
+    except InputError:
+        return find_root() / path
+
+
 def go_to_root() -> Path:
     """Make the repository root the working directory, so that a notebook runs from wherever it was opened."""
     root = find_root()

@@ -6,7 +6,7 @@ import torch
 
 from envsound.base.device import choose_device
 from envsound.base.errors import InputError
-from envsound.base.paths import find_root
+from envsound.base.paths import shipped
 from envsound.codec.base import Codec
 
 SHIPPED = {name: Path("data") / "codec" / f"{name}.safetensors" for name in ("bundled", "patches")}
@@ -32,7 +32,7 @@ def load_codec(
     from envsound.codec.stored import load_stored
 
     if name in SHIPPED:
-        return load_stored(find_root() / SHIPPED[name], name, device)
+        return load_stored(shipped(SHIPPED[name]), name, device)
     if Path(name).suffix == ".safetensors":
         return load_stored(name, Path(name).stem, device)
     raise InputError(f"codec={name!r}: expected bundled, patches, encodec_24khz or the path of a .safetensors file")

@@ -6,6 +6,7 @@ data/classifier/README.md, says what it learnt from and how often it is right.
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from envsound.base.errors import InputError, exit_code
 from envsound.base.files import read_json, sha256_file
-from envsound.base.paths import find_root, go_to_root
+from envsound.base.paths import go_to_root, shipped
 from envsound.data.audio import read_clip
 
 if TYPE_CHECKING:
@@ -46,10 +47,33 @@ def classify(path: str | Path, top: int = 5, folder: str | Path | None = None) -
     if top < 1:
         raise InputError(f"top={top}: expected 1 or more classes")
     listener = load_shipped(folder)
-    parts = windows(read_clip(path, listener.sample_rate), round(WINDOW_SECONDS * listener.sample_rate))
-    mean = listener.probabilities(parts, listener.sample_rate).mean(0, dtype=np.float64)
+    mean = _probabilities(listener, read_clip(path, listener.sample_rate))
     order = np.argsort(-mean, kind="stable")[:top]
     return [Heard(listener.categories[place], float(mean[place])) for place in order]
+
+
+def class_scores(
+    clips: Sequence[np.ndarray], categories: Sequence[str], sample_rate: int, folder: str | Path | None = None
+) -> np.ndarray:
+    """Return how probable the classifier finds each clip's own class, float64 [n_clips], 0 to 1.
+
+    clips: float32 [n_samples] at `sample_rate` Hz, each heard as `classify` hears a recording; categories: a class for
+    each. Raises InputError for another rate than the classifier's, or a class that it does not know.
+    """
+    listener = load_shipped(folder)
+    unknown = sorted(set(categories) - set(listener.categories))
+    if unknown or sample_rate != listener.sample_rate:
+        given = f"class {unknown[0]!r}" if unknown else f"sample_rate={sample_rate}"
+        words = f"one of {', '.join(listener.categories)}, at {listener.sample_rate} Hz"
+        raise InputError(f"{given}: nothing that the shipped classifier knows; expected {words}")
+    places = [listener.categories.index(category) for category in categories]
+    return np.array([_probabilities(listener, clip)[place] for clip, place in zip(clips, places, strict=True)])
+
+
+def _probabilities(listener: "Listener", clip: np.ndarray) -> np.ndarray:
+    """Return the mean probability of each class over the parts of a clip, float64 [n_classes]."""
+    parts = windows(clip, round(WINDOW_SECONDS * listener.sample_rate))
+    return listener.probabilities(parts, listener.sample_rate).mean(0, dtype=np.float64)
 
 
 def windows(clip: np.ndarray, longest: int) -> list[np.ndarray]:
@@ -63,7 +87,7 @@ def load_shipped(folder: str | Path | None = None) -> "Listener":
 
     Raises InputError when it is missing, or its file is not the one that the card describes.
     """
-    return _load(Path(folder or shipped_folder()))
+    return _load(Path(folder or shipped(FOLDER)))
 
 
 @cache
@@ -77,14 +101,6 @@ def _load(folder: Path) -> "Listener":
     if found != expected:
         raise InputError(f"{path}: SHA-256 is {found}; expected {expected}, as on its card")
     return load_listener(path, "cpu")
-
-
-def shipped_folder() -> Path:
-    """Return where the classifier lies: in the repository of this package, else that of the working directory."""
-    try:
-        return find_root(Path(__file__).parent) / FOLDER
-    except InputError:
-        return find_root() / FOLDER
 
 
 def add_arguments(parser: ArgumentParser) -> None:
