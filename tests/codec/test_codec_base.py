@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from envsound.base.errors import InputError
 from envsound.codec import load_codec
-from envsound.codec.base import SILENCE_RMS, check_codes, encode_by_length, gate_silence
+from envsound.codec.base import CEILING, SILENCE_RMS, check_codes, encode_by_length, gate_silence, limit_peaks
 from envsound.codec.stored import save_codec
 from envsound.run.pipeline import codec_fingerprint
 
@@ -73,6 +73,18 @@ def test_gate_silences_whole_quiet_frames_and_nothing_else():
     clip = torch.tensor([[2.0] * 4 + [3.0, 0.5, 0.5, 0.5]]) * SILENCE_RMS  # one loud sample keeps its frame
     gated = gate_silence(torch.cat([clip, torch.full((1, 4), -SILENCE_RMS / 2)], 1), hop=4)
     assert torch.equal(gated[:, :8], clip) and (gated[:, 8:] == 0).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), n_samples=st.integers(1, 400), radius=st.integers(1, 60))
+def test_peaks_are_limited_smoothly_and_clips_without_stay_as_they_are(seed, n_samples, radius):
+    clips = torch.randn(2, n_samples, generator=torch.Generator().manual_seed(seed))
+    clips[0] *= 0.9 / clips[0].abs().max()
+    limited = limit_peaks(clips, radius)
+    assert torch.equal(limited[0], clips[0]) and limited.abs().max() <= CEILING + 1e-6
+    gain = limited[1] / clips[1]
+    assert gain.max() <= 1 + 1e-6 and gain.min() > 0
+    assert n_samples == 1 or gain.diff().abs().max() <= 1 / (2 * radius + 1) + 1e-5
 
 
 @pytest.mark.parametrize("name", ["encodec", "", "bundle", "weights.pt"])

@@ -13,11 +13,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from envsound.codec.base import Codec, gate_silence
+from envsound.codec.base import Codec, gate_silence, limit_peaks
 from envsound.codec.mel import mel_means
 from envsound.codec.quantizer import nearest
 from envsound.codec.spectra import coded_bins, frame_spectra
 
+LIMITER_RADIUS = 120  # samples, 5 ms
 LOG_FLOOR = math.log(1e-8)  # of the power of a mel band, -80 dB: white noise of unit variance has power 1
 
 
@@ -139,11 +140,12 @@ class PatchCodec(Codec):
     def decode(self, codes: Tensor) -> Tensor:
         """Decode codes [batch, 1..n_levels, n_columns] to clips [batch, n_columns * column] in [-1, 1].
 
-        The bands of missing levels are silent. Raises InputError for the mask token or any other value that is no code.
+        Peaks are limited, not clipped. The bands of missing levels are silent. Raises InputError for the mask token or any other value that is no code.
         """
         log_mel = self.dequantise(codes).transpose(1, 2)
         noise = column_noise(codes, self.config.column).to(self.device)
-        return gate_silence(self.decoder.synthesise(log_mel, noise).clamp(-1.0, 1.0), self.config.hop)
+        clips = limit_peaks(self.decoder.synthesise(log_mel, noise), LIMITER_RADIUS)
+        return gate_silence(clips.clamp(-1.0, 1.0), self.config.hop)
 
     def _encode(self, clips: Tensor) -> Tensor:
         return self.quantizer.encode(self.quantizer.columns(clips))
