@@ -140,7 +140,8 @@ class PatchCodec(Codec):
     def decode(self, codes: Tensor) -> Tensor:
         """Decode codes [batch, 1..n_levels, n_columns] to clips [batch, n_columns * column] in [-1, 1].
 
-        Peaks are limited, not clipped. The bands of missing levels are silent. Raises InputError for the mask token or any other value that is no code.
+        Peaks are limited, not clipped. The bands of missing levels are silent. Raises InputError for the mask token or
+        any other value that is no code.
         """
         log_mel = self.dequantise(codes).transpose(1, 2)
         noise = column_noise(codes, self.config.column).to(self.device)

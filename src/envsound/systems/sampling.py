@@ -56,6 +56,9 @@ class Selection:
             yield clips[int(np.argmax(self.score(clips, [request.category] * n)))]
 
 
+ONE_CANDIDATE = Selection()
+
+
 def _candidates(request: Request, n: int) -> list[Request]:
     others = np.random.SeedSequence([request.seed, 3]).generate_state(n - 1)
     return [request, *(dataclasses.replace(request, seed=int(seed)) for seed in others)]
@@ -98,7 +101,7 @@ def generate_clips(
     requests: Sequence[Request],
     folder: str | Path,
     replace: bool = False,
-    selection: Selection = Selection(),
+    selection: Selection = ONE_CANDIDATE,
 ) -> pd.DataFrame:
     """Generate every requested clip into `folder` and return the rows of samples.csv (see `run.contract`).
 

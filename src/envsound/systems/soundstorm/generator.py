@@ -21,7 +21,7 @@ from envsound.base.text import markdown_table
 from envsound.codec import load_codec
 from envsound.run.presets import nearest
 from envsound.systems.base import Request
-from envsound.systems.sampling import Selection, plan_requests
+from envsound.systems.sampling import ONE_CANDIDATE, Selection, plan_requests
 from envsound.systems.soundstorm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from envsound.systems.soundstorm.system import SoundStorm, decoding_config
 
@@ -62,7 +62,7 @@ class Generator:
         seed: int = 0,
         like: str | Path = "",
         share: float = 0.0,
-        selection: Selection = Selection(),
+        selection: Selection = ONE_CANDIDATE,
     ) -> Sounds:
         """Return `count` sounds of a class; the same seed gives the same sounds.
 
