@@ -127,6 +127,8 @@ def generate_clips(
 def _claim(folder: Path, asked: dict, replace: bool) -> Path:
     """Return the folder, empty or with clips of the same request and system."""
     record = folder / RECORD
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; expected the name of a folder")
     if folder.exists() and any(folder.iterdir()) and not (record.is_file() and read_json(record) == asked):
         if not record.is_file():
             raise InputError(f"{folder}: holds files that are no clips of a request; expected an empty folder")
