@@ -10,7 +10,7 @@ from fakes.soundstorm import small_checkpoint, small_codec
 
 from envsound import cli
 from envsound.base.files import read_csv, write_wav
-from envsound.report.sounds import PAGE, TABLE, sounds_page
+from envsound.report.sounds import PAGE, TABLE, hear, sounds_page
 from envsound.systems.soundstorm.decoding import DecodingConfig
 from envsound.systems.soundstorm.generator import Generator
 from envsound.systems.soundstorm.system import SoundStorm
@@ -67,6 +67,18 @@ def test_what_cannot_be_done_is_one_line_and_touches_nothing(sample, tmp_path, c
     printed = capsys.readouterr().err.strip()
     assert printed.startswith("envsound sample: ") and "\n" not in printed and told in printed
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "mine.txt"]
+
+
+def test_a_notebook_hears_what_the_command_makes(sample, tmp_path):
+    from envsound.systems.soundstorm import generator
+
+    asked = {"category": "dog", "seconds": 0.2, "count": 1, "seed": 3}
+    (tmp_path / "notebooks").mkdir()
+    shown = hear(generator.load_generator("cpu"), **asked)
+    sample("dog", "--seconds", 0.2, "--seed", 3, "--out", "made")
+    linked = [tmp_path / "notebooks" / name for name in re.findall(r'src="([^"]+)"', shown)]
+    assert len(linked) == 2 and linked[0].read_bytes() == (tmp_path / "made" / "0000_dog.wav").read_bytes()
+    assert linked[1].is_file()
 
 
 def test_names_from_anywhere_are_text_on_the_page():

@@ -1,23 +1,27 @@
 """Sounds on demand: a folder of wav files, with a table of them and one page to hear and see them."""
 
 import html
+import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from envsound.base.files import write_csv, write_text
 from envsound.report.players import player
+from envsound.run.identity import digest
 
 if TYPE_CHECKING:
     from envsound.systems.base import Request, System
     from envsound.systems.sampling import Selection
+    from envsound.systems.soundstorm.generator import Generator
 
 NAME, HELP = "sample", "make sounds of a class, new ones or like a recording"
 EXAMPLE = "envsound sample rain --count 4 --seconds 10 --seed 0 --out sounds/rain"
+FOLDER = Path("data") / "runs" / "sounds"  # of what notebooks make
 PAGE, TABLE, PICTURES = "index.html", "samples.csv", "spectrograms"
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 .sound { border-top: 1px solid #ddd; padding: 1rem 0; } img { width: 100%; max-width: 36rem; } audio { width: 100%;
@@ -84,21 +88,36 @@ def write_sounds(
     return samples
 
 
+def hear(generator: "Generator", out: str | Path = "", n_candidates: int = 1, **asked: Any) -> str:
+    """Write sounds as `envsound sample` does and return their players and pictures, for a notebook in notebooks/.
+
+    out: their folder; "" is one of FOLDER, named after what is `asked` (see `Generator.requests`).
+    """
+    requests = generator.requests(**asked)
+    mark = digest([repr(requests), str(n_candidates), generator.system.content_hash])[:8]
+    folder = Path(out or FOLDER / f"{asked['category']}-{mark}")
+    samples = write_sounds(generator.system, requests, folder, selection(n_candidates, generator.system.sample_rate))
+    place = Path(os.path.relpath(folder, "notebooks")).as_posix() + "/"
+    return "".join(_sound(row, place) for row in samples.to_dict("records"))
+
+
 def sounds_page(samples: pd.DataFrame) -> str:
     """Return an HTML page of the clips of a samples.csv beside it: a player, a spectrogram and its facts for each."""
-    parts = [_sound(row) for row in samples.to_dict("records")]
     title = html.escape(", ".join(dict.fromkeys(samples["category"])).replace("_", " ") or "sounds")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    page = f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n'
+    lines = [f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>', f"<body><h1>{title}</h1>"]
+    lines += [_sound(row) for row in samples.to_dict("records")]
     note = f'Made by envsound. How each was made is in <a href="{TABLE}">{TABLE}</a>.'
-    return page + "\n".join(parts) + f"\n<p>{note}</p></body></html>\n"
+    return "\n".join([*lines, f"<p>{note}</p></body></html>"]) + "\n"
 
 
-def _sound(row: dict) -> str:
-    name, category = html.escape(row["filename"], quote=True), row["category"].replace("_", " ")
-    picture = f'<img src="{PICTURES}/{Path(name).stem}.png" alt="Spectrogram of {name}">'
+def _sound(row: Mapping[str, Any], place: str = "") -> str:
+    """Return a clip's player, picture and facts; place: of its folder, seen from the page."""
+    name = row["filename"]
+    picture = html.escape(f"{place}{PICTURES}/{Path(name).stem}.png", quote=True)
     facts = [f"{row['seconds']:.1f} s", f"seed {row['seed']}"]
     facts += [f"best of {row['n_candidates']}"] if row["n_candidates"] > 1 else []
     facts += [f"like {html.escape(str(row['like']))}"] if row.get("like") else []
-    label = f"{category} · {row['filename']}"
-    return f'<div class="sound">{player(row["filename"], label)}{picture}<br><small>{", ".join(facts)}</small></div>'
+    heard = player(place + name, f"{row['category'].replace('_', ' ')} · {name}")
+    seen = f'<img src="{picture}" alt="Spectrogram of {html.escape(name, quote=True)}">'
+    return f'<div class="sound">{heard}{seen}<br><small>{", ".join(facts)}</small></div>'
