@@ -16,20 +16,10 @@ import envsound
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json, sha256_file, write_csv, write_wav
 from envsound.base.paths import shipped as lies
-from envsound.evaluation.classify import (
-    CARD,
-    EXAMPLE,
-    FILE,
-    FOLDER,
-    NAME,
-    add_arguments,
-    classify,
-    load_shipped,
-    run,
-    windows,
-)
+from envsound.evaluation.classify import EXAMPLE, NAME, add_arguments, classify, run
 from envsound.evaluation.classify_training import LARGEST, load_material, make, narrowed
 from envsound.evaluation.listeners.network import ListenerConfig
+from envsound.evaluation.listeners.shipped import CARD, FILE, FOLDER, ClassScorer, load_shipped, windows
 from envsound.evaluation.listeners.training import ListenerTraining
 
 RATE = 44_100  # Hz
@@ -118,7 +108,7 @@ def command(*words) -> int:
 
 
 def test_from_python_and_from_a_shell(shipped, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("envsound.evaluation.classify.shipped", lambda folder: shipped)
+    monkeypatch.setattr("envsound.evaluation.listeners.shipped.shipped", lambda folder: shipped)
     path = write(tmp_path / "rain.wav", sound("rain", 3, RATE, 1.0), RATE)
     assert envsound.classify(path, 1) == classify(path, 1, shipped)
     assert command(path, tmp_path / "no.wav", "--top", 2) == 1
@@ -144,6 +134,16 @@ def test_importing_it_stays_light():
         [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, text=True
     )
     assert result.stdout == "False\nFalse\n", result.stderr
+
+
+def test_clips_are_scored_by_the_probability_of_their_own_class(shipped, monkeypatch):
+    monkeypatch.setattr("envsound.evaluation.listeners.shipped.shipped", lambda folder: shipped)
+    clip, score = sound("rain", 3, 24_000, 1.0), ClassScorer(24_000)
+    assert score.content_hash == sha256_file(shipped / FILE)
+    assert score([clip] * 3, NAMES).sum() == pytest.approx(1, abs=1e-5)
+    for scorer, category, words in ((score, "cow", "'cow'"), (ClassScorer(8_000), "rain", "sample_rate=8000")):
+        with pytest.raises(InputError, match=words):
+            scorer([clip], [category])
 
 
 def test_the_card_describes_the_file_and_its_training(shipped):

@@ -46,11 +46,12 @@ def test_like_a_recording_and_the_best_of_several(sample, tmp_path, monkeypatch)
     assert sample("dog", "--like", "clip.wav", "--seconds", 0.2, "--out", "on") == 0
     assert sample("dog", "--like", "clip.wav", "--share", 0.5, "--out", "varied") == 0
     assert [read_csv(f"{name}/samples.csv")["n_frames"].item() for name in ("on", "varied")] == [30, 15]
-    monkeypatch.setattr("envsound.evaluation.classify.load_shipped", lambda: type("Judge", (), {"content_hash": "h"}))
-    monkeypatch.setattr("envsound.evaluation.classify.class_scores", lambda clips, *_, **__: np.arange(len(clips)))
+    scorer = "envsound.evaluation.listeners.shipped.ClassScorer"
+    monkeypatch.setattr(f"{scorer}.__call__", lambda self, clips, categories: np.arange(len(clips)))
+    monkeypatch.setattr(f"{scorer}.content_hash", "h")
     assert sample("dog", "--candidates", 3, "--seconds", 0.2, "--out", "best") == 0
     row = read_csv("best/samples.csv").iloc[0]
-    assert (row["n_candidates"], row["judge"]) == (3, "h") and "best of 3" in (tmp_path / "best" / PAGE).read_text()
+    assert (row["n_candidates"], row["score"]) == (3, "h") and "best of 3" in (tmp_path / "best" / PAGE).read_text()
 
 
 @pytest.mark.parametrize(

@@ -84,24 +84,31 @@ def test_what_cannot_be_asked_for_is_one_clear_line(generator, changes, words):
     assert "\n" not in str(refusal.value)
 
 
+class Loudness:
+    """A score: the louder, or with a factor of -1 the quieter, the better."""
+
+    content_hash = "hash of it"
+
+    def __init__(self, factor: float) -> None:
+        self.factor, self.asked = factor, []
+
+    def __call__(self, clips, categories):
+        self.asked.append((len(clips), categories))
+        return np.array([self.factor * np.square(clip).mean() for clip in clips])
+
+
 def test_the_best_of_several_candidates_is_kept_and_the_first_is_the_clip_itself(generator, tmp_path):
-    requests = generator.requests("rain", 0.2, 2, seed=0)
-    asked = []
-
-    def loudest(clips, categories):
-        asked.append((len(clips), categories))
-        return np.array([np.square(clip).mean() for clip in clips])
-
-    plain = list(generator.system.generate(requests))
-    best = list(Selection(4, loudest).clips(generator.system, requests))
-    quiet = list(Selection(4, lambda *given: -loudest(*given)).clips(generator.system, requests))
-    power = [[np.square(clip).mean() for clip in clips] for clips in (quiet, plain, best)]
-    assert np.all(np.diff(power, axis=0) >= 0) and power[0] != power[2] and asked[0] == (4, ["rain"] * 4)
-    assert all(np.array_equal(*both) for both in zip(plain, Selection().clips(generator.system, requests), strict=True))
-    rows = generate_clips(generator.system, requests, tmp_path, selection=Selection(4, loudest, "hash"))
-    assert set(rows["n_candidates"]) == {4} and set(rows["judge"]) == {"hash"}
+    system, requests, loud = generator.system, generator.requests("rain", 0.2, 2, seed=0), Loudness(1)
+    chosen = [
+        list(Selection(n, score).clips(system, requests)) for n, score in ((4, Loudness(-1)), (1, None), (4, loud))
+    ]
+    power = [[np.square(clip).mean() for clip in clips] for clips in chosen]
+    assert np.all(np.diff(power, axis=0) >= 0) and power[0] != power[2] and loud.asked == [(4, ["rain"] * 4)] * 2
+    assert all(np.array_equal(*both) for both in zip(chosen[1], system.generate(requests), strict=True))
+    rows = generate_clips(system, requests, tmp_path, selection=Selection(4, loud))
+    assert set(rows["n_candidates"]) == {4} and set(rows["score"]) == {"hash of it"}
     with pytest.raises(InputError, match="another request"):
-        generate_clips(generator.system, requests, tmp_path)
+        generate_clips(system, requests, tmp_path)
     for wrong in ({"n_candidates": 0}, {"n_candidates": 2}):
         with pytest.raises(InputError, match="n_candidates"):
             Selection(**wrong)

@@ -6,27 +6,19 @@ data/classifier/README.md, says what it learnt from and how often it is right.
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from envsound.base.errors import InputError, exit_code
-from envsound.base.files import read_json, sha256_file
-from envsound.base.paths import go_to_root, shipped
+from envsound.base.paths import go_to_root
 from envsound.data.audio import read_clip
-
-if TYPE_CHECKING:
-    from envsound.evaluation.listeners.network import Listener
+from envsound.evaluation.listeners.shipped import FOLDER, load_shipped, mean_probabilities
 
 NAME, HELP = "classify", "say which of ten classes of sound recordings hold"
 EXAMPLE = "envsound classify dog.wav rain.mp3 --top 3"
-FOLDER = Path("data") / "classifier"
-FILE, CARD = "classifier.safetensors", "card.json"
-WINDOW_SECONDS = 5.0  # s, as long as what it was trained on
 MAKE = "envsound classify --train"
 
 
@@ -40,67 +32,16 @@ class Heard(NamedTuple):
 def classify(path: str | Path, top: int = 5, folder: str | Path | None = None) -> list[Heard]:
     """Return the `top` most probable classes of a recording, the most probable first.
 
-    Any sample rate, length and number of channels, in a format that libsndfile reads. A recording longer than
-    WINDOW_SECONDS is heard in parts, whose probabilities are averaged. folder: None is that of the one that ships.
+    Any sample rate, length and number of channels, in a format that libsndfile reads. A recording longer than 5 s
+    is heard in parts, whose probabilities are averaged. folder: None is that of the one that ships.
     Raises InputError when the recording or the classifier cannot be read, or `top` is below 1.
     """
     if top < 1:
         raise InputError(f"top={top}: expected 1 or more classes")
     listener = load_shipped(folder)
-    mean = _probabilities(listener, read_clip(path, listener.sample_rate))
+    mean = mean_probabilities(listener, read_clip(path, listener.sample_rate))
     order = np.argsort(-mean, kind="stable")[:top]
     return [Heard(listener.categories[place], float(mean[place])) for place in order]
-
-
-def class_scores(
-    clips: Sequence[np.ndarray], categories: Sequence[str], sample_rate: int, folder: str | Path | None = None
-) -> np.ndarray:
-    """Return how probable the classifier finds each clip's own class, float64 [n_clips], 0 to 1.
-
-    clips: float32 [n_samples] at `sample_rate` Hz, each heard as `classify` hears a recording; categories: a class for
-    each. Raises InputError for another rate than the classifier's, or a class that it does not know.
-    """
-    listener = load_shipped(folder)
-    unknown = sorted(set(categories) - set(listener.categories))
-    if unknown or sample_rate != listener.sample_rate:
-        given = f"class {unknown[0]!r}" if unknown else f"sample_rate={sample_rate}"
-        words = f"one of {', '.join(listener.categories)}, at {listener.sample_rate} Hz"
-        raise InputError(f"{given}: nothing that the shipped classifier knows; expected {words}")
-    places = [listener.categories.index(category) for category in categories]
-    return np.array([_probabilities(listener, clip)[place] for clip, place in zip(clips, places, strict=True)])
-
-
-def _probabilities(listener: "Listener", clip: np.ndarray) -> np.ndarray:
-    """Return the mean probability of each class over the parts of a clip, float64 [n_classes]."""
-    parts = windows(clip, round(WINDOW_SECONDS * listener.sample_rate))
-    return listener.probabilities(parts, listener.sample_rate).mean(0, dtype=np.float64)
-
-
-def windows(clip: np.ndarray, longest: int) -> list[np.ndarray]:
-    """Cut a clip [n_samples] into few parts of nearly equal length, `longest` at most; silent ones beside others go."""
-    parts = np.array_split(clip, -(-len(clip) // longest))
-    return [part for part in parts if part.any()] or parts
-
-
-def load_shipped(folder: str | Path | None = None) -> "Listener":
-    """Return the classifier in `folder`, or the one that ships, checked against its card's SHA-256; kept in memory.
-
-    Raises InputError when it is missing, or its file is not the one that the card describes.
-    """
-    return _load(Path(folder or shipped(FOLDER)))
-
-
-@cache
-def _load(folder: Path) -> "Listener":
-    from envsound.evaluation.listeners.network import load_listener  # needs torch
-
-    path = folder / FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected the classifier that `{MAKE}` makes")
-    expected, found = read_json(folder / CARD).get("content_hash"), sha256_file(path)
-    if found != expected:
-        raise InputError(f"{path}: SHA-256 is {found}; expected {expected}, as on its card")
-    return load_listener(path, "cpu")
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -21,8 +21,8 @@ from envsound.base.text import markdown_table
 from envsound.data.audio import SAMPLE_RATE
 from envsound.data.licences import read_licences, trainable
 from envsound.data.recordings import Recordings, load_recordings
-from envsound.evaluation.classify import CARD, FILE
 from envsound.evaluation.listeners.network import Listener, ListenerConfig
+from envsound.evaluation.listeners.shipped import CARD, FILE
 from envsound.evaluation.listeners.training import ListenerTraining, train_listener
 from envsound.metrics.tests import wilson
 from envsound.run.provenance import commit, versions

@@ -4,7 +4,6 @@ import html
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,27 +42,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Write the sounds that were asked for. Raises InputError, with nothing written, for what cannot be."""
+    from envsound.evaluation.listeners.shipped import ClassScorer
+    from envsound.systems.sampling import Selection
     from envsound.systems.soundstorm.generator import load_generator  # needs torch
 
     generator = load_generator(device=options.device)
     asked = options.category, options.seconds, options.count, options.seed, options.like, options.share
     requests = generator.requests(*asked)
-    write_sounds(generator.system, requests, options.out, selection(options.candidates, generator.system.sample_rate))
+    selection = Selection(options.candidates, ClassScorer(generator.system.sample_rate))
+    write_sounds(generator.system, requests, options.out, selection)
     print(f"{len(requests)} sounds: {Path(options.out) / PAGE}")
     return 0
-
-
-def selection(n_candidates: int, sample_rate: int) -> "Selection":
-    """Return how the best of some clips at `sample_rate` Hz is found: by the classifier that ships, of several.
-
-    Raises InputError for fewer than one candidate.
-    """
-    from envsound.evaluation.classify import class_scores, load_shipped
-    from envsound.systems.sampling import Selection
-
-    if n_candidates <= 1:
-        return Selection(n_candidates)
-    return Selection(n_candidates, partial(class_scores, sample_rate=sample_rate), load_shipped().content_hash)
 
 
 def write_sounds(
@@ -93,10 +82,16 @@ def hear(generator: "Generator", out: str | Path = "", n_candidates: int = 1, **
 
     out: their folder; "" is one of FOLDER, named after what is `asked` (see `Generator.requests`).
     """
-    requests = generator.requests(**asked)
-    mark = digest([repr(requests), str(n_candidates), generator.system.content_hash])[:8]
+    from envsound.evaluation.listeners.shipped import ClassScorer
+    from envsound.systems.sampling import Selection
+
+    requests, selection = (
+        generator.requests(**asked),
+        Selection(n_candidates, ClassScorer(generator.system.sample_rate)),
+    )
+    mark = digest([repr(requests), str(selection.facts()), generator.system.content_hash])[:8]
     folder = Path(out or FOLDER / f"{asked['category']}-{mark}")
-    samples = write_sounds(generator.system, requests, folder, selection(n_candidates, generator.system.sample_rate))
+    samples = write_sounds(generator.system, requests, folder, selection)
     place = Path(os.path.relpath(folder, "notebooks")).as_posix() + "/"
     return "".join(_sound(row, place) for row in samples.to_dict("records"))
 

@@ -2,9 +2,10 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,29 +18,36 @@ from envsound.systems.base import Request, System
 
 RECORD = "request.json"  # in a folder of samples: what they were asked for
 
-Score = Callable[[Sequence[np.ndarray], Sequence[str]], np.ndarray]  # clips and their classes -> float [n_clips]
+
+class Score(Protocol):
+    """Says how good clips, float32 [n_samples] each, are as sounds of their classes: float [n_clips], higher is better.
+
+    content_hash changes with whatever decides that.
+    """
+
+    content_hash: str
+
+    def __call__(self, clips: Sequence[np.ndarray], categories: Sequence[str]) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class Selection:
     """How many candidates are made of a clip, and which is kept: the one that `score` likes best.
 
-    score: returns how good clips, float32 [n_samples] each, are as sounds of their classes, float [n_clips], the higher
-    the better. It comes from whoever asks, so that no system knows a judge; judge: its content hash, for the record.
+    The score comes from whoever asks, so that no system knows a judge; one candidate asks for none.
     Raises InputError for fewer than one candidate, or several without a score.
     """
 
     n_candidates: int = 1
     score: Score | None = None
-    judge: str = ""
 
     def __post_init__(self) -> None:
         if self.n_candidates < 1 or (self.n_candidates > 1 and self.score is None):
             raise InputError(f"n_candidates={self.n_candidates}: expected 1 or more, with a score to choose by above 1")
 
     def facts(self) -> dict[str, int | str]:
-        """Return what samples.csv says of it: n_candidates and, where it chose, the judge's hash."""
-        return {"n_candidates": self.n_candidates, "judge": self.judge if self.n_candidates > 1 else ""}
+        """Return what samples.csv says of it: n_candidates and, where one was chosen, the hash of the score."""
+        return {"n_candidates": self.n_candidates, "score": self.score.content_hash if self.n_candidates > 1 else ""}
 
     def clips(self, system: System, requests: Sequence[Request]) -> Iterator[np.ndarray]:
         """Yield the chosen clip of each request, float32 [n_samples].
