@@ -19,6 +19,7 @@ from envsound.codec.quantizer import nearest
 from envsound.codec.spectra import coded_bins, frame_spectra
 
 LIMITER_RADIUS = 120  # samples, 5 ms
+SOUNDING_DB = 40.0  # below the loudest column of its clip, a column no longer counts as sounding
 LOG_FLOOR = math.log(1e-8)  # of the power of a mel band, -80 dB: white noise of unit variance has power 1
 
 
@@ -114,6 +115,21 @@ class PatchQuantizer(nn.Module):
         for level, own in enumerate(codes.unbind(1)):
             patches[:, level] = self.vectors[level][own]
         return from_patches(patches, self.config)
+
+
+def column_loudness(codes: Tensor, vectors: Tensor) -> Tensor:
+    """Return how loud columns of codes [..., n_levels, n_columns] are, nepers of power, float64 [..., n_columns].
+
+    The powers of the bands are added up, each taken from the mean of its patch. vectors: those of the quantizer.
+    """
+    means = vectors.double().mean(2)  # [n_levels, codebook_size]
+    bands = [own[chosen] for own, chosen in zip(means, codes.long().unbind(-2), strict=True)]
+    return torch.stack(bands).logsumexp(0)
+
+
+def sounding(loudness: Tensor) -> Tensor:
+    """Say which columns of a clip sound, bool [n_columns]: those within SOUNDING_DB of its loudest (nepers of power)."""
+    return loudness >= loudness.max() - SOUNDING_DB / 10 * math.log(10)
 
 
 class Decoder(Protocol):
