@@ -68,7 +68,7 @@ class ColumnChain:
         Raises InputError for fewer than two clips.
         """
         if len(clips) < 2:
-            raise InputError(f"clips: {len(clips)}; expected two or more, so that a column may be left for another clip")
+            raise InputError(f"clips: {len(clips)}; expected two or more, to go from one to another")
         self.columns = np.concatenate(clips, axis=1)
         self.clip = np.repeat(np.arange(len(clips)), [clip.shape[1] for clip in clips])
         self.first = np.flatnonzero(np.diff(self.clip, prepend=-1))

@@ -128,7 +128,7 @@ def column_loudness(codes: Tensor, vectors: Tensor) -> Tensor:
 
 
 def sounding(loudness: Tensor) -> Tensor:
-    """Say which columns of a clip sound, bool [n_columns]: those within SOUNDING_DB of its loudest (nepers of power)."""
+    """Say which columns of a clip sound, bool [n_columns]: within SOUNDING_DB of its loudest (nepers of power)."""
     return loudness >= loudness.max() - SOUNDING_DB / 10 * math.log(10)
 
 

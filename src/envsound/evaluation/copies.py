@@ -1,29 +1,52 @@
 """Copies of training clips, found even when disguised: in codes at every shift in time, and in log-mel.
 
-A generated clip is compared with every version of every clip that its model learnt from. What tells a copy is how many
-of its sounding codes one version has at its best shift, and for how many columns on end three of four codes are equal;
-what real held-out clips have by chance stands beside it. Codes of a clip that is late by part of a column differ, so it
-is coded at quarters of a column. A change of level moves codes, not the log-mel distance of `memorisation`.
+A clip is compared with every version of every clip that a model learnt from. What tells a copy is how many of its
+sounding codes one version has at its best shift; for how many columns on end three of four codes are equal; and how
+much nearer the nearest version is in log-mel than others are. What real held-out clips have of each stands beside it.
+Codes change when a clip is late by part of a column, so it is coded at quarters of a column; and when its level
+changes, which log-mel distances do not see.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.codec.patches import PatchCodec, column_loudness, sounding
-from envsound.evaluation.memorisation import RANGE_DB, level_distances
+from envsound.codec.patches import LOG_FLOOR, PatchCodec, column_loudness, sounding
+from envsound.evaluation.memorisation import NEIGHBOURS, RANGE_DB, level_distances
+from envsound.evaluation.sides import REAL
 
 QUARTERS = 4  # shifts of a column at which a clip is coded
 ALIKE = 3  # of four codes: columns so much alike make a run
+FEWEST = 20  # columns that a share is of, at least: two equal columns of three are no copy
 N_BANDS = 20  # of log-mel, each a mean of four mel bands and of a column's frames
+SILENCE = 0.1  # nepers above the floor of every band that are still silence
 BLOCK = 2048  # shifts whose runs are looked for at once
+CLIP_COLUMNS = ["side", "clip", "category", "share", "share_of", "run", "run_of", "relative", "nearest"]
+COLUMNS = [
+    "side", "n", "share_median", "share_p90", "run_median", "run_p90", "run_max", "run_p90_s", "run_max_s",
+    "relative_median", "relative_p10", "n_copies",
+]  # fmt: skip
+
+
+class Coded(NamedTuple):
+    """A clip to be compared: its codings (see `codings`), int [n_levels, n_columns] each, and what it is called.
+
+    What was drawn as codes has these among its codings.
+    """
+
+    name: str
+    category: str
+    codings: Sequence[np.ndarray]
 
 
 class Copied(NamedTuple):
-    """What of a clip one training version has: share of sounding codes, columns on end, and which versions (places)."""
+    """What one training version has of a coding: share of sounding codes, columns on end; and which versions."""
 
     share: float
     share_of: int
@@ -34,8 +57,7 @@ class Copied(NamedTuple):
 class TrainedCodes:
     """The codes of all versions of the clips that a model learnt from, int [n_levels, n_columns] each, to be searched.
 
-    Where each code stands is kept sorted, so that only equal codes are ever looked at: a search for a clip of 94 columns
-    among 3,500 versions takes hundredths of a second.
+    Where each code stands is kept sorted, so that only equal codes are ever looked at.
     """
 
     def __init__(self, clips: Sequence[np.ndarray], codebook_size: int, longest: int) -> None:
@@ -56,17 +78,17 @@ class TrainedCodes:
         ]
 
     def find(self, codes: np.ndarray, heard: np.ndarray) -> Copied:
-        """Return the most that one version has of a clip, int [n_levels, n_columns]; heard: its sounding columns, bool.
+        """Return the most that one version has of codes, int [n_levels, n_columns]; heard: the sounding columns, bool.
 
-        The share counts the codes of sounding columns; a run is of sounding columns that follow one another. Raises
-        InputError for a clip longer than `longest`.
+        The share is of the codes of sounding columns, FEWEST at least; a run is of sounding columns that follow one
+        another. Raises InputError for a clip longer than `longest`.
         """
         if codes.shape[1] > self.gap:
             raise InputError(f"codes: {codes.shape[1]} columns; expected {self.gap} at most")
         equal = self._equal_codes(codes, heard)
         best = int(equal.argmax())
         run, run_at = self._longest_run(codes, heard, equal)
-        share = equal[best] / (len(codes) * max(int(heard.sum()), 1))
+        share = equal[best] / (len(codes) * max(int(heard.sum()), FEWEST))
         return Copied(float(share), self._version(best), run, self._version(run_at))
 
     def _equal_codes(self, codes: np.ndarray, heard: np.ndarray) -> np.ndarray:
@@ -82,8 +104,8 @@ class TrainedCodes:
     def _longest_run(self, codes: np.ndarray, heard: np.ndarray, equal: np.ndarray) -> tuple[int, int]:
         """Return the longest run and the shift where it is, as an index of `equal`.
 
-        Shifts with the most equal codes come first: one with fewer than ALIKE for each column of the best run so far has
-        no longer one.
+        Shifts with the most equal codes come first: one with fewer than ALIKE for each column of the best run so far
+        has no longer one.
         """
         order = np.flatnonzero(equal >= ALIKE)
         order = order[np.argsort(-equal[order], kind="stable")]
@@ -119,19 +141,73 @@ def codings(clip: np.ndarray, codec: PatchCodec) -> list[np.ndarray]:
     """Return the codes of a clip, float32 [n_samples], begun 0 to 3 quarters of a column later."""
     quarter = codec.config.column // QUARTERS
     later = [torch.from_numpy(clip[shift * quarter :]) for shift in range(QUARTERS)]
-    return [codec.encode(part[None])[0].cpu().numpy() for part in later]
+    return [codec.encode(part[None])[0].cpu().numpy() for part in later if part.numel()]
+
+
+def measure_copies(
+    sides: Mapping[str, Sequence[Coded]], trained: Sequence[np.ndarray], names: Sequence[str], codec: PatchCodec
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare the clips of every side with all versions trained on; return a row for each clip, and `copies_table`.
+
+    sides: clips by the name of their side, among them REAL, the held-out ones; trained: codes of the versions, int
+    [n_levels, n_columns], and their names. The first table has CLIP_COLUMNS: share (0 to 1) and run (columns) as
+    `TrainedCodes.find` has them, the most over a clip's codings; relative: distance to the nearest version in log-mel
+    over the mean distance to the 50 nearest (see `memorisation.neighbour_table`); and the version of each.
+    Raises InputError for fewer than two versions, or no held-out clip.
+    """
+    if len(trained) < 2 or not sides.get(REAL):
+        given = f"{len(trained)} versions, {len(sides.get(REAL, ()))} held-out clips"
+        raise InputError(f"{given}: expected two versions or more, and a clip of the side {REAL!r}")
+    longest = max(codes.shape[1] for clips in sides.values() for clip in clips for codes in clip.codings)
+    search = TrainedCodes(trained, codec.codebook_size, longest)
+    levels, rows = [level_map(codes, codec) for codes in trained], []
+    for side, clips in sides.items():
+        for clip in tqdm(clips, desc=f"copies: {side}", unit="clip", leave=False):
+            found = [search.find(codes, sounding_columns(codes, codec)) for codes in clip.codings]
+            most, longest_run = max(found, key=lambda one: one.share), max(found, key=lambda one: one.run)
+            relative, nearest = _relative([level_map(codes, codec) for codes in clip.codings], levels)
+            in_codes = [most.share, names[most.share_of], longest_run.run, names[longest_run.run_of]]
+            rows.append([side, clip.name, clip.category, *in_codes, relative, names[nearest]])
+    table = pd.DataFrame(rows, columns=CLIP_COLUMNS)
+    return table, copies_table(table, codec.frame_rate)
+
+
+def copies_table(rows: pd.DataFrame, columns_per_second: float) -> pd.DataFrame:
+    """Return a row for each side, COLUMNS: medians, 90th (of `relative` 10th) percentiles and maxima of its clips.
+
+    n_copies counts clips that are beyond every held-out real clip in share, run or log-mel; among these there is none.
+    """
+    real, found = rows[rows["side"] == REAL], []
+    for side, clips in rows.groupby("side", sort=False):
+        beyond = clips["share"].gt(real["share"].max()) | clips["run"].gt(real["run"].max())
+        beyond |= clips["relative"] < real["relative"].min()
+        share, run = (clips[name].quantile([0.5, 0.9, 1.0]).to_numpy() for name in ("share", "run"))
+        seconds, near = run[1:] / columns_per_second, clips["relative"].quantile([0.5, 0.1])
+        found.append([side, len(clips), *share[:2], *run, *seconds, *near, int(beyond.sum())])
+    return pd.DataFrame(found, columns=COLUMNS)
 
 
 def sounding_columns(codes: np.ndarray, codec: PatchCodec) -> np.ndarray:
-    """Say which columns of codes [n_levels, n_columns] sound, bool [n_columns]."""
-    return sounding(column_loudness(torch.from_numpy(codes), codec.quantizer.vectors)).cpu().numpy()
+    """Say which columns of codes [n_levels, n_columns] sound, bool [n_columns]; digital silence never does."""
+    loudness = column_loudness(torch.from_numpy(codes), codec.quantizer.vectors.cpu())
+    return (sounding(loudness) & (loudness > LOG_FLOOR + math.log(len(codes)) + SILENCE)).numpy()
 
 
 def level_map(codes: np.ndarray, codec: PatchCodec) -> np.ndarray:
-    """Return levels of codes [n_levels, n_columns] in dB above their floor, float64 [N_BANDS, n_columns], 0 to RANGE_DB.
+    """Return levels of codes [n_levels, n_columns] in dB above a floor, float64 [N_BANDS, n_columns], 0 to RANGE_DB.
 
-    The floor is RANGE_DB below the loudest point, so that a change of level changes nothing (as `memorisation.level_map`).
+    The floor is RANGE_DB below the loudest point, so that a change of level changes nothing.
     """
-    power = codec.quantizer.decode(torch.from_numpy(codes.astype(np.int64))[None].to(codec.device))[0].exp()
-    power = power.unflatten(0, (-1, codec.config.patch_frames)).unflatten(2, (N_BANDS, -1)).mean((1, 3)).T
-    return (10 * torch.log10(power / power.max()) + RANGE_DB).clamp(min=0).double().cpu().numpy()
+    power = codec.dequantise(torch.from_numpy(codes.astype(np.int64))[None])[0].cpu().exp()  # [n_mels, n_frames]
+    power = power.unflatten(1, (-1, codec.config.patch_frames)).unflatten(0, (N_BANDS, -1)).mean((1, 3))
+    return (10 * torch.log10(power / power.max()) + RANGE_DB).clamp(min=0).double().numpy()
+
+
+def _relative(maps: Sequence[np.ndarray], levels: Sequence[np.ndarray]) -> tuple[float, int]:
+    """Return the smallest relative distance of any coding of a clip, and which version is so near."""
+    distances = level_distances(maps, levels)
+    n = min(NEIGHBOURS, len(levels))
+    around = np.partition(distances, n - 1, axis=1)[:, :n].mean(axis=1)
+    relative = distances.min(axis=1) / np.maximum(around, 1e-12)
+    best = int(relative.argmin())
+    return float(relative[best]), int(distances[best].argmin())

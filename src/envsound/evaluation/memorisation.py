@@ -60,7 +60,7 @@ def level_distances(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndar
     """Return how far each level map of a is from each of b, float64 [n_a, n_b], in dB.
 
     The root mean square difference over bands and frames at the shift in time that makes it smallest. Shifts go round
-    a common length, that of the longest map; what a shorter one lacks counts as silence. a, b: [n_bands, n_frames] each.
+    a common length, that of the longest map; what a shorter one lacks counts as silence. a, b: [n_bands, n_frames].
     """
     n_frames = max(one.shape[1] for one in [*a, *b])
     a, b = (np.stack([np.pad(one, ((0, 0), (0, n_frames - one.shape[1]))) for one in maps]) for maps in (a, b))

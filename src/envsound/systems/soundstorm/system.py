@@ -89,7 +89,12 @@ class SoundStorm:
         return known if request.share else known + self._n_new(request)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
-        """Yield a clip, float32 [n_samples], for each request; clips that follow one another share a batch.
+        """Yield a clip, float32 [n_samples], for each request."""
+        for codes in self.codes(requests):
+            yield self.codec.decode(codes[None])[0].cpu().numpy().astype(np.float32)
+
+    def codes(self, requests: Sequence[Request]) -> Iterator[Tensor]:
+        """Yield codes, int64 [n_levels, n_frames], for each request; clips that follow one another share a batch.
 
         What goes on from a recording or varies one, and what is longer than the model's `window`, is made by itself,
         window by window.
@@ -98,8 +103,7 @@ class SoundStorm:
             alike = list(some)
             for start in range(0, len(alike), self.batch_size):
                 batch = alike[start : start + self.batch_size]
-                for codes in self._decode(batch) if at_once else map(self._edit, batch):
-                    yield self.codec.decode(codes[None])[0].cpu().numpy().astype(np.float32)
+                yield from self._decode(batch) if at_once else map(self._edit, batch)
 
     def describe(self, request: Request) -> dict[str, Any]:
         """Return frames, seconds, every setting of decoding, and the hashes of codec and checkpoint."""
