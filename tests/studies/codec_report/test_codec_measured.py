@@ -54,6 +54,7 @@ def measured(folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         makers = {name: lambda device, codec=codec: codec for name, codec in CODECS.items()}
         patch.setattr(module, "codec_makers", lambda *names: makers)
+        patch.setattr("envsound.codec.load_codec", lambda *names: CODECS["sample"])
         for one in (module, systems):
             patch.setattr(one, "opus_available", lambda: True)
         patch.setattr(systems, "through_opus", lambda clip, rate, kbps: clip / 2)
