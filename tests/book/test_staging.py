@@ -121,7 +121,7 @@ def test_notebooks_are_staged_with_working_links(root, no_studies):
     assert "[Step 1](executed/runs/demo-fold1_seed0/01_encode_clips.ipynb)" in (pages / "runs.txt").read_text()
     notebook = nbformat.read(staged, as_version=4)
     text = notebook.cells[0].source
-    assert text.startswith("# Step 1\n\n*Run: demo, fold 1, seed 0 (synthetic stand-in recordings).*")
+    assert text.startswith("# Step 1\n\n*Run: demo, fold 1, seed 0.*")
     assert "[the next](02_train_model.ipynb)" in text
     assert "README" in text and "](../README.md)" not in text
     assert "hide-input" in notebook.cells[1].metadata["tags"]

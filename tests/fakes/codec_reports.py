@@ -59,7 +59,7 @@ def codebook() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def make_report(folder: Path, dataset: str = "esc50", examples: int = 2) -> Path:
+def make_report(folder: Path, examples: int = 2) -> Path:
     """Write a whole report into `folder` (data/runs/codec/<name>) and return it."""
     speed = {"codec": "mine", "device": "cpu", "device_name": "CPU test, 1 threads", "clip_seconds": 5.0,
              "n_repeats": 5, "encode_seconds": 0.05, "decode_seconds": 0.05, "real_time_factor": 50.0}  # fmt: skip
@@ -77,7 +77,7 @@ def make_report(folder: Path, dataset: str = "esc50", examples: int = 2) -> Path
         for kind in ("png", "pdf"):
             (folder / "figures" / f"{name}.{kind}").write_bytes(kind.encode())
     write_examples(folder / "examples", examples)
-    given = {"dataset": dataset, "data_dir": "/home/me/ESC-50-test", "held_out_fold": 1, "seed": 0}
+    given = {"dataset": "esc50", "data_dir": "/home/me/ESC-50-test", "held_out_fold": 1, "seed": 0}
     given |= {"other_codecs": ["/home/me/other.safetensors"]}
     facts = {"data_cut": "ESC-50 folder test, esc10 only", "n_held_out": 80, "n_heard_by_listeners": 320}
     write_json(folder / "provenance.json", provenance("08_measure_codec", given, facts))

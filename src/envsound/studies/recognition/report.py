@@ -235,7 +235,7 @@ def history_table(found: Recognised, folder: str | Path) -> pd.DataFrame:
 
 
 def benchmark_of(dataset: str, esc10_only: bool) -> str:
-    """Return the name under which results on these recordings are cited; "" for one's own recordings or synthetic."""
+    """Return the name under which results on these recordings are cited; "" for one's own, or part of a set."""
     if dataset == "esc50":
         return "esc10" if esc10_only else "esc50"
     return dataset if dataset == "urbansound8k" else ""
