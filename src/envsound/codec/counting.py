@@ -83,17 +83,19 @@ class CodeDraws:
     def codes(self, name: str, row: Any, rng: np.random.Generator) -> np.ndarray:
         """Return codes int64 [n_levels, n_frames]: those of the row itself in another order, or drawn by class."""
         if name == "shuffled":
-            return shuffled(self._load(row), rng)
+            return shuffled(self.load(row), rng)
         if name == "unigram":
-            return draw_unigram(self._of_class(row.category), int(row.n_frames), rng)
+            return draw_unigram(self.of_class(row.category), int(row.n_frames), rng)
         if row.category not in self.bigrams:
-            self.bigrams[row.category] = Bigram(self._of_class(row.category), self.codec.codebook_size)
+            self.bigrams[row.category] = Bigram(self.of_class(row.category), self.codec.codebook_size)
         return self.bigrams[row.category].draw(int(row.n_frames), rng)
 
-    def _of_class(self, category: str) -> list[np.ndarray]:
+    def of_class(self, category: str) -> list[np.ndarray]:
+        """Return the codes of the clips of a class, int64 [n_levels, n_frames] each."""
         if category not in self.read:
-            self.read[category] = [self._load(row) for row in self.train[category].itertuples()]
+            self.read[category] = [self.load(row) for row in self.train[category].itertuples()]
         return self.read[category]
 
-    def _load(self, row: Any) -> np.ndarray:
+    def load(self, row: Any) -> np.ndarray:
+        """Return the codes of a row of codes.csv, int64 [n_levels, n_frames]."""
         return load_codes(row.codes_file, self.codec.content_hash).astype(np.int64)
