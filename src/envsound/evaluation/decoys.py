@@ -20,7 +20,7 @@ from envsound.codec.counting import DRAWS, CodeDraws, shuffled
 from envsound.evaluation.sides import REAL, Source, from_rows
 
 SHARES = {"replaced_25": 0.25, "replaced_50": 0.5, "replaced_75": 0.75}
-LADDER = {  # from the best to the worst
+LADDER = {
     REAL: "real clips",
     "codec": "the same through the codec",
     "replaced_25": "25% of the columns from other classes",
@@ -29,14 +29,18 @@ LADDER = {  # from the best to the worst
     "bigram": "codes drawn by class, each after the one before",
     "unigram": "codes drawn by class, each by itself",
 }
+ABOVE = {  # the step above each; rain drawn by class is still rain, and no worse than a mixture of all classes
+    "codec": REAL, "replaced_25": "codec", "replaced_50": "replaced_25", "replaced_75": "replaced_50",
+    "bigram": "codec", "unigram": "bigram",
+}  # fmt: skip
 HELD_BACK = {
-    "blocks": "blocks of 0.1 s in random order",
+    "blocks": "blocks of at least 0.05 s and two columns in random order",
     "halves": "half of the columns of each of two clips, in random order",
 }
 TIMELESS = {"shuffled": "columns in random order"} | HELD_BACK
 TAUGHT = ("unigram", "bigram", "shuffled")
 KINDS = LADDER | TIMELESS
-BLOCK_SECONDS = 8 / 75  # s, two columns of patch tokens
+BLOCK_SECONDS = 4 / 75  # s, a column of patch tokens: shorter than a bark or a cry
 
 
 def replaced(codes: np.ndarray, others: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
