@@ -18,7 +18,7 @@ from envsound.codec.codes import encode_recordings
 from envsound.codec.stored import save_codec
 from envsound.data.recordings import load_recordings
 from envsound.evaluation import decoys, judges, ladder, readings
-from envsound.evaluation.judges import CNN, NONE, A, B, Judge
+from envsound.evaluation.judges import CLOSED, CNN, NONE, A, B, Judge
 from envsound.evaluation.listeners.training import ListenerTraining
 from envsound.evaluation.sides import REAL
 from envsound.evaluation.spaces.embeddings import Embedded, NotRun
@@ -78,14 +78,20 @@ def test_each_judge_is_taught_by_its_folds_and_the_network_refuses_decoys(coded,
     monkeypatch.setattr(judges, "kept_listener", remember)
     caches = (tmp_path / "weights", tmp_path / "points", tmp_path / "listeners")
     panel = judges.teach_judges(coded.rows, coded.codec, 1, coded.package, FEW, TIMED, "cpu", caches)
-    assert {one.name: one.taught_by for one in panel} == {A: (2, 3), B: (1,), CNN: (2, 3)}
+    closed = [CLOSED.format(name) for name in (A, B)]
+    assert [one.name for one in panel] == [A, B, *closed, CNN]
+    assert [one.taught_by for one in panel] == [(2, 3), (1,), (2, 3), (1,), (2, 3)]
+    known = [NONE in one.classifier.pipeline.classes_ for one in panel[:4]]
+    assert known == [True, True, False, False] == [one.decoys == (decoys.GRAINS,) for one in panel[:4]]
     n_decoys = len(decoys.TAUGHT) * 2 * 4  # of the two timed classes, four clips each
     assert taught["names"].count(NONE) == n_decoys and len(taught["names"]) == 2 * 12 + n_decoys
-    assert len(taught["clips"][len(taught["names"]) - 1]) == RATE and set(panel[2].decoys).isdisjoint(decoys.HELD_BACK)
+    assert len(taught["clips"][len(taught["names"]) - 1]) == RATE and set(panel[-1].decoys).isdisjoint(decoys.HELD_BACK)
     panel = judges.teach_judges(coded.rows, coded.codec, 1, "nowhere", FEW, TIMED, "cpu", caches)
     assert [type(one) for one in panel] == [NotRun, NotRun, Judge] and "make judge" in panel[0].reason
     with pytest.raises(InputError, match="held_out_fold=4"):
         judges.teach_judges(coded.rows, coded.codec, 4, coded.package, FEW, TIMED, "cpu", caches)
+    with pytest.raises(InputError, match="is taught by no clip of these classes"):
+        judges.teach_judges(coded.rows, coded.codec, 1, coded.package, FEW, ["dog"], "cpu", caches)
     with pytest.raises(InputError, match="no clip of them; expected some of cry, rain, tick"):
         judges.teach_refusing(coded.rows, coded.codec, FEW, ["dog"])
 
@@ -121,6 +127,19 @@ def test_what_is_replaced_grows_and_blocks_and_halves_keep_their_columns():
     assert not np.array_equal(blocks, codes)
     halves = decoys.mixed_halves(codes, others, np.random.default_rng(0))
     assert (halves == -1).all(0).sum() == 20 and len(set(halves[0])) == 21
+
+
+def test_grains_keep_the_sound_and_nothing_of_its_course():
+    clip = np.concatenate([np.zeros(RATE), noise(RATE)])
+    for n_samples in (2 * RATE, 2 * RATE - 1):
+        mixed = decoys.grains_shuffled(clip[:n_samples], 320, np.random.default_rng(0))
+        power = [np.mean(half**2) for half in np.array_split(mixed, 2)]
+        assert mixed.shape == (n_samples,) and mixed.dtype == np.float32
+        assert power[0] == pytest.approx(power[1], rel=0.4) and sum(power) == pytest.approx(0.01, rel=0.1)
+    source = decoys.Source("a.wav", lambda rate: clip, category="tick", fold=2)
+    made, again = (decoys.without_time([source]) for _ in range(2))
+    assert len(made) == 3 and {(one.category, one.fold) for one in made} == {(NONE, 2)}
+    assert len({one.name for one in made}) == 3 and np.array_equal(made[2].load(RATE), again[2].load(RATE))
 
 
 def test_a_decoy_stands_for_a_clip_and_is_the_same_each_time(coded):
@@ -186,15 +205,15 @@ def test_the_notebook_climbs_judges_folders_and_its_report_is_logged_when_publis
     names = run_cells(ROOT / "notebooks" / "evaluation" / "18_judges.ipynb", given | {"folders": {"a model": "made"}})
     table = read_csv("data/runs/judges/bundled/ladder.csv")
     asked = table.dropna(subset="n").groupby("judge", sort=False)["n"].max().to_dict()
-    assert asked == {A: 6, B: 12, CNN: 6} and list(table.columns) == ladder.COLUMNS and names["judged"].empty
+    assert list(asked.values()) == [6, 12, 6, 12, 6] and list(table.columns) == ladder.COLUMNS and names["judged"].empty
     everyone = [one for one in names["panel"] if isinstance(one, Judge)]
     judged = judges.judge_folders({"a model": "made"}, everyone, names["clips"], RATE)
-    assert list(judged["system"]) == [REAL, "a model"] * 3 and set(judged["n_real"]) == {6, 12}
+    assert list(judged["system"]) == [REAL, "a model"] * 5 and set(judged["n_real"]) == {6, 12}
     write_csv("data/runs/judges/bundled/judged.csv", judged[judged["judge"] == B])
     for reading in (1, 2):
         assert publish_any("data/runs/judges/bundled", readings.REPORTS) == Path("data/published/judges/bundled")
         log = read_csv(readings.READINGS)
-        assert len(log) == 5 * reading and set(log["reading"][-5:]) == {reading} and list(log) == readings.COLUMNS
+        assert len(log) == 7 * reading and set(log["reading"][-7:]) == {reading} and list(log) == readings.COLUMNS
     assert dict(zip(log["row"], log["taught_by"].astype(str), strict=True))["a model"] == "1"
     with pytest.raises(InputError, match="'owl'; expected subfolders"):
         write_wav("owls/owl/0.wav", noise(RATE), RATE)

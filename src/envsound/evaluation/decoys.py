@@ -1,11 +1,12 @@
 """What judges are tested on: real clips made worse through a codec step by step, and sound without a course in time.
 
-Every decoy is made of codes of real clips and named after the clip it stands for; no model has a part in any of them.
-Kinds in TAUGHT may teach a judge to refuse; those in HELD_BACK are kept from all judges, so that one that has merely
-learnt to know its decoys is found out.
+Every decoy is made of real clips, most of their codes, and named after the clip it stands for; no model has a part in
+any of them. Kinds in TAUGHT, and GRAINS, which need no codec, may teach a judge to refuse; those in HELD_BACK are kept
+from all judges, so that one that has merely learnt to know its decoys is found out.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -38,9 +39,11 @@ HELD_BACK = {
     "halves": "half of the columns of each of two clips, in random order",
 }
 TIMELESS = {"shuffled": "columns in random order"} | HELD_BACK
-TAUGHT = ("unigram", "bigram", "shuffled")
+TAUGHT, GRAINS = ("unigram", "bigram", "shuffled"), "grains"
+NONE = "none of these"  # the class of what a judge should refuse
 KINDS = LADDER | TIMELESS
 BLOCK_SECONDS = 4 / 75  # s, a column of patch tokens: shorter than a bark or a cry
+GRAIN_SECONDS = (1 / 75, 2 / 75, 4 / 75)  # s, between the middles of grains
 
 
 def replaced(codes: np.ndarray, others: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -69,6 +72,35 @@ def mixed_halves(codes: np.ndarray, other: np.ndarray, rng: np.random.Generator)
     mine, theirs = shuffled(codes, rng), shuffled(other, rng)
     theirs = np.resize(theirs.T, (n_frames, len(codes))).T  # a shorter clip goes round
     return shuffled(np.concatenate([mine[:, : n_frames // 2], theirs[:, n_frames // 2 :]], axis=1), rng)
+
+
+def grains_shuffled(clip: np.ndarray, hop: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a clip, float32 [n_samples], cut into grains of 2 `hop` samples that are put together in random order.
+
+    Grains overlap by half under square roots of Hann windows, so that what sounds at once adds up to the clip's power.
+    """
+    n_grains = -(-len(clip) // hop) + 1
+    padded = np.pad(clip, (hop, (n_grains + 1) * hop - len(clip)))
+    window = np.sqrt(np.hanning(2 * hop + 1)[:-1])
+    mixed = np.zeros((n_grains + 1) * hop)
+    for place, grain in enumerate(rng.permutation(n_grains)):
+        mixed[place * hop : (place + 2) * hop] += padded[grain * hop : (grain + 2) * hop] * window
+    return mixed[hop : hop + len(clip)].astype(np.float32)
+
+
+def without_time(sources: Sequence[Source], seed: int = 0) -> list[Source]:
+    """Return each clip with grains of each of GRAIN_SECONDS in random order, as clips of the class NONE."""
+
+    def load(number: int, seconds: float, sample_rate: int) -> np.ndarray:
+        hop = round(seconds * sample_rate)
+        return grains_shuffled(sources[number].load(sample_rate), hop, np.random.default_rng([seed, number, hop]))
+
+    return [
+        replace(one, name=f"{one.name}, grains of {1000 * seconds:.0f} ms", load=partial(load, number, seconds),
+                category=NONE, path="")
+        for number, one in enumerate(sources)
+        for seconds in GRAIN_SECONDS
+    ]  # fmt: skip
 
 
 class Decoys:

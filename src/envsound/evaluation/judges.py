@@ -2,8 +2,9 @@
 
 Probe A, on the activations of aiSFX, learns from the training folds, as generators do, and is kinder to them for it.
 Probe B learns from the held-out fold alone, which no generator and no codec has met: B reports generators, always as a
-share of what it gives real clips of the other folds. The network refuses what is no sound of a class: it has an
-eleventh class, taught by decoys. No judge is used before the ladder has admitted it (`evaluation.ladder`).
+share of what it gives real clips of the other folds. Both, and the log-mel network, refuse what is no sound of a class:
+they have a class NONE, taught by decoys, those of the probes without a codec. Probes that must choose a class are there
+to show what that is worth. No judge is used before the ladder has admitted it (`evaluation.ladder`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from envsound.base.errors import InputError, NotHere
 from envsound.base.files import sha256_bytes
 from envsound.codec.base import Codec
-from envsound.evaluation.decoys import TAUGHT, Decoys, of_classes
+from envsound.evaluation.decoys import GRAINS, NONE, TAUGHT, Decoys, of_classes, without_time
 from envsound.evaluation.listeners.training import CACHE as LISTENERS
 from envsound.evaluation.listeners.training import ListenerTraining, kept_listener
 from envsound.evaluation.sides import REAL, Source, from_folder, from_rows, remembered
@@ -33,7 +34,7 @@ from envsound.metrics.resampling import percentiles, resample_counts
 from envsound.metrics.tests import wilson
 
 A, B, CNN = "probe A", "probe B", "cnn"
-NONE = "none of these"
+CLOSED = "{}, closed"  # a probe that has no class NONE
 TIMED = ("dog", "rooster", "crying_baby", "sneezing", "clock_tick")  # of ESC-10; rain shuffled is still rain
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the regression, the inverse of its penalty
 MAX_STEPS = 5000  # of the regression
@@ -102,20 +103,32 @@ def choose_strength(points: Embedded, by_one_fold: bool = False) -> float:
     return max(STRENGTHS, key=lambda strength: n_right[strength])
 
 
-def teach_probes(real: Sequence[Source], embedding: Embedding, held_out_fold: int, sample_rate: int) -> list[Judge]:
-    """Return probes A, taught by all folds but one, and B, taught by that fold alone.
+def teach_probes(
+    real: Sequence[Source], embedding: Embedding, held_out_fold: int, sample_rate: int, timed: Sequence[str] = TIMED
+) -> list[Judge]:
+    """Return probes A, taught by all folds but one, and B, taught by that fold alone, then both without a class NONE.
 
-    real: recordings of all folds, read at `sample_rate` Hz. The strength of either probe's penalty is chosen on the
-    folds that teach A. Raises InputError when a side has no clip.
+    real: recordings of all folds, read at `sample_rate` Hz; those of the classes `timed`, in grains, teach NONE. The
+    strength of every probe's penalty is chosen on the folds that teach A. Raises InputError when a side has no clip.
     """
     inside, rest = ([one for one in real if (one.fold == held_out_fold) is side] for side in (True, False))
     if not inside or not rest:
         raise InputError(f"held_out_fold={held_out_fold}: expected one of several folds, {folds_of(real)}")
-    others, own = (embed_clips(part, embedding, sample_rate, "real") for part in (rest, inside))
-    probes = {A: Probe(embedding, others, choose_strength(others))}
-    probes[B] = Probe(embedding, own, choose_strength(others, by_one_fold=True))
-    taught = {A: folds_of(rest), B: folds_of(inside)}
-    return [Judge(name, probe, probe.content_hash, taught[name]) for name, probe in probes.items()]
+    taught, points = {A: rest, B: inside}, {}
+    for name, part in taught.items():
+        decoys = without_time([one for one in part if one.category in timed])
+        if not decoys:
+            raise InputError(f"timed={list(timed)}: {name} is taught by no clip of these classes; expected some")
+        points[name] = embed_clips(part, embedding, sample_rate, name)
+        both = points[name], embed_clips(decoys, embedding, sample_rate, f"{name}, decoys")
+        points[CLOSED.format(name)], points[name] = points[name], _together(*both)
+    judges = []
+    for label, kinds in (("{}", (GRAINS,)), (CLOSED, ())):
+        for name, part in taught.items():
+            strength = choose_strength(points[label.format(A)], by_one_fold=name == B)
+            probe = Probe(embedding, points[label.format(name)], strength)
+            judges.append(Judge(label.format(name), probe, probe.content_hash, folds_of(part), kinds))
+    return judges
 
 
 def teach_refusing(
@@ -151,7 +164,7 @@ def teach_judges(
     device: str = "auto",
     caches: tuple[str | Path, str | Path, str | Path] = (WEIGHTS, EMBEDDINGS, LISTENERS),
 ) -> list[Judge | NotRun]:
-    """Return probes A and B and the network, in this order; without aiSFX, why the probes are not here.
+    """Return probes A and B, the same closed, and the network, in this order; without aiSFX, why A and B are not here.
 
     rows: of codes.csv, real clips of all folds; package: where `make judge` has put aiSFX; caches: of its weights, of
     points, and of networks. Raises InputError for clips that cannot be learnt from.
@@ -159,7 +172,7 @@ def teach_judges(
     real = remembered(from_rows(rows, float(rows["seconds"].max())))
     try:
         embedding = KeptEmbedding(load_aisfx(package, device, caches[0]), caches[1])
-        judges: list[Judge | NotRun] = [*teach_probes(real, embedding, held_out_fold, codec.sample_rate)]
+        judges: list[Judge | NotRun] = [*teach_probes(real, embedding, held_out_fold, codec.sample_rate, timed)]
     except NotHere as error:
         judges = [NotRun(name, str(error)) for name in (A, B)]
     others = rows[rows["fold"] != held_out_fold].reset_index(drop=True)
@@ -185,7 +198,8 @@ def judge_sides(
         for system, part in of_judge.groupby("side", sort=False):
             row = {"judge": name, "system": system} | counted(part)
             row |= {"n_real": len(real), "accuracy_real": real["is_right"].mean()}
-            rows.append(row | dict(zip(JUDGED_COLUMNS[-3:], share_of_real(part, real, seed), strict=True)))
+            share = (1.0, np.nan, np.nan) if system == REAL else share_of_real(part, real, seed)
+            rows.append(row | dict(zip(JUDGED_COLUMNS[-3:], share, strict=True)))
     return pd.DataFrame(rows, columns=JUDGED_COLUMNS)
 
 
@@ -246,6 +260,11 @@ def share_of_real(
 def folds_of(sources: Sequence[Source]) -> tuple[int, ...]:
     """Return the folds of some clips, in order."""
     return tuple(sorted({one.fold for one in sources}))
+
+
+def _together(first: Embedded, second: Embedded) -> Embedded:
+    clips = pd.concat([first.clips, second.clips], ignore_index=True)
+    return Embedded(np.concatenate([first.vectors, second.vectors]), clips, first.problems | second.problems)
 
 
 def _means(values: np.ndarray, rng: np.random.Generator, n_resamples: int) -> np.ndarray:

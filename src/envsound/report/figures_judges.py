@@ -11,7 +11,7 @@ from envsound.evaluation.decoys import HELD_BACK, LADDER, TIMELESS
 from envsound.evaluation.ladder import ALL, NOT_RUN, TIMES_CHANCE, WITH_TIME, YES
 from envsound.report.style import DOTTED, DOUBLE_COLUMN, GREY, empty_figure, new_figure, style
 
-COLOURS, MARKERS = ("#0072B2", "#D98200", "#009E73", "#CC79A7", "#56B4E9"), "oDs^v"
+COLOURS, MARKERS = ("#0072B2", "#D98200", "#56B4E9", "#CC79A7", "#009E73"), "oDs^v"
 WORDS = {  # under the axis
     "real": "real", "codec": "codec", "replaced_25": "25%\nreplaced", "replaced_50": "50%\nreplaced",
     "replaced_75": "75%\nreplaced", "bigram": "bigram", "unigram": "unigram", "shuffled": "columns\nshuffled",
@@ -34,11 +34,13 @@ def ladder_steps(ladder: pd.DataFrame) -> Figure:
         fig = new_figure(DOUBLE_COLUMN, 3.0)
         left, right = fig.subplots(1, 2, sharey=True, width_ratios=(len(LADDER), 3 + len(TIMELESS)))
         with_time = ["real", "codec", "unigram", *TIMELESS]
+        n_judges = here["judge"].nunique()
         for number, (judge, rows) in enumerate(here.groupby("judge", sort=False)):
             looks = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
             for ax, part, kinds in ((left, ALL, list(LADDER)), (right, WITH_TIME, with_time)):
                 mine = rows[rows["part"] == part].set_index("kind").reindex(kinds)
-                _shares(ax, mine, looks, str(judge), shift=DODGE * (number - 1), joined=ax is left)
+                shift = DODGE * (number - (n_judges - 1) / 2)
+                _shares(ax, mine, looks, str(judge), shift, joined=ax is left)
         right.axhline(TIMES_CHANCE * here["chance"].iloc[0], color=GREY, lw=0.8, ls=DOTTED)
         at = [with_time.index(kind) for kind in HELD_BACK]
         right.axvspan(min(at) - 0.5, max(at) + 0.5, color="#EEEEEE", lw=0)
