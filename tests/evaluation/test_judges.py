@@ -209,6 +209,11 @@ def test_the_notebook_climbs_judges_folders_and_its_report_is_logged_when_publis
     everyone = [one for one in names["panel"] if isinstance(one, Judge)]
     judged = judges.judge_folders({"a model": "made"}, everyone, names["clips"], RATE)
     assert list(judged["system"]) == [REAL, "a model"] * 5 and set(judged["n_real"]) == {6, 12}
+    recording = names["clips"].iloc[0]  # in another form, it is new to those alone whom its fold did not teach
+    write_wav(f"again/{recording['category']}/{Path(recording['filename']).stem}.wav", noise(RATE), RATE)
+    again = judges.judge_folders({"again": "again"}, everyone, names["clips"], RATE)
+    hears = {one.name for one in everyone if recording["fold"] not in one.taught_by}
+    assert set(again.loc[again["system"] == "again", "judge"]) == hears and 0 < len(hears) < len(everyone)
     write_csv("data/runs/judges/bundled/judged.csv", judged[judged["judge"] == B])
     for reading in (1, 2):
         assert publish_any("data/runs/judges/bundled", readings.REPORTS) == Path("data/published/judges/bundled")

@@ -209,9 +209,12 @@ def judge_folders(
     """Return what judges hear in folders of clips, by the names of systems: JUDGED_COLUMNS, see `judge_sides`.
 
     In a folder each class has a subfolder. rows: of codes.csv, real clips of all folds, of which each judge hears those
-    that did not teach it, at `sample_rate` Hz. Raises InputError for a folder without audio or with another class.
+    that did not teach it, at `sample_rate` Hz. A clip with a recording's name is that recording in another form, such
+    as through a codec, and no judge hears it that was taught by its fold. Raises InputError for a folder without audio
+    or with another class.
     """
     seconds, known = float(rows["seconds"].max()), set(rows["category"])
+    recorded = {Path(row.filename).stem: int(row.fold) for row in rows.itertuples()}
     sides = {name: from_folder(folder, seconds) for name, folder in folders.items()}
     for name, side in sides.items():
         if strange := sorted({one.category for one in side} - known):
@@ -219,7 +222,12 @@ def judge_folders(
     tables = []
     for judge in judges if sides else ():
         real = from_rows(rows[~rows["fold"].isin(judge.taught_by)], seconds)
-        tables.append(judge_sides({REAL: real} | sides, [judge], sample_rate, seed))
+        new = {
+            name: [one for one in side if recorded.get(Path(one.name).stem) not in judge.taught_by]
+            for name, side in sides.items()
+        }
+        heard = {name: side for name, side in new.items() if side}
+        tables.append(judge_sides({REAL: real} | heard, [judge], sample_rate, seed))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=JUDGED_COLUMNS)
 
 
