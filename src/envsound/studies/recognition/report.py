@@ -17,14 +17,13 @@ import yaml
 from tqdm.auto import tqdm
 
 from envsound.base.cache import JSON, kept
-from envsound.base.errors import InputError
+from envsound.base.errors import InputError, NotHere
 from envsound.base.files import read_csv, read_json, sha256_file, write_csv
 from envsound.base.paths import find_root
 from envsound.base.text import NOT_RUN
 from envsound.codec import SHIPPED
 from envsound.data.listing import recording_of
 from envsound.data.recordings import Recordings
-from envsound.evaluation.spaces.pretrained import NotHere
 from envsound.run.presets import checked, nearest
 from envsound.studies.recognition import tables as made
 from envsound.studies.recognition.baselines import AstProbe, CodecProbe, MfccSvm
