@@ -121,7 +121,8 @@ def book_sources(folder: str | Path = "book", published: str | Path = "data/publ
     made = ("_build", "executed", "_static/audio", "_static/generated")
     made_there = tuple(f"{Path(folder, part).as_posix()}/" for part in made)
     sources = (Path(folder), Path(published), CODEC_FOLDER, CLASSIFIER_FOLDER, Path("notebooks/presets"))
-    paths = (Path("_config.yml"), Path("house.toml"), *(path for source in sources for path in source.rglob("*")))
+    single = (Path("_config.yml"), Path("house.toml"), MATERIAL / "attribution.csv")  # whom players name
+    paths = (*single, *(path for source in sources for path in source.rglob("*")))
     files = [path.as_posix() for path in paths if path.is_file() and not path.name.startswith(".")]
     return sorted(file for file in files if not file.startswith(made_there) and "__pycache__" not in file)
 
