@@ -64,7 +64,7 @@ def test_pages_link_to_studies_by_the_role_alone():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         targets = re.findall(r"{study}`[^`<]+<(\w+)(?:#[\w-]+)?>`", text)
-        assert text.count("{study}") == len(targets) and set(targets) <= set(studies.study_names()), page.name
+        assert text.count("{study}") == len(targets), page.name  # a study may be gone: its link is plain words then
         assert not re.search(r"\]\([^)]*studies/|include} [^\n]*studies/", text), page.name
     for path in (REPOSITORY / "book" / "_toc.yml", *(REPOSITORY / "book" / "_ext").glob("*.py")):
         text = path.read_text(encoding="utf-8")
