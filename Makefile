@@ -18,7 +18,7 @@ export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study plan book test lint lab mutants bench lock unlock clean distclean
+.PHONY: help setup study plan book test lint lab mutants bench judge lock unlock clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ bench: $(STAMP) ## time the model beside soundstorm-pytorch (installed into .ben
 	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .bench --requirement tools/bench_requirements.txt
 	@$(VENV)/bin/envsound bench
 
+judge: $(STAMP) ## install aiSFX, the network behind two judges of notebook 18, into .judge
+	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .judge --requirement tools/judge_requirements.txt
+
 lock: ## pin the packages again (needs uv)
 	@sh tools/lock.sh
 
@@ -75,4 +78,4 @@ clean: ## remove the built book and the tools' caches; keep runs, recordings and
 	find src tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 distclean: clean ## remove the runs, the cached codes and .venv too; keep recordings
-	rm -rf data/runs data/cache .snakemake .bench $(VENV)
+	rm -rf data/runs data/cache .snakemake .bench .judge $(VENV)

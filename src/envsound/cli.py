@@ -21,6 +21,7 @@ COMMANDS = (
     "envsound.evaluation.classify",
     "envsound.run.publish",
 )
+JUDGES = "envsound.evaluation.readings"  # whose reports are published like those of studies
 
 
 def command_modules() -> dict[str, str]:
@@ -55,8 +56,9 @@ def make_parser(modules: Mapping[str, str], asked: str) -> argparse.ArgumentPars
 
 
 def report_kinds() -> list:
-    """Return the kinds of report that studies publish."""
-    return [kind for page in studies.modules_named("page").values() for kind in page.REPORTS]
+    """Return the kinds of report that are published beside runs: those of judges, and of the studies."""
+    pages = studies.modules_named("page").values()
+    return [kind for module in (resolve_name(JUDGES), *pages) for kind in module.REPORTS]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

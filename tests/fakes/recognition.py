@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from fakes.codecs import tone
 
+from envsound.base.errors import NotHere
 from envsound.base.files import sha256_file, write_csv, write_json, write_wav
 from envsound.codec.codes import save_codes
-from envsound.evaluation.spaces.pretrained import NotHere
 from envsound.studies.recognition.rounds import Clips, Fold, cross_validation
 
 RATE = 24_000  # Hz

@@ -10,6 +10,7 @@ from typing import Any
 from envsound import studies
 from envsound.base.files import write_text
 from envsound.book.chapters import stage_chapters
+from envsound.book.judges import stage_judges
 from envsound.book.notebooks import NotebookStager, title_of
 from envsound.book.published import stage_published
 from envsound.book.sounds import stage_sounds
@@ -46,6 +47,7 @@ def stage(run_dirs: Sequence[str | Path], book_dir: str | Path = "book") -> Path
     book.write("beside.txt", _beside_the_pipeline(root / "notebooks"))
     stage_published(book)
     stage_chapters(book)
+    stage_judges(book)
     stage_sounds(book)
     for page in studies.modules_named("page").values():
         page.stage(book)
@@ -84,7 +86,7 @@ def _stage_notebooks(book: Staging) -> None:
     lines = []
     for run in book.runs:
         bases = [Path.cwd(), run.folder / "notebooks", Path.cwd() / "notebooks", run.folder]
-        caption = f"*Run: {run.title} ({run.recordings}).*"
+        caption = f"*Run: {run.title}.*"
         suffix = f" ({run.title})" if len(book.runs) > 1 else ""
         folder = book.book_dir / "executed" / "runs" / run.label
         stager = NotebookStager(book.assets, run.label, bases)

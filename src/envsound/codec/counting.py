@@ -114,7 +114,7 @@ class CodeDraws:
     def __init__(self, train: pd.DataFrame, codec: Codec) -> None:
         """train: rows of codes.csv, the clips that are counted."""
         self.codec, self.train = codec, dict(tuple(train.groupby("category")))
-        self.of_class = cache(lambda category: [self._load(row) for row in self.train[category].itertuples()])
+        self.of_class = cache(lambda category: [self.load(row) for row in self.train[category].itertuples()])
         self.bigram = cache(lambda category: Bigram(self.of_class(category), codec.codebook_size))
 
     def clip(self, name: str, row: Any, rng: np.random.Generator) -> np.ndarray:
@@ -127,10 +127,11 @@ class CodeDraws:
     def codes(self, name: str, row: Any, rng: np.random.Generator) -> np.ndarray:
         """Return codes int64 [n_levels, n_frames]: those of the row itself in another order, or drawn by class."""
         if name == "shuffled":
-            return shuffled(self._load(row), rng)
+            return shuffled(self.load(row), rng)
         if name == "unigram":
             return draw_unigram(self.of_class(row.category), int(row.n_frames), rng)
         return self.bigram(row.category).draw(int(row.n_frames), rng)
 
-    def _load(self, row: Any) -> np.ndarray:
+    def load(self, row: Any) -> np.ndarray:
+        """Return the codes of a row of codes.csv, int64 [n_levels, n_frames]."""
         return load_codes(row.codes_file, self.codec.content_hash).astype(np.int64)

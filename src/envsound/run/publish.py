@@ -7,7 +7,7 @@ that made the run.
 
 import argparse
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class ReportKind:
 
     `folder` in data/published takes it; "" takes the name of the folder the report lies in. keeps_name: there may be
     several of this kind, and each keeps its own name below that folder. frozen: files that no run makes any more; they
-    stay when the rest is replaced.
+    stay when the rest is replaced. then: called with the folder that was written.
     """
 
     needed: tuple[str, ...]
@@ -62,6 +62,7 @@ class ReportKind:
     folder: str = ""
     keeps_name: bool = False
     frozen: tuple[str, ...] = ()
+    then: Callable[[Path], object] | None = None
 
 
 def kind_of(run_dir: str | Path, kinds: Iterable[ReportKind]) -> ReportKind | None:
@@ -95,6 +96,8 @@ def publish_report(run_dir: str | Path, folder: str | Path, kind: ReportKind) ->
         _copy_figures(run_dir, fresh)
         for name in filter(lambda name: (folder / name).is_file(), kind.frozen):
             shutil.copyfile(folder / name, fresh / name)
+    if kind.then:
+        kind.then(folder)
     return folder
 
 

@@ -51,9 +51,11 @@ def measured(folder, tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
     given = {"codec": "sample", "dataset": "folder", "data_dir": str(folder), "csv_name": "clips.csv", "device": "cpu"}
     given |= {"esc10_only": False, "listener_epochs": 0, "n_examples": 2, "run_dir": str(run)}
+    given |= {"package": "not here", "timed": ["tone"]}
     with pytest.MonkeyPatch.context() as patch:
         makers = {name: lambda device, codec=codec: codec for name, codec in CODECS.items()}
         patch.setattr(module, "codec_makers", lambda *names: makers)
+        patch.setattr("envsound.codec.load_codec", lambda *names: CODECS["sample"])
         for one in (module, systems):
             patch.setattr(one, "opus_available", lambda: True)
         patch.setattr(systems, "through_opus", lambda clip, rate, kbps: clip / 2)
@@ -114,7 +116,7 @@ def test_speed_has_one_row_for_each_codec_and_device(monkeypatch):
 
 def test_the_notebook_writes_every_table_and_figure_and_what_made_it(measured):
     run, report = measured
-    tables = {"by_class", "ceiling", "clips", "codebook", "speed", "systems"}
+    tables = {"by_class", "ceiling", "clips", "codebook", "judged", "speed", "stability", "systems"}
     assert {path.stem for path in run.glob("*.csv")} == tables
     named = ["sample, 4 levels", "sample, 2 levels", "sample, 1 level", "coarse, 1 level"]
     everything = ["original", *named, "Opus, 6 kbit/s", "Opus, 12 kbit/s", "white noise"]

@@ -47,6 +47,11 @@ def test_facts_come_from_the_files(published):
     assert "| sea" not in found["classes"] and "| rain | 8 | 3.25 |" in found["classes"]
     assert found["codebook"].count("| mine |") == 8 and "| other | 1 | 300 | 59% | 200 |" in found["codebook"]
     assert "| mine | CPU test, 1 threads | 0.05 | 0.05 | 50 |" in found["speed"]
+    assert "| mine, 8 levels | 80 | 80% (75 to 85%) | 10.0 | 0.5 |" in found["judged"]
+    assert (
+        "| dog | 90% | 80% | 60% | 40% | 30% | 20% |" in found["judged_classes"] and found["heard"]["original"] == "90%"
+    )
+    assert "| mine | 1 | 200 | 25% | 25% |" in found["stability"] and "| dog | 0.00 | 0.11 |" in found["periodic"]
     assert "| 2.25 dB | yes |" in found["goals"] and "| – dB | not run here |" in found["goals"]
 
 
@@ -91,15 +96,15 @@ def test_clips_are_shown_three_a_row_and_missing_ones_are_named(root):
     assert len(players(page)) == 4 and "0_codec.wav: not on this machine" in page.read_text(encoding="utf-8")
 
 
-def test_clips_of_a_run_and_of_synthetic_stand_ins_are_called_so(root):
+def test_clips_of_reports_and_runs_have_sections_of_their_own(root):
     run = make_run(root)
     write_examples(run / "codec_clips", 2)
     for name in ("trial", "seanet"):
-        write_examples(make_report(root / f"data/runs/codec/{name}", dataset="synthetic") / "examples", 3)
+        write_examples(make_report(root / f"data/runs/codec/{name}") / "examples", 3)
     page = staged(root, run)
     text = page.read_text(encoding="utf-8")
     heads = ["## The report seanet", "## The report trial", "## The run demo, fold1, seed0"]
-    assert re.findall(r"## The .*", text) == heads and text.count("**Synthetic** stand-ins, not recordings") == 3
+    assert re.findall(r"## The .*", text) == heads
     assert len(players(page)) == 8 + 8 + 5
 
 

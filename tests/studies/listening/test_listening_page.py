@@ -19,7 +19,7 @@ from envsound.report.assets import Assets
 from envsound.report.fragments import Staging
 from envsound.report.runs import Run
 from envsound.studies.listening import material
-from envsound.studies.listening.material import ANCHOR, GENERATED, RECORDING, REFERENCE, STAND_IN, write_listening
+from envsound.studies.listening.material import ANCHOR, GENERATED, RECORDING, REFERENCE, write_listening
 from envsound.studies.listening.page import PAGE, contents, facts, stage
 
 TELLING = ("reference", "anchor", "mine", "opus", "codec_", "model", "generated", "recording", "clip-0", "0.wav")
@@ -79,15 +79,12 @@ def test_reports_on_the_same_clip_share_a_trial_and_the_bundled_codec_comes_firs
     assert len(trials) == 2 and {"other, all levels", CODEC} <= set(conditions(trials[0]))
 
 
-def test_stand_ins_count_only_where_there_is_no_recording(root):
+def test_what_a_run_sent_through_its_codec_makes_trials_too(root):
     run = make_run(root)
-    write_examples(REPORTS / "trial", dataset="synthetic")
-    shutil.copytree(REPORTS / "trial" / "examples", run / "codec_clips")  # what a run sent through its codec
+    write_examples(REPORTS / "trial")
+    shutil.move(REPORTS / "trial" / "examples", run / "codec_clips")
     trials = trials_there([Run(run)])
-    assert len(trials) == 2 and {sound.origin for trial in trials for sound in trial} == {STAND_IN}
-    assert "mine, all levels" in conditions(trials[0])
-    write_examples(REPORTS / "real", n=1)
-    assert [trial[0].origin for trial in trials_there([Run(run)])] == [RECORDING]
+    assert len(trials) == 2 and "mine, all levels" in conditions(trials[0])
 
 
 def test_a_version_that_is_missing_is_left_out_and_one_that_leaves_the_folder_refused(root):
@@ -111,13 +108,13 @@ def test_published_clips_and_recordings_of_the_same_categories_are_judged(root):
     assert len(judged(root)) == 4  # a clip that was published from a run counts once
 
 
-def test_models_of_stand_ins_count_only_where_there_is_no_other(root):
+def test_clips_of_a_run_are_judged_beside_what_it_was_compared_with(root):
     run = Run(make_run(root))
     clips = judged(root, [run])
-    assert [sound.origin for sound in clips] == [GENERATED] * 2 + [STAND_IN] * 2
-    assert conditions(clips) == [run.title] * 2 + [STAND_IN] * 2
+    assert [sound.origin for sound in clips] == [GENERATED] * 2 + [RECORDING] * 2
+    assert conditions(clips) == [run.title] * 2 + [RECORDING] * 2
     published(root)
-    assert set(conditions(judged(root, [run]))) == {"made, published"}
+    assert set(conditions(judged(root, [run]))) == {"made, published", run.title, RECORDING}
 
 
 def test_without_categories_or_permission_nothing_is_judged(root):

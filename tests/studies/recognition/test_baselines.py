@@ -7,10 +7,9 @@ import pytest
 from fakes.codecs import SampleCodec
 from fakes.recognition import HASH, sounding_clips
 
-from envsound.base.errors import InputError
+from envsound.base.errors import InputError, NotHere
 from envsound.codec.codes import load_codes
 from envsound.evaluation.listeners import training
-from envsound.evaluation.spaces.pretrained import NotHere
 from envsound.studies.recognition import baselines, rounds
 from envsound.studies.recognition.baselines import AstProbe, CodecProbe, MfccSvm
 from envsound.studies.recognition.cnn import CnnRecogniser

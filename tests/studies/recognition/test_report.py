@@ -212,7 +212,7 @@ def test_the_parameters_of_a_run_are_those_of_the_notebook(path):
     assert values["work_dir"] == f"data/runs/recognition/{path.stem}" and path.stem in BENCHMARKS
     assert set(values["recognisers"]) <= set(report.recogniser_names(ROWS))
     cited = report.benchmark_of(values["dataset"], values.get("esc10_only", False))
-    assert cited == BENCHMARKS[path.stem] and report.benchmark_of("synthetic", False) == ""
+    assert cited == BENCHMARKS[path.stem] and report.benchmark_of("material", True) == ""
 
 
 def test_every_file_of_settings_is_a_row_of_its_own():

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from envsound.base.device import choose_device
-from envsound.base.errors import InputError
+from envsound.base.errors import InputError, NotHere
 from envsound.base.files import sha256_bytes
 from envsound.evaluation.spaces.embeddings import NotRun
 
@@ -27,10 +27,6 @@ CLAP_WEIGHTS = "laion/clap-htsat-unfused"
 BATCH_SIZE = 8  # clips heard at once; both networks are large
 SHORTEST_SECONDS = 0.1  # s; a shorter clip is padded with zeros to hold several analysis windows
 CLAP_SECONDS = 10.0  # s; of a longer clip its feature extractor would take a random part
-
-
-class NotHere(InputError):
-    """A network that is not on this machine: its package is not installed, or its weights are not in the cache."""
 
 
 @dataclass(frozen=True)

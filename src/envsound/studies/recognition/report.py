@@ -17,14 +17,13 @@ import yaml
 from tqdm.auto import tqdm
 
 from envsound.base.cache import JSON, kept
-from envsound.base.errors import InputError
+from envsound.base.errors import InputError, NotHere
 from envsound.base.files import read_csv, read_json, sha256_file, write_csv
 from envsound.base.paths import shipped
 from envsound.base.text import NOT_RUN
 from envsound.codec import SHIPPED
 from envsound.data.listing import recording_of
 from envsound.data.recordings import Recordings
-from envsound.evaluation.spaces.pretrained import NotHere
 from envsound.run.presets import checked, nearest
 from envsound.studies.recognition import tables as made
 from envsound.studies.recognition.baselines import AstProbe, CodecProbe, MfccSvm
@@ -235,7 +234,7 @@ def history_table(found: Recognised, folder: str | Path) -> pd.DataFrame:
 
 
 def benchmark_of(dataset: str, esc10_only: bool) -> str:
-    """Return the name under which results on these recordings are cited; "" for one's own recordings or synthetic."""
+    """Return the name under which results on these recordings are cited; "" for one's own, or part of a set."""
     if dataset == "esc50":
         return "esc10" if esc10_only else "esc50"
     return dataset if dataset == "urbansound8k" else ""
