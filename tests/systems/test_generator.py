@@ -126,7 +126,7 @@ def folder(tmp_path):
     """A small model, shipped, of the codes of the codec that ships."""
     checkpoint = small_checkpoint(n_levels=4)
     checkpoint.facts["codec_hash"] = envsound.load_codec(device="cpu").content_hash
-    ship(checkpoint, load_preset("patches"), TRAINING, tmp_path / "mine")
+    ship(checkpoint, load_preset("esc10"), TRAINING, tmp_path / "mine")
     return tmp_path / "mine"
 
 

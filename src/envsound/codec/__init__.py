@@ -14,7 +14,7 @@ BUNDLED = SHIPPED["bundled"]
 
 
 def load_codec(
-    name: str = "bundled", weights: str = "", device: str | torch.device = "auto", weights_sha256: str = ""
+    name: str = "patches", weights: str = "", device: str | torch.device = "auto", weights_sha256: str = ""
 ) -> Codec:
     """Load a codec by name.
 
