@@ -24,6 +24,7 @@ def codec():
 def test_the_file_is_small_and_is_the_one_the_card_describes(codec):
     assert FILE.stat().st_size <= 13_000_000
     assert sha256_file(FILE) == CARD["content_hash"] == codec.content_hash
+    assert patch_codec(codec.quantizer, codec.decoder).content_hash == codec.content_hash
     assert (codec.name, codec.frame_rate, codec.n_levels, codec.codebook_size) == ("patches", 18.75, 4, 1024)
     assert [CARD[name] for name in ("frame_rate", "n_levels", "codebook_size")] == [18.75, 4, 1024]
 

@@ -75,7 +75,7 @@ def _patch_codec(
 ) -> PatchCodec:
     """Return the codec that a file holds; raises what `load_stored` reports."""
     config, shape = PatchConfig(**header["config"]), header["decoder"]
-    quantizer = PatchQuantizer(config)
+    quantizer = PatchQuantizer(config, len(tensors["vectors"]) // config.n_levels)
     quantizer.load_state_dict({"vectors": tensors["vectors"]})
     decoder = NoiseDecoder(config) if shape is None else MelDecoder(config, DecoderConfig(**shape))
     weights = {name.removeprefix(DECODER): value for name, value in tensors.items() if name != "vectors"}
