@@ -8,6 +8,7 @@ waveform codec's codes and which no model can learn, are not coded. A decoder ma
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,30 +89,53 @@ def from_patches(patches: Tensor, config: PatchConfig) -> Tensor:
     return x.flatten(3).flatten(1, 2)
 
 
-class PatchQuantizer(nn.Module):
-    """Clips to codes and codes to log-mel, by the nearest code vector.
+class PatchCoder(nn.Module, ABC):
+    """Clips to log-mel, log-mel to codes and back.
 
-    `vectors` [n_stages * n_levels, codebook_size, dim] hold the code vectors of every level: first those of the bands'
-    patches, low to high, then with a second stage those of what the first leaves of them, in the same order.
+    Attributes: config; n_levels, codes in a column; log_mel, which maps clips to log-mel.
     """
 
-    def __init__(self, config: PatchConfig, n_stages: int = 1):
+    n_levels: int
+
+    def __init__(self, config: PatchConfig):
         super().__init__()
         self.config, self.log_mel = config, LogMel(config)
-        self.register_buffer("vectors", torch.zeros(n_stages * config.n_levels, config.codebook_size, config.dim))
 
     @property
-    def n_levels(self) -> int:
-        """Codes in a column, those of all stages."""
-        return len(self.vectors)
+    def device(self) -> torch.device:
+        return self.log_mel.window.device
 
     def columns(self, clips: Tensor) -> Tensor:
         """Map clips [batch, n_samples], padded with silence to whole columns, to log-mel [batch, n_frames, n_mels]."""
         missing = -clips.shape[1] % self.config.column
         return self.log_mel(nn.functional.pad(clips, (0, missing)))
 
+    @abstractmethod
     def encode(self, log_mel: Tensor) -> Tensor:
         """Code log-mel [batch, n_frames, n_mels] of whole columns: int64 [batch, n_levels, n_columns]."""
+
+    @abstractmethod
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return what codes [batch, 1..n_levels, n_columns] stand for, log-mel [batch, n_frames, n_mels].
+
+        Bands of which no level is there are silent.
+        """
+
+
+class PatchQuantizer(PatchCoder):
+    """Codes are the nearest code vectors.
+
+    `vectors` [n_stages * n_levels, codebook_size, dim] hold those of every level: first of the bands' patches, low to
+    high, then with a second stage of what the first leaves of them, in the same order.
+    """
+
+    def __init__(self, config: PatchConfig, n_stages: int = 1):
+        super().__init__(config)
+        self.n_levels = n_stages * config.n_levels
+        self.register_buffer("vectors", torch.zeros(self.n_levels, config.codebook_size, config.dim))
+
+    def encode(self, log_mel: Tensor) -> Tensor:
+        """Code log-mel as every `PatchCoder` does."""
         bands = to_patches(log_mel.float(), self.config).transpose(0, 1).flatten(1, 2).unbind()
         left, levels = list(bands), []
         for level, vectors in enumerate(self.vectors):
@@ -121,7 +145,7 @@ class PatchQuantizer(nn.Module):
         return torch.stack(levels, 1).unflatten(0, (len(log_mel), -1)).transpose(1, 2)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Look codes [batch, 1..n_levels, n_columns] up: log-mel [batch, n_frames, n_mels]; other bands are silent."""
+        """Look codes up; what the stages of a band say is added."""
         n_bands = self.config.n_levels
         shape = (len(codes), n_bands, codes.shape[2], self.config.dim)
         patches = torch.full(shape, LOG_FLOOR, device=codes.device)
@@ -142,12 +166,12 @@ class Decoder(Protocol):
 class PatchCodec(Codec):
     """Patch tokens behind the study's codec interface, heard through any decoder of log-mel; a frame is a column."""
 
-    def __init__(self, quantizer: PatchQuantizer, decoder: Decoder, name: str, content_hash: str):
+    def __init__(self, quantizer: PatchCoder, decoder: Decoder, name: str, content_hash: str):
         """decoder: an nn.Module that is a `Decoder`."""
         self.config = config = quantizer.config
         self.model = nn.ModuleDict({"quantizer": quantizer, "decoder": decoder}).eval().requires_grad_(False)
         self.quantizer, self.decoder = quantizer, decoder
-        self.name, self.content_hash, self.device = name, content_hash, quantizer.vectors.device
+        self.name, self.content_hash, self.device = name, content_hash, quantizer.device
         self.sample_rate, self.frame_rate = config.sample_rate, config.sample_rate / config.column
         self.n_levels, self.codebook_size = quantizer.n_levels, config.codebook_size
 
