@@ -1,7 +1,7 @@
 """Proves that studies stand alone: takes one away in a copy; lint, the other tests and the book go on.
 
-python tests/without_study.py speed            # lint, the book's staging, and every test that is left
-python tests/without_study.py --all --quick    # every study, one by one; of the tests those of house and book
+    python tests/without_study.py speed            # lint, the book's staging, and every test that is left
+    python tests/without_study.py --all --quick    # every study, one by one; of the tests those of house and book
 """
 
 import argparse

@@ -14,8 +14,10 @@ from envsound.base.files import read_csv, read_json, write_csv, write_text, writ
 from envsound.base.paths import find_root
 from envsound.codec.stored import generator_class, load_stored
 from envsound.codec.training.trainer import CodecTrainer, CodecTraining
+from envsound.run.publish import publish_any
 from envsound.studies.codec_report import training
 from envsound.studies.codec_report.figures import PANELS, learning_curves
+from envsound.studies.codec_report.page import REPORTS
 
 PLAN = CodecTraining(n_steps=4, batch_size=2, judged_items=1, crop_seconds=0.12, quantize_from=0.25, checkpoint_every=2)
 
@@ -120,3 +122,15 @@ def test_the_notebook_trains_and_ships(esc50, tmp_path, monkeypatch, own_random_
     assert len(card["held_out"]["codes_used_per_level"]) == 8
     assert read_csv(ship / "training.csv")["step"].iloc[-1] == sizes["n_steps"]
     assert (ship / "training.csv").read_bytes() == (work / "training.csv").read_bytes()
+
+
+def test_patch_codes_are_compared_on_a_fold_they_have_not_learnt_from(esc50, tmp_path):
+    notebook, run = find_root() / "notebooks" / "codec" / "11_compare_patch_codes.ipynb", tmp_path / "run"
+    given = {"data_dir": str(esc50), "run_dir": str(run), "n_copies": 1, "codebook_size": 8, "n_steps": 2}
+    run_cells(notebook, given)
+    facts = read_json(run / "provenance.json")["steps"]["11_compare_patch_codes"]["facts"]
+    assert (facts["n_clips"], facts["n_watched"]) == (6, 2) and "folds 2-5" in facts["data_cut"]
+    folder = publish_any(run, REPORTS, tmp_path / "published")
+    assert len(read_csv(folder / "patch_codes.csv")) == 3 and len(read_csv(folder / "patch_codes_by_level.csv")) == 32
+    with pytest.raises(InputError, match="holds the held-out fold 2"):
+        run_cells(notebook, given | {"train_folds": [2, 3]})
