@@ -14,10 +14,11 @@ from envsound.codec.counting import PairCounts, predictability
 from envsound.codec.decoder import NoiseDecoder
 from envsound.codec.patches import LOG_FLOOR, PatchCodec, PatchConfig, to_patches
 from envsound.codec.quantizer import ResidualQuantizer
-from envsound.codec.training.choice import KMEANS, RESIDUAL, VQVAE, compare_codes
+from envsound.codec.training.choice import compare_codes
 from envsound.codec.training.vqvae import VqVaeTraining, fit_vqvae
 from envsound.codec.vqvae import PatchVqVae, VqVaeConfig
 
+KMEANS, RESIDUAL, VQVAE = "k-means", "k-means, two stages", "VQ-VAE"
 TINY, SHAPE = PatchConfig(codebook_size=16), VqVaeConfig(width=16, code_dim=8)
 PLAN = VqVaeTraining(n_steps=60, batch_size=8, window=8, lr=1e-2, warm_up=5, quantize_from=0.3)
 CLIPS = [noise(2 * RATE, seed, 0.2 / 4**seed) for seed in range(3)] + [tone(2 * RATE, 200.0 * 3**n) for n in range(3)]

@@ -10,6 +10,7 @@ from typing import Any
 from envsound import studies
 from envsound.base.files import write_text
 from envsound.book.chapters import stage_chapters
+from envsound.book.judges import stage_judges
 from envsound.book.notebooks import NotebookStager, title_of
 from envsound.book.published import stage_published
 from envsound.book.sounds import stage_sounds
@@ -46,6 +47,7 @@ def stage(run_dirs: Sequence[str | Path], book_dir: str | Path = "book") -> Path
     book.write("beside.txt", _beside_the_pipeline(root / "notebooks"))
     stage_published(book)
     stage_chapters(book)
+    stage_judges(book)
     stage_sounds(book)
     for page in studies.modules_named("page").values():
         page.stage(book)

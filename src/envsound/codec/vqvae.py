@@ -21,7 +21,7 @@ class VqVaeConfig:
     """The shape of a PatchVqVae."""
 
     width: int = 128  # channels of a band
-    code_dim: int = 16
+    code_dim: int = 8
 
 
 class PatchVqVae(PatchCoder):

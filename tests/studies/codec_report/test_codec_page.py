@@ -47,6 +47,11 @@ def test_facts_come_from_the_files(published):
     assert "| sea" not in found["classes"] and "| rain | 8 | 3.25 |" in found["classes"]
     assert found["codebook"].count("| mine |") == 8 and "| other | 1 | 300 | 59% | 200 |" in found["codebook"]
     assert "| mine | CPU test, 1 threads | 0.05 | 0.05 | 50 |" in found["speed"]
+    assert "| mine, 8 levels | 80 | 80% (75 to 85%) | 10.0 | 0.5 |" in found["judged"]
+    assert (
+        "| dog | 90% | 80% | 60% | 40% | 30% | 20% |" in found["judged_classes"] and found["heard"]["original"] == "90%"
+    )
+    assert "| mine | 1 | 200 | 25% | 25% |" in found["stability"] and "| dog | 0.00 | 0.11 |" in found["periodic"]
     assert "| 2.25 dB | yes |" in found["goals"] and "| – dB | not run here |" in found["goals"]
 
 

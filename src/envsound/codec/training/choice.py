@@ -13,15 +13,13 @@ from envsound.codec import distances
 from envsound.codec.codes import bitrate, code_usage, count_codes
 from envsound.codec.counting import predictability
 from envsound.codec.decoder import NoiseDecoder
-from envsound.codec.patches import PatchCodec, PatchConfig, PatchQuantizer
+from envsound.codec.patches import PatchCodec, PatchConfig
 from envsound.codec.systems import through_codec
 from envsound.codec.training.bank import clips_and_copies
 from envsound.codec.training.code_vectors import fit_patches
 from envsound.codec.training.vqvae import VqVaeTraining, fit_vqvae
 
 DB = 10 / np.log(10)  # of a neper of power
-SOUNDING_DB = 40.0  # below the loudest frame of its clip, nothing counts as sounding
-KMEANS, RESIDUAL, VQVAE = "k-means", "k-means, two stages", "VQ-VAE"
 
 
 def compare_codes(
@@ -39,21 +37,19 @@ def compare_codes(
     """
     config, plan = config or PatchConfig(), training or VqVaeTraining()
     batches = list(clips_and_copies(clips, config.sample_rate, n_copies, plan.seed))
-    started = time.perf_counter()
-    two_stages = fit_patches(batches, config, plan.seed, n_stages=2)
-    between = time.perf_counter()
-    one_stage = PatchQuantizer(config)
-    one_stage.vectors.copy_(two_stages.vectors[: config.n_levels])
-    vqvae = fit_vqvae(batches, config, training=plan)
-    kmeans_seconds, vqvae_seconds = between - started, time.perf_counter() - between
-    codecs = [
-        PatchCodec(coder, NoiseDecoder(config), name, "")
-        for name, coder in ((KMEANS, one_stage), (RESIDUAL, two_stages), (VQVAE, vqvae))
-    ]
-    heard = [reconstruction(codec, watched) for codec in codecs]
-    costs = [code_costs(codec, batches, watched) for codec in codecs]
-    fitted = pd.DataFrame(heard).assign(seconds=[kmeans_seconds / 2, kmeans_seconds, vqvae_seconds])
-    return fitted, pd.concat(costs, ignore_index=True)
+    fits = {
+        "k-means": lambda: fit_patches(batches, config, plan.seed),
+        "k-means, two stages": lambda: fit_patches(batches, config, plan.seed, n_stages=2),
+        "VQ-VAE": lambda: fit_vqvae(batches, config, training=plan),
+    }
+    heard, costs = [], []
+    for name, fit in fits.items():
+        started = time.perf_counter()
+        codec = PatchCodec(fit(), NoiseDecoder(config), name, content_hash="")
+        seconds = time.perf_counter() - started
+        heard.append({**reconstruction(codec, watched), "seconds": seconds})
+        costs.append(code_costs(codec, batches, watched))
+    return pd.DataFrame(heard), pd.concat(costs, ignore_index=True)
 
 
 @torch.no_grad()
@@ -61,45 +57,39 @@ def reconstruction(codec: PatchCodec, clips: Sequence[np.ndarray]) -> dict[str, 
     """Return how clips, float32 [n_samples] each, come back from their codes, means over clips.
 
     codec, n_levels, bits_per_second, n_clips; log_mel_db and sounding_log_mel_db, the mean absolute difference of the
-    coded log-mel itself (dB) over all frames and over those within SOUNDING_DB of the clip's loudest; heard_db, the
+    coded log-mel itself (dB) over all frames and over sounding ones (see `distances.sounding_columns`); heard_db, the
     log-mel distance (dB, see `distances.log_mel`) of what its decoder gives.
     """
     found = []
     for clip in tqdm(clips, desc=codec.name, unit="clip", leave=False):
-        log_mel = codec.quantizer.columns(torch.from_numpy(clip)[None])
+        sound = torch.from_numpy(clip)[None]
+        log_mel = codec.quantizer.columns(sound)
         off = DB * (codec.quantizer.decode(codec.quantizer.encode(log_mel)) - log_mel).abs().mean(2)
+        sounding = distances.sounding_columns(sound, off.shape[1])
         heard = distances.log_mel(clip, through_codec(clip, codec), codec.sample_rate)
-        found.append([float(off.mean()), float(off[_sounding(log_mel)].mean()), heard])
+        found.append([float(off.mean()), float(off[sounding].mean()), heard])
     facts = {"codec": codec.name, "n_levels": codec.n_levels, "bits_per_second": bitrate(codec), "n_clips": len(clips)}
-    return facts | dict(zip(("log_mel_db", "sounding_log_mel_db", "heard_db"), np.mean(found, axis=0), strict=True))
+    return facts | dict(zip(("log_mel_db", "sounding_log_mel_db", "heard_db"), np.nanmean(found, axis=0), strict=True))
 
 
 @torch.no_grad()
 def code_costs(codec: PatchCodec, train: Iterable[Tensor], watched: Sequence[np.ndarray]) -> pd.DataFrame:
     """Return what the codes of watched clips cost by counts of training clips: see `counting.predictability`.
 
-    train: clips [batch, n_samples] each. One row for each level, once over all columns and once over those that hold a
-    frame within SOUNDING_DB of the clip's loudest ("columns"), with codes_used and perplexity beside it.
+    train: clips [batch, n_samples] each. One row for each level, once over all columns and once over sounding ones
+    ("columns", see `distances.sounding_columns`), with codes_used and perplexity beside it.
     """
-    coder, config = codec.quantizer, codec.config
-    counted = [codes for clips in train for codes in coder.encode(coder.columns(clips)).numpy()]
-    codes, sounding = [], []
-    for clip in watched:
-        log_mel = coder.columns(torch.from_numpy(clip)[None])
-        codes.append(coder.encode(log_mel)[0].numpy())
-        sounding.append(_sounding(log_mel)[0].unflatten(0, (-1, config.patch_frames)).any(1).numpy())
+    counted = [codes for clips in train for codes in codec.encode(clips).numpy()]
+    sounds = [torch.from_numpy(clip)[None] for clip in watched]
+    codes = [codec.encode(sound)[0].numpy() for sound in sounds]
+    pairs = zip(sounds, codes, strict=True)
+    sounding = [distances.sounding_columns(sound, own.shape[1])[0].numpy() for sound, own in pairs]
     tables = []
     for name, chosen in {"all": [np.ones_like(own) for own in sounding], "sounding": sounding}.items():
-        table = predictability(counted, codes, chosen, codec.codebook_size, config.n_levels)
+        table = predictability(counted, codes, chosen, codec.codebook_size, codec.config.n_levels)
         picked = np.concatenate([own[:, which] for own, which in zip(codes, chosen, strict=True)], axis=1)
         usage = code_usage(count_codes(picked, codec.codebook_size))
         table = table.merge(usage[["level", "codes_used", "perplexity"]], on="level")
         tables.append(table.assign(codec=codec.name, columns=name))
     table = pd.concat(tables, ignore_index=True)
     return table[["codec", "columns", *[name for name in table if name not in ("codec", "columns")]]]
-
-
-def _sounding(log_mel: Tensor) -> Tensor:
-    """Say which frames of log-mel [batch, n_frames, n_mels] sound: bool [batch, n_frames]."""
-    level = log_mel.logsumexp(2)
-    return level >= level.amax(1, keepdim=True) - SOUNDING_DB / DB

@@ -18,7 +18,7 @@ from envsound.codec.vqvae import PatchVqVae, VqVaeConfig
 class VqVaeTraining:
     """How a VQ-VAE of patches is trained."""
 
-    n_steps: int = 3000
+    n_steps: int = 4000
     batch_size: int = 32  # windows
     window: int = 32  # columns, 1.7 s
     lr: float = 2e-3  # highest

@@ -14,11 +14,14 @@ from envsound.codec.codes import code_usage, count_codes
 from envsound.codec.systems import ORIGINAL, Clips, System, equal_batches, systems, through_levels
 from envsound.evaluation.listeners.mfcc import Listener
 from envsound.metrics.acoustic import ACOUSTIC, acoustic
+from envsound.metrics.harmonicity import harmonicity
 from envsound.metrics.tests import ks_test, ks_threshold, wilson
 from envsound.studies.codec_report.tables import ALL, listeners_in
 
 METRICS = ACOUSTIC[:6]  # without the duration, which a codec keeps
 DISTANCES = ("log_mel_distance", "stft_distance", "si_sdr_db", "comb_share")
+COMB_HZ = 75.0  # frames a second of every decoder here; their edges are heard as a buzz at its multiples
+PERIODIC = ("harmonicity_original", "harmonicity", "harmonicity_error", "pitch_agreement")
 CODEBOOK_COLUMNS = ["codec", "level", "codebook_size", "n_frames", "codes_used", "used_share", "perplexity"]
 
 
@@ -29,14 +32,13 @@ def measure_clips(
     categories: Sequence[str],
     sample_rate: int,
     listeners: Mapping[str, Listener] | None = None,
-    frame_rate: float = 75.0,
 ) -> pd.DataFrame:
     """Send every clip, float32 [n_samples], through every system: one row for each clip and system (clips.csv).
 
     Columns: system, clip (its name), category, log_mel_distance (dB), stft_distance (nepers), si_sdr_db, comb_share (at
-    multiples of `frame_rate`, Hz), the six acoustic metrics of what comes out, and for each listener
-    heard_as_<listener> (a class) and recognised_<listener> (whether that is the clip's own). Clips go through in
-    batches of at most eight.
+    multiples of COMB_HZ), PERIODIC (see `metrics.harmonicity`), the six acoustic metrics of what comes out,
+    and for each listener heard_as_<listener> (a class) and recognised_<listener> (whether that is the clip's own).
+    Clips go through in batches of at most eight.
     """
     heard_by = listeners or {}
     found: dict[str, list[dict]] = {system.name: [] for system in measured}
@@ -46,8 +48,10 @@ def measure_clips(
             for system in measured:
                 heard = system.change(batch)
                 guesses = {name: listener.predict(list(heard), sample_rate) for name, listener in heard_by.items()}
+                periodic = harmonicity(*(torch.from_numpy(np.array(side)) for side in (batch, heard)), sample_rate)
                 for row, (clip, other) in enumerate(zip(batch, heard, strict=True)):
-                    values = {"system": system.name} | known[row] | _distances(clip, other, sample_rate, frame_rate)
+                    values = {"system": system.name} | known[row] | _distances(clip, other, sample_rate)
+                    values |= {name: float(periodic[name][row]) for name in PERIODIC}
                     values |= {f"heard_as_{name}": guess[row] for name, guess in guesses.items()}
                     own = known[row]["category"]
                     values |= {f"recognised_{name}": guess[row] == own for name, guess in guesses.items()}
@@ -56,12 +60,12 @@ def measure_clips(
     return pd.DataFrame([row for rows in found.values() for row in rows])
 
 
-def _distances(real: np.ndarray, heard: np.ndarray, sample_rate: int, frame_rate: float) -> dict[str, float]:
+def _distances(real: np.ndarray, heard: np.ndarray, sample_rate: int) -> dict[str, float]:
     return {
         "log_mel_distance": distances.log_mel(real, heard, sample_rate),
         "stft_distance": distances.stft_distance(real, heard),
         "si_sdr_db": distances.si_sdr_db(real, heard),
-        "comb_share": distances.comb_share(heard, sample_rate, frame_rate),
+        "comb_share": distances.comb_share(heard, sample_rate, COMB_HZ),
     } | _metrics(heard, sample_rate)
 
 
@@ -74,7 +78,8 @@ def by_system(clip_rows: pd.DataFrame, measured: Sequence[System]) -> pd.DataFra
     """Return systems.csv from the rows of `measure_clips`: one row for each system, in the order of `measured`.
 
     Columns: system, codec, n_levels, kbps (nominal), n_clips; means of log_mel_distance and stft_distance over all
-    clips, of si_sdr_db and comb_share over the n_<name> clips where they are finite, and si_sdr_db_median; for each
+    clips, of si_sdr_db and comb_share over the n_<name> clips where they are finite, and si_sdr_db_median; means of
+    PERIODIC over the clips that have something to judge; for each
     acoustic metric ks_<metric>, the Kolmogorov-Smirnov distance to the originals, and n_<metric>, the clips where it is
     defined; threshold_5_percent of one such test; and for each listener recognised_<listener>, the share of clips it
     names rightly, with the ends of its Wilson 95% interval in ..._low and ..._high. Raises InputError without the
@@ -92,6 +97,7 @@ def by_system(clip_rows: pd.DataFrame, measured: Sequence[System]) -> pd.DataFra
             finite = rows[name][np.isfinite(rows[name])]
             means |= {name: finite.mean(), f"n_{name}": len(finite)}
         means["si_sdr_db_median"] = rows["si_sdr_db"].median()
+        means |= {name: rows[name].mean() for name in PERIODIC}
         table.append(known | means | ks_columns(originals, rows) | _recognised(rows))
     return pd.DataFrame(table)
 
@@ -122,7 +128,7 @@ def _recognised(rows: pd.DataFrame) -> dict[str, float]:
 def by_class(clip_rows: pd.DataFrame) -> pd.DataFrame:
     """Return by_class.csv: one row for each system and category, systems in order, categories sorted.
 
-    Columns: system, category, n_clips, means of log_mel_distance and stft_distance, the median of si_sdr_db,
+    Columns: system, category, n_clips, means of log_mel_distance, stft_distance and PERIODIC, the median of si_sdr_db,
     recognised_<listener>, and the largest of the six Kolmogorov-Smirnov distances to the originals of the class,
     ks_max, with its metric in ks_max_metric and threshold_5_percent of one such test.
     """
@@ -133,7 +139,8 @@ def by_class(clip_rows: pd.DataFrame) -> pd.DataFrame:
             ks = ks_columns(originals[originals["category"] == category], rows)
             largest = max(METRICS, key=lambda name, ks=ks: np.nan_to_num(ks[f"ks_{name}"], nan=-1.0))
             row = {"system": system, "category": category, "n_clips": len(rows)}
-            row |= {name: rows[name].mean() for name in DISTANCES[:2]} | {"si_sdr_db": rows["si_sdr_db"].median()}
+            row |= {name: rows[name].mean() for name in (*DISTANCES[:2], *PERIODIC)}
+            row["si_sdr_db"] = rows["si_sdr_db"].median()
             row |= {f"recognised_{name}": rows[f"recognised_{name}"].mean() for name in listeners_in(rows)}
             row |= {"ks_max": ks[f"ks_{largest}"], "ks_max_metric": largest}
             table.append(row | {"threshold_5_percent": ks["threshold_5_percent"]})
@@ -165,7 +172,7 @@ def measure_systems(codec: Codec, clips: Clips, categories: Sequence[str], recog
     """
     measured = systems({codec.name: codec})
     names, heard_by = [str(place) for place in range(len(clips))], {"listener": recogniser}
-    rows = measure_clips(measured, clips, names, categories, codec.sample_rate, heard_by, codec.frame_rate)
+    rows = measure_clips(measured, clips, names, categories, codec.sample_rate, heard_by)
     return by_system(rows, measured).rename(columns=lambda name: name.replace("recognised_listener", "recognised"))
 
 

@@ -1,7 +1,7 @@
 """The book's chapter on the ceiling: its numbers and figures from a published codec report, its sounds from runs."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from envsound.studies.codec_report.tables import ALL, DISTANCES, fixed, listener
 
 PAGE = "studies/codec_report.md"
 REPORT, VARIANTS = "codec", "codec_variants"  # in data/published: the codec that ships, and one tried before it
-TABLES = ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv")
+TABLES = ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv", "judged.csv", "stability.csv")
 CODES = ("patch_codes.csv", "patch_codes_by_level.csv")  # of notebook 11
 REPORTS = (
     ReportKind(TABLES, "a finished codec report", ("clips.csv",)),
@@ -41,6 +41,9 @@ SPEED = {
     **{f"{way} (s)": (f"{way}_seconds", lambda value: number(value, 2)) for way in ("encode", "decode")},
     "seconds of sound a second": ("real_time_factor", lambda value: fixed(value, 0)),
 }  # fmt: skip
+STABILITY = {
+    "codec": ("codec", str), "level": ("level", str), "perplexity": ("perplexity", lambda value: fixed(value, 0)),
+}  # fmt: skip
 GOALS = {"goal": ("goal", str), "target": ("target", str), "measured": ("measured", str), "met": ("met", str)}
 
 
@@ -58,7 +61,8 @@ def report_facts(folder: Path) -> Facts:
     run: `run_origin`, with held_out_fold and n_held_out; systems, classes, bands_table, codebook, speed, goals:
     Markdown tables; own: the row of the codec measured, with all its levels, from systems.csv; system: name -> row;
     bands: "b8000_12000" -> "n1", "n2", ... and "all" -> level_difference_db (with its sign), distance_db, n,
-    n_left_out; worst: the class whose log-mel distance is largest; high_band: its edges in words.
+    n_left_out; worst: the class whose log-mel distance is largest; high_band: its edges in words; judged,
+    judged_classes, stability, periodic: Markdown tables, the two of classes with a column for each whole codec.
     """
     tables = {path.stem: read_csv(path) for path in folder.glob("*.csv")}
     if not {"systems", "ceiling"} <= set(tables):
@@ -74,6 +78,17 @@ def report_facts(folder: Path) -> Facts:
     found["high_band"] = ceiling.loc[ceiling["band"] != ALL, "band"].iloc[-1].replace("-", " to ")
     for name, columns in (("codebook", CODEBOOK), ("speed", SPEED)):
         found[name] = _wide(table(tables[name], columns)) if name in tables else ABSENT
+    whole = [str(name) for name in systems.loc[_is_whole(systems), "system"]]
+    if "judged" in tables and tables["judged"]["system"].notna().any():
+        found["judged"] = _judged(tables["judged"].query("category == @ALL"))
+        found["judged_classes"] = _by_class(tables["judged"].query("category != @ALL"), "heard", whole, share)
+        rows = tables["judged"].query("category == @ALL").to_dict("records")
+        found["heard"] = Facts({_key(row["system"]): share(row["heard"]) for row in rows})
+    else:
+        found["judged"] = found["judged_classes"] = ABSENT
+    found["stability"] = _stability(tables["stability"]) if "stability" in tables else ABSENT
+    if "by_class" in tables and "harmonicity_error" in tables["by_class"]:
+        found["periodic"] = _by_class(tables["by_class"], "harmonicity_error", whole, fixed)
     if "goals" in tables:  # of reports made while the codec had them
         values = zip(tables["goals"]["value"], tables["goals"]["unit"], strict=True)
         measured = [f"{fixed(value)} {unit}".strip() for value, unit in values]
@@ -166,6 +181,35 @@ def _bands_table(rows: pd.DataFrame) -> str:
         changes = [fixed(cells.loc[n, "level_difference_db"], 1, "+") for n in levels]
         body.append([band.replace("-", " to "), *changes, *[fixed(cells[n].iloc[0], 0) for n in ("n", "n_left_out")]])
     return _wide(markdown_table(header, body))
+
+
+def _is_whole(systems: pd.DataFrame) -> pd.Series:
+    """Say which rows of systems.csv are a codec with all its levels, the originals or Opus."""
+    most = systems.groupby("codec")["n_levels"].transform("max")
+    return systems["codec"].isna() | (systems["n_levels"] == most)
+
+
+def _judged(rows: pd.DataFrame) -> str:
+    """Return what a judge hears through every system, with its interval, and how far off the clips are."""
+    ends = zip(rows["heard"], rows["heard_low"], rows["heard_high"], strict=True)
+    interval = [f"{share(value)} ({100 * low:.0f} to {share(high)})" for value, low, high in ends]
+    columns = {"system": ("system", str), "n": ("n", lambda n: number(int(n))), "heard": ("interval", str)}
+    columns |= {name.upper(): (name, lambda value: fixed(value, 1)) for name in ("fad", "kad")}
+    return _wide(table(rows.assign(interval=interval), columns))
+
+
+def _by_class(rows: pd.DataFrame, column: str, systems: list[str], write: Callable[[float], str]) -> str:
+    """Return a column of a table by class, a column of values for each of some systems."""
+    grid = rows[rows["system"].isin(systems)].pivot_table(column, "category", "system")
+    known = [name for name in systems if name in grid]
+    body = [[str(name).replace("_", " "), *[write(row[one]) for one in known]] for name, row in grid.iterrows()]
+    return _wide(markdown_table(["class", *known], body))
+
+
+def _stability(rows: pd.DataFrame) -> str:
+    """Return the share of codes that each change leaves, a row for each codec and level."""
+    grid = rows.pivot_table("kept", ["codec", "level", "perplexity"], "change", sort=False).reset_index()
+    return _wide(table(grid, STABILITY | {change: (change, share) for change in rows["change"].unique()}))
 
 
 def _class_table(rows: pd.DataFrame) -> str:

@@ -18,9 +18,13 @@ from envsound.codec.base import Codec
 from envsound.codec.encodec_24khz import weights_here
 from envsound.codec.systems import level_name, opus_available, systems, write_examples
 from envsound.data.recordings import Recordings
+from envsound.evaluation.judges import TIMED
 from envsound.evaluation.listeners.mfcc import Listener, train_recogniser
 from envsound.evaluation.listeners.training import ListenerTraining, train_listener
+from envsound.evaluation.spaces.aisfx import FOLDER
+from envsound.studies.codec_report.judged import aisfx_here, judge_systems
 from envsound.studies.codec_report.measuring import by_class, by_system, codebook_use, measure_ceiling, measure_clips
+from envsound.studies.codec_report.tokens import stability
 
 ENCODEC = "encodec_24khz"
 Maker = Callable[[str | torch.device], Codec]
@@ -36,6 +40,8 @@ class CodecReport:
     codebook: pd.DataFrame  # measuring.codebook_use
     speed: pd.DataFrame  # measure_speed
     ceiling: pd.DataFrame  # measuring.measure_ceiling, of the codec measured
+    judged: pd.DataFrame  # judged.judge_systems
+    stability: pd.DataFrame  # tokens.stability
     examples: pd.DataFrame  # systems.write_examples; beside its sounds
     system: str  # the codec measured, with all its levels, as the tables name it
     facts: dict[str, Any]  # for the provenance
@@ -143,6 +149,8 @@ def measure_codec(
     codec_weights: str = "",
     held_out_fold: int = 1,
     listener_epochs: int = 0,
+    package: str = FOLDER,
+    timed: Sequence[str] = TIMED,
     n_examples: int = 12,
     seed: int = 0,
     device: str = "auto",
@@ -151,7 +159,8 @@ def measure_codec(
 
     codec: bundled, patches, encodec_24khz or a codec's file; other_codecs: paths of files to compare it with.
     EnCodec's released weights are added where they are here (`codec_weights`, or the torch hub cache), never
-    downloaded. Listeners learn from the other folds; listener_epochs: see `train_listeners`.
+    downloaded. Listeners learn from the other folds; listener_epochs: see `train_listeners`. package: where `make
+    judge` has put aiSFX, on which probe A is taught (see `judges.teach_probes` for `timed`).
     Raises InputError when a codec or the fold is not there, or codecs differ in their sample rate.
     """
     makers = codec_makers(codec, other_codecs, codec_weights)
@@ -161,8 +170,8 @@ def measure_codec(
     heard, held_out = split(recordings, held_out_fold)
     listeners = train_listeners(recordings, heard, listener_epochs, seed, device)
     clips, categories = ClipList(recordings, held_out["clip_id"]), list(held_out["category"])
-    rate, frames = recordings.sample_rate, measured.frame_rate
-    rows = measure_clips(compared, clips, list(held_out["filename"]), categories, rate, listeners, frames)
+    rows = measure_clips(compared, clips, list(held_out["filename"]), categories, recordings.sample_rate, listeners)
+    embedding = aisfx_here(package, device)
     tables = {
         "clips": rows,
         "systems": by_system(rows, compared),
@@ -170,6 +179,8 @@ def measure_codec(
         "codebook": codebook_use(codecs, clips),
         "speed": measure_speed(makers),
         "ceiling": measure_ceiling(measured, clips, categories),
+        "judged": judge_systems(compared, recordings, held_out, embedding, held_out_fold, timed),
+        "stability": stability(codecs, clips),
     }
     write_tables(folder, tables)
     examples = write_examples(measured, name, recordings, held_out, Path(folder) / "examples", n_examples)

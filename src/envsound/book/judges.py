@@ -1,0 +1,67 @@
+"""What the page on judges includes: their ladders, what they heard in every system, and clips of each to be heard."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from envsound.base.files import read_csv
+from envsound.base.text import NO_NUMBER
+from envsound.report.fragments import Staging, table_of, with_interval
+
+PAGE, FOLDER = "judges.md", "judges"
+NOTHING = "*Not run here: no published report of judges.*"
+WORDS = (
+    "What every judge hears rightly. Left: all classes, from recordings down to codes drawn by class. Right: classes "
+    "with a course in time, and sound that has none, where no judge may be above the dotted line; decoys new to all of "
+    "them are on grey. A judge that was not admitted is drawn open. Bars are 95% intervals."
+)
+SHARES = "{:.0%}"
+
+
+def stage_judges(book: Staging) -> None:
+    """Write judges/ladder.txt, judges/judged.txt and judges/sounds.txt from data/published/judges."""
+    folders = [path.parent for path in sorted((book.published / FOLDER).glob("*/ladder.csv"))]
+    ladder, judged, sounds = [], [], []
+    for folder in folders:
+        ladder += book.figure(folder / "figures" / "ladder.png", WORDS, PAGE, f"judges-{folder.name}")
+        ladder += table_of(verdict_rows(read_csv(folder / "ladder.csv")))
+        if (folder / "judged.csv").is_file():
+            judged += table_of(judged_rows(read_csv(folder / "judged.csv")))
+        sounds += players(book, folder / "clips")
+    for name, lines in (("ladder", ladder), ("judged", judged), ("sounds", sounds)):
+        book.write(f"{FOLDER}/{name}.txt", lines or [NOTHING])
+
+
+def verdict_rows(ladder: pd.DataFrame) -> list[dict[str, str]]:
+    """Return whether each judge was admitted, and why not, from ladder.csv."""
+    rows = ladder.drop_duplicates(["codec", "judge"]).fillna("")
+    columns = {"judge": "judge", "ladder of": "codec", "admitted": "admitted", "why not": "why"}
+    return [{words: str(row[name]) for words, name in columns.items()} for row in rows.to_dict("records")]
+
+
+def judged_rows(judged: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row for each system, what each judge heard in it: the share, and relative to recordings."""
+    rows = []
+    for system, of_system in judged.groupby("system", sort=False):
+        row = {"system": str(system)}
+        for judge in judged["judge"].unique():
+            found = of_system[of_system["judge"] == judge].to_dict("records")
+            row[f"{judge}, n"] = str(int(found[0]["n"])) if found else NO_NUMBER
+            row[judge] = with_interval(found[0], "accuracy", SHARES) if found else NO_NUMBER
+            row[f"{judge}, of real"] = with_interval(found[0], "share", SHARES) if found else NO_NUMBER
+        rows.append(row)
+    return rows
+
+
+def players(book: Staging, folder: Path) -> list[str]:
+    """Return a table of the clips in `folder`/<system>/<class>.ogg: a row for each system, a column for each class."""
+    systems = [path for path in sorted(folder.glob("*")) if path.is_dir()]
+    classes = sorted({path.stem for system in systems for path in system.glob("*.ogg")})
+    rows = []
+    for system in systems:
+        row = {"system": system.name}
+        for name in classes:
+            play = book.assets.player(system / f"{name}.ogg", f"judges-{folder.parent.name}", book.book_dir / PAGE)
+            row[name.replace("_", " ")] = play or NO_NUMBER
+        rows.append(row)
+    return table_of(rows)

@@ -1,0 +1,39 @@
+"""What the page on judges includes, from a report that was made up."""
+
+import pandas as pd
+from fakes.runs import staging, tone
+
+from envsound.base.files import write_csv
+from envsound.book.judges import judged_rows, stage_judges, verdict_rows
+
+LADDER = pd.DataFrame([
+    {"codec": "mine", "judge": name, "part": "all classes", "kind": kind, "admitted": admitted, "why": why}
+    for name, admitted, why in (("probe A", "yes", ""), ("deaf", "no", "hears noise as dogs"))
+    for kind in ("real", "codec")
+])  # fmt: skip
+HEARD = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "n_real": 80, "accuracy_real": 1.0, "share": 0.5}
+HEARD |= {"share_low": 0.4, "share_high": 0.6}
+
+
+def test_tables_name_who_was_refused_and_give_shares_with_intervals():
+    assert [row["why not"] for row in verdict_rows(LADDER)] == ["", "hears noise as dogs"]
+    rows = [{"judge": "A", "system": "model", "n": 20} | HEARD, {"judge": "B", "system": "x", "n": 9} | HEARD]
+    first, second = judged_rows(pd.DataFrame(rows))
+    assert first["A"] == "50% (40% to 60%)" and first["A, n"] == "20" and first["B"] == first["B, of real"] == "–"
+    assert second["B, of real"] == "50% (40% to 60%)"
+
+
+def test_the_page_gets_tables_and_players_and_says_when_there_is_nothing(root):
+    book = staging(root)
+    stage_judges(book)
+    pieces = root / "book" / "executed" / "judges"
+    assert all("Not run here" in (pieces / f"{name}.txt").read_text() for name in ("ladder", "judged", "sounds"))
+    folder = root / "data" / "published" / "judges" / "mine"
+    write_csv(folder / "ladder.csv", LADDER)
+    write_csv(folder / "judged.csv", pd.DataFrame([{"judge": "probe A", "system": "model", "n": 20} | HEARD]))
+    tone(folder / "clips" / "model" / "dog.ogg", 400)
+    stage_judges(staging(root))
+    assert "hears noise as dogs" in (pieces / "ladder.txt").read_text()
+    assert "| model | 20 | 50% (40% to 60%)" in (pieces / "judged.txt").read_text()
+    sounds = (pieces / "sounds.txt").read_text()
+    assert sounds.count("<audio") == 1 and "| dog" in sounds.splitlines()[1] + sounds.splitlines()[0]
