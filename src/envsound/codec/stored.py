@@ -33,7 +33,7 @@ class StoredCodec(Codec):
     """A trained generator behind the study's codec interface."""
 
     def __init__(self, model: Autoencoder, name: str, content_hash: str):
-        config = model.config
+        self.config = config = model.config
         self.model, self.device = model.eval().requires_grad_(False), model.device
         self.name, self.content_hash = name, content_hash
         self.sample_rate, self.frame_rate = config.sample_rate, config.sample_rate // config.hop
