@@ -78,6 +78,8 @@ def test_curves_show_every_level_both_combs_and_where_parts_are_switched_on(trai
     assert labels["energy at n x frame rate"] == ["decoded", "original"]
     assert "adversarial" in labels["loss of the last batch"]
     assert [line.get_xdata()[0] for line in axes[0].lines[-2:]] == [1, 3]
+    few = learning_curves(pd.DataFrame(trainer.history)[["step", "spectral", "log_mel_distance"]]).axes
+    assert [axis.get_visible() for axis in few] == [True, True, False, False, False, False]
 
 
 def test_half_a_codec_is_not_shipped(trainer, tmp_path):
