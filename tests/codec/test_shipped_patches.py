@@ -45,6 +45,19 @@ def test_the_readme_shows_the_numbers_of_the_card():
     assert all(f"| {row['harmonicity_error']:.3f} |" in text for row in CARD["held_out"]["harmonicity_by_class"])
 
 
+def test_the_readme_shows_what_other_codes_measured():
+    folder, text = (
+        find_root() / "data" / "published" / "patch_codes",
+        FILE.with_suffix(".md").read_text(encoding="utf-8"),
+    )
+    levels = read_csv(folder / "patch_codes_by_level.csv").query("columns == 'sounding'")
+    left = (levels["bits_alone"] - levels["saved_by_previous"]).groupby(levels["codec"]).sum()
+    for row in read_csv(folder / "patch_codes.csv").itertuples():
+        shown = next(line for line in text.splitlines() if line.startswith(f"| {row.codec} "))
+        numbers = (f"{row.sounding_log_mel_db:.2f}", f"{row.heard_db:.2f}", f"{left[row.codec]:.1f}")
+        assert all(f"| {number} |" in shown for number in numbers)
+
+
 def test_noise_keeps_its_level_and_silence_is_silence(codec):
     assert not through_codec(np.zeros(RATE, np.float32), codec).any()
     for rms in (0.1, 0.01):
