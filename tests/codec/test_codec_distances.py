@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from envsound.base.errors import InputError
 from envsound.codec import distances as module
-from envsound.codec.distances import BANDS, EVERYTHING, comb_share, log_mel, si_sdr_db, stft_distance
+from envsound.codec.distances import (
+    BANDS,
+    EVERYTHING,
+    comb_share,
+    log_mel,
+    si_sdr_db,
+    sounding_columns,
+    stft_distance,
+)
 from envsound.codec.training.losses import log_mel_distance
 
 SILENCE = np.zeros(RATE, np.float32)
@@ -128,3 +136,9 @@ def test_a_band_counts_from_80_decibels_below_full_scale_on():
 def test_bands_end_at_half_the_sample_rate():
     assert module.bands_below(48_000) == BANDS and module.bands_below(16_000) == BANDS[:-1]
     assert module.bands_below(10_500)[-1] == (5000, 5250)
+
+
+def test_a_column_sounds_within_40_db_of_the_loudest():
+    clips = torch.ones(2, 400)
+    clips[0, 100:200], clips[0, 200:300], clips[1] = 0.011, 0.009, 0
+    assert sounding_columns(clips, 4).tolist() == [[True, True, False, True], [False] * 4]

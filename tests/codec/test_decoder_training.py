@@ -205,9 +205,11 @@ def test_it_goes_on_bit_for_bit_where_it_was_killed(uninterrupted, quantizer, tm
 def test_a_budget_of_seconds_ends_training_and_its_schedule(quantizer, tmp_path, monkeypatch):
     clock = count()
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(clock) / 10))
-    one = trainer(quantizer, tmp_path, replace(PLAN, n_steps=100_000, watch_every=100_000))
-    one.run(max_seconds=0.7)
-    assert one.step == 7 and one.history[-1]["step"] == 7 and (tmp_path / STATE).exists()
+    one = trainer(quantizer, tmp_path, replace(PLAN, n_steps=100_000, max_seconds=0.7, watch_every=100_000))
+    one.run(max_seconds=0.3)
+    assert one.step == 3 and not one.finished and one.optimizers[0].param_groups[0]["lr"] > 0.5 * PLAN.lr
+    one.run()
+    assert one.step == 7 and one.finished and one.history[-1]["step"] == 7 and (tmp_path / STATE).exists()
     assert one.optimizers[0].param_groups[0]["lr"] < 0.1 * PLAN.lr  # the cosine had come down
 
 

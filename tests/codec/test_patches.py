@@ -49,6 +49,11 @@ def quantizer() -> PatchQuantizer:
     return fit_patches([sounds()], TINY)
 
 
+@pytest.fixture(scope="module")
+def two_stages() -> PatchQuantizer:
+    return fit_patches([sounds()], TINY, n_stages=2)
+
+
 @pytest.fixture
 def codec(quantizer) -> PatchCodec:
     return patch_codec(quantizer)
@@ -116,6 +121,25 @@ def test_codes_are_the_nearest_vectors(quantizer):
     assert codes.shape == (8, 4, 4) and torch.equal(codes, distance.argmin(-1))
     decoded = to_patches(quantizer.decode(codes), TINY)
     assert torch.equal(decoded[3, 1, 2], quantizer.vectors[1, codes[3, 1, 2]])
+
+
+@torch.no_grad()
+def test_a_second_stage_codes_what_the_first_leaves_and_takes_no_patch_farther_away(quantizer, two_stages):
+    log_mel = two_stages.columns(sounds())
+    codes = two_stages.encode(log_mel)
+    assert codes.shape == (8, 8, 38) and torch.equal(codes[:, :4], quantizer.encode(log_mel))
+    assert torch.equal(two_stages.decode(codes[:, :4]), quantizer.decode(codes[:, :4]))
+    left = [to_patches(log_mel - two_stages.decode(codes[:, :n]), TINY).square().sum(3) for n in (4, 8)]
+    assert (left[1] <= left[0] + 1e-3).all() and left[1].mean() < 0.7 * left[0].mean()
+    only_low = two_stages.decode(codes[:, :5])
+    assert torch.equal(only_low[..., :20], two_stages.decode(codes)[..., :20])
+    assert torch.equal(only_low[..., 20:], quantizer.decode(codes[:, :4])[..., 20:])
+
+
+def test_silence_stays_silent_in_two_stages(two_stages):
+    codec = patch_codec(two_stages)
+    codes = codec.encode(torch.zeros(1, 3000))
+    assert (codec.n_levels, codes.shape) == (8, (1, 8, 3)) and (codes == 0).all() and (codec.decode(codes) == 0).all()
 
 
 # Decoders
@@ -231,8 +255,13 @@ def test_what_is_no_code_is_refused(codec, codes, refusal):
 
 
 @pytest.mark.parametrize("shape", [None, DecoderConfig(dim=8, hidden=12, n_blocks=1)])
-def test_a_codec_comes_back_from_its_file(tmp_path, quantizer, shape):
-    path, decoder = tmp_path / "mine.safetensors", shape and mel_decoder(shape)
+@pytest.mark.parametrize("kind", ["quantizer", "two_stages"])
+def test_a_codec_comes_back_from_its_file(tmp_path, request, kind, shape):
+    path, decoder, quantizer = (
+        tmp_path / "mine.safetensors",
+        shape and mel_decoder(shape),
+        request.getfixturevalue(kind),
+    )
     save_patches(path, quantizer, decoder)
     loaded, codec = load_codec(str(path), device="cpu"), patch_codec(quantizer, decoder)
     assert isinstance(loaded, PatchCodec) and loaded.name == "mine" and loaded.config == TINY

@@ -24,6 +24,7 @@ def codec():
 def test_the_file_is_small_and_is_the_one_the_card_describes(codec):
     assert FILE.stat().st_size <= 13_000_000
     assert sha256_file(FILE) == CARD["content_hash"] == codec.content_hash
+    assert patch_codec(codec.quantizer, codec.decoder).content_hash == codec.content_hash
     assert (codec.name, codec.frame_rate, codec.n_levels, codec.codebook_size) == ("patches", 18.75, 4, 1024)
     assert [CARD[name] for name in ("frame_rate", "n_levels", "codebook_size")] == [18.75, 4, 1024]
 
@@ -42,6 +43,19 @@ def test_the_readme_shows_the_numbers_of_the_card():
     assert CARD["content_hash"] in text
     assert all(f"| {row['log_mel_distance']:.2f} |" in text for row in CARD["held_out"]["systems"])
     assert all(f"| {row['harmonicity_error']:.3f} |" in text for row in CARD["held_out"]["harmonicity_by_class"])
+
+
+def test_the_readme_shows_what_other_codes_measured():
+    folder, text = (
+        find_root() / "data" / "published" / "patch_codes",
+        FILE.with_suffix(".md").read_text(encoding="utf-8"),
+    )
+    levels = read_csv(folder / "patch_codes_by_level.csv").query("columns == 'sounding'")
+    left = (levels["bits_alone"] - levels["saved_by_previous"]).groupby(levels["codec"]).sum()
+    for row in read_csv(folder / "patch_codes.csv").itertuples():
+        shown = next(line for line in text.splitlines() if line.startswith(f"| {row.codec} "))
+        numbers = (f"{row.sounding_log_mel_db:.2f}", f"{row.heard_db:.2f}", f"{left[row.codec]:.1f}")
+        assert all(f"| {number} |" in shown for number in numbers)
 
 
 def test_noise_keeps_its_level_and_silence_is_silence(codec):

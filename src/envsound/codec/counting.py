@@ -9,7 +9,7 @@ import pandas as pd
 
 from envsound.base.errors import InputError
 from envsound.codec.base import Codec
-from envsound.codec.codes import decode, load_codes
+from envsound.codec.codes import count_codes, decode, load_codes
 
 DRAWS = ("shuffled", "bigram", "unigram")
 
@@ -95,6 +95,73 @@ class ColumnChain:
         distances[self.last | (self.clip == self.clip[place])] = np.inf
         n_like = min(self.N_LIKE, int(np.isfinite(distances).sum()))
         return np.argpartition(distances, n_like - 1)[:n_like]
+
+
+class PairCounts:
+    """The chances of codes beside one that is known, by how often the two stood together in some clips.
+
+    Beside a code seen n times with T different partners, a code has the chance (how often they stood together + T times
+    its frequency) / (n + T): Witten and Bell's interpolation (1991, method C). Beside one never seen, its frequency.
+    """
+
+    def __init__(self, known: np.ndarray, codes: np.ndarray, codebook_size: int) -> None:
+        """Count codes, int [n], beside known ones, int [n]; both lie in 0..codebook_size - 1."""
+        self.size = codebook_size
+        self.pairs, self.counts = np.unique(self._name(known, codes), return_counts=True)
+        beside = self.pairs // codebook_size
+        self.seen = np.bincount(beside, weights=self.counts, minlength=codebook_size)
+        self.different = np.bincount(beside, minlength=codebook_size)
+
+    def _name(self, known: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        return known.astype(np.int64) * self.size + codes
+
+    def chances(self, known: np.ndarray, codes: np.ndarray, frequency: np.ndarray) -> np.ndarray:
+        """Return the chance of each code, int [n], beside its known one, int [n]; frequency: its own, float [n]."""
+        wanted = self._name(known, codes)
+        place = np.searchsorted(self.pairs, wanted)
+        found = np.append(self.pairs, -1)[place] == wanted
+        together = np.where(found, np.append(self.counts, 0)[place], 0)
+        n, different = self.seen[known], self.different[known]
+        return np.where(n > 0, (together + different * frequency) / np.maximum(n + different, 1), frequency)
+
+
+def predictability(
+    train: Sequence[np.ndarray],
+    watched: Sequence[np.ndarray],
+    chosen: Sequence[np.ndarray],
+    codebook_size: int,
+    n_bands: int,
+) -> pd.DataFrame:
+    """Return what chosen codes of watched clips cost, by counts of training clips: one row for each level.
+
+    Clips are codes int [n_levels, n_columns]; chosen: which columns of a watched clip count, bool [n_columns], the
+    first, which has none before it, never. Levels are bands from low to high, in stages of `n_bands`.
+    Columns: level, n_codes, bits_alone (by each code's frequency, once more counted than seen), saved_by_previous and
+    saved_by_lower: bits that knowing the code before, or that of the next lower band of the same column and stage,
+    saves (see `PairCounts`). The lowest band has none below it: NaN.
+    """
+    counts = count_codes(np.concatenate(train, axis=1), codebook_size) + 1
+    frequencies, rows = counts / counts.sum(1, keepdims=True), []
+    picked = [np.flatnonzero(own[1:]) + 1 for own in chosen]
+
+    def costs(level: int, beside: int, back: int) -> np.ndarray:
+        """Return the bits of chosen codes of a level, given those of level `beside` so many columns `back`."""
+        known = np.concatenate([clip[beside, : clip.shape[1] - back] for clip in train])
+        pairs = PairCounts(known, np.concatenate([clip[level, back:] for clip in train]), codebook_size)
+        codes, given = (
+            np.concatenate([clip[which, place - shift] for clip, place in zip(watched, picked, strict=True)])
+            for which, shift in ((level, 0), (beside, back))
+        )
+        return -np.log2(pairs.chances(given, codes, frequencies[level][codes]))
+
+    for level in range(len(counts)):
+        own = np.concatenate([clip[level, place] for clip, place in zip(watched, picked, strict=True)])
+        alone = -np.log2(frequencies[level][own])
+        row = {"level": level, "n_codes": len(own), "bits_alone": alone.mean()}
+        row["saved_by_previous"] = (alone - costs(level, level, 1)).mean()
+        row["saved_by_lower"] = (alone - costs(level, level - 1, 0)).mean() if level % n_bands else np.nan
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def draw_unigram(clips: Sequence[np.ndarray], n_frames: int, rng: np.random.Generator) -> np.ndarray:

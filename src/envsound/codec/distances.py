@@ -14,6 +14,7 @@ BANDS = ((0, 300), (300, 1000), (1000, 3500), (3500, 5000), (5000, 8000), (8000,
 BAND_WINDOW = 1024  # samples
 FLOOR_DB = -80.0  # dB re full scale: magnitudes and band levels below it count as silence
 LOWEST_DB = -120.0  # dB re full scale: what a decoded band of digital silence counts as
+SOUNDING_DB = 40.0  # below the loudest column of its clip, a column no longer counts as sounding
 EVERYTHING = (0, 10**9)  # Hz, the band that holds every frequency
 
 
@@ -48,6 +49,18 @@ def si_sdr_db(real: np.ndarray, other: np.ndarray) -> float:
     along, across = float(target @ target), float((y - target) @ (y - target))
     with np.errstate(divide="ignore"):
         return float(10 * (np.log10(along) - np.log10(across)))
+
+
+def sounding_columns(clips: torch.Tensor, n_columns: int) -> torch.Tensor:
+    """Say which columns of clips [batch, n_samples] sound, within SOUNDING_DB of a clip's loudest: bool [batch, n].
+
+    A column's level is the mean square of its samples; a clip of silence has no sounding column.
+    """
+    size = -(-clips.shape[1] // n_columns)
+    padded = torch.nn.functional.pad(clips, (0, size * n_columns - clips.shape[1]))
+    power = padded.unflatten(1, (n_columns, size)).square().mean(2)
+    loudest = power.amax(1, keepdim=True)
+    return (power > 0) & (power >= loudest * 10 ** (-SOUNDING_DB / 10))
 
 
 def comb_share(clip: np.ndarray, sample_rate: int, frame_rate: float = 75.0) -> float:

@@ -1,12 +1,14 @@
 """Tokens without phase: patches of a log-mel spectrogram, each band coded by its nearest code vector.
 
 A clip becomes 80 mel bands at 75 frames/s; 4 frames x 20 bands are one patch, and the four patches of 4 frames, low to
-high, are the codec's levels: 18.75 columns/s of 4 codes, .75 kbit/s at 1,024 codes. Phase and the realisation of noise,
-which fill seven eighths of a waveform codec's codes and which no model can learn, are not coded. A decoder makes them.
+high, are the codec's levels: 18.75 columns/s of 4 codes, .75 kbit/s at 1,024 codes. A second stage codes what the first
+left of each patch: four more levels, 1.5 kbit/s. Phase and the realisation of noise, which fill seven eighths of a
+waveform codec's codes and which no model can learn, are not coded. A decoder makes them.
 """
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,7 +36,7 @@ class PatchConfig:
     low_hz: float = 30.0
     max_hz: float = 11_400.0  # recordings brought down from a higher rate end there
     patch_frames: int = 4
-    n_levels: int = 4  # bands of n_mels // n_levels mel bands each
+    n_levels: int = 4  # of one stage: bands of n_mels // n_levels mel bands each
     codebook_size: int = 1024
 
     @property
@@ -89,31 +91,69 @@ def from_patches(patches: Tensor, config: PatchConfig) -> Tensor:
     return x.flatten(3).flatten(1, 2)
 
 
-class PatchQuantizer(nn.Module):
-    """Clips to codes and codes to log-mel. `vectors` [n_levels, codebook_size, dim] hold each band's code vectors."""
+class PatchCoder(nn.Module, ABC):
+    """Clips to log-mel, log-mel to codes and back.
+
+    Attributes: config; n_levels, codes in a column; log_mel, which maps clips to log-mel.
+    """
+
+    n_levels: int
 
     def __init__(self, config: PatchConfig):
         super().__init__()
         self.config, self.log_mel = config, LogMel(config)
-        self.register_buffer("vectors", torch.zeros(config.n_levels, config.codebook_size, config.dim))
+
+    @property
+    def device(self) -> torch.device:
+        return self.log_mel.window.device
 
     def columns(self, clips: Tensor) -> Tensor:
         """Map clips [batch, n_samples], padded with silence to whole columns, to log-mel [batch, n_frames, n_mels]."""
         missing = -clips.shape[1] % self.config.column
         return self.log_mel(nn.functional.pad(clips, (0, missing)))
 
+    @abstractmethod
     def encode(self, log_mel: Tensor) -> Tensor:
         """Code log-mel [batch, n_frames, n_mels] of whole columns: int64 [batch, n_levels, n_columns]."""
-        patches = to_patches(log_mel.float(), self.config)
-        levels = [nearest(x.flatten(0, 1), vectors) for x, vectors in zip(patches.unbind(1), self.vectors, strict=True)]
+
+    @abstractmethod
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return what codes [batch, 1..n_levels, n_columns] stand for, log-mel [batch, n_frames, n_mels].
+
+        Bands of which no level is there are silent.
+        """
+
+
+class PatchQuantizer(PatchCoder):
+    """Codes are the nearest code vectors.
+
+    `vectors` [n_stages * n_levels, codebook_size, dim] hold those of every level: first of the bands' patches, low to
+    high, then with a second stage of what the first leaves of them, in the same order.
+    """
+
+    def __init__(self, config: PatchConfig, n_stages: int = 1):
+        super().__init__(config)
+        self.n_levels = n_stages * config.n_levels
+        self.register_buffer("vectors", torch.zeros(self.n_levels, config.codebook_size, config.dim))
+
+    def encode(self, log_mel: Tensor) -> Tensor:
+        """Code log-mel as every `PatchCoder` does."""
+        bands = to_patches(log_mel.float(), self.config).transpose(0, 1).flatten(1, 2).unbind()
+        left, levels = list(bands), []
+        for level, vectors in enumerate(self.vectors):
+            band = level % self.config.n_levels
+            levels.append(nearest(left[band], vectors))
+            left[band] = left[band] - vectors[levels[-1]]
         return torch.stack(levels, 1).unflatten(0, (len(log_mel), -1)).transpose(1, 2)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Look codes [batch, 1..n_levels, n_columns] up: log-mel [batch, n_frames, n_mels]; other bands are silent."""
-        shape = (len(codes), self.config.n_levels, codes.shape[2], self.config.dim)
+        """Look codes up; what the stages of a band say is added."""
+        n_bands = self.config.n_levels
+        shape = (len(codes), n_bands, codes.shape[2], self.config.dim)
         patches = torch.full(shape, LOG_FLOOR, device=codes.device)
         for level, own in enumerate(codes.unbind(1)):
-            patches[:, level] = self.vectors[level][own]
+            found = self.vectors[level][own]
+            patches[:, level % n_bands] = found if level < n_bands else patches[:, level % n_bands] + found
         return from_patches(patches, self.config)
 
 
@@ -143,14 +183,14 @@ class Decoder(Protocol):
 class PatchCodec(Codec):
     """Patch tokens behind the study's codec interface, heard through any decoder of log-mel; a frame is a column."""
 
-    def __init__(self, quantizer: PatchQuantizer, decoder: Decoder, name: str, content_hash: str):
+    def __init__(self, quantizer: PatchCoder, decoder: Decoder, name: str, content_hash: str):
         """decoder: an nn.Module that is a `Decoder`."""
         self.config = config = quantizer.config
         self.model = nn.ModuleDict({"quantizer": quantizer, "decoder": decoder}).eval().requires_grad_(False)
         self.quantizer, self.decoder = quantizer, decoder
-        self.name, self.content_hash, self.device = name, content_hash, quantizer.vectors.device
+        self.name, self.content_hash, self.device = name, content_hash, quantizer.device
         self.sample_rate, self.frame_rate = config.sample_rate, config.sample_rate / config.column
-        self.n_levels, self.codebook_size = config.n_levels, config.codebook_size
+        self.n_levels, self.codebook_size = quantizer.n_levels, config.codebook_size
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:

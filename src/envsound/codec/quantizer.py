@@ -6,6 +6,7 @@ code was overwritten from statistics that were not reset, and the commitment los
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def as_vectors(latents: Tensor) -> Tensor:
@@ -39,13 +40,22 @@ class ResidualQuantizer(nn.Module):
 
     Buffers (float32 whatever the rest of the model uses): `codebooks` [n_levels, codebook_size, dim], and the
     moving averages behind them, `counts` [n_levels, codebook_size] and `sums` like the codebooks. A code whose
-    average count falls below `dead_share` of the mean is replaced by a vector of the current batch.
+    average count falls below `dead_share` of the mean is replaced by a vector of the current batch. With `unit_length`
+    codes stay on the unit sphere, for latents that lie on it (Yu et al. 2022, "Vector-quantized image modeling with
+    improved VQGAN", sec. 3.2).
     """
 
     def __init__(
-        self, n_levels: int = 8, codebook_size: int = 1024, dim: int = 64, decay: float = 0.99, dead_share: float = 0.05
+        self,
+        n_levels: int = 8,
+        codebook_size: int = 1024,
+        dim: int = 64,
+        decay: float = 0.99,
+        dead_share: float = 0.05,
+        unit_length: bool = False,
     ):
         super().__init__()
+        self.unit_length = unit_length
         self.n_levels, self.codebook_size = n_levels, codebook_size
         self.decay, self.dead_share = decay, dead_share
         self.register_buffer("codebooks", torch.randn(n_levels, codebook_size, dim))
@@ -72,10 +82,10 @@ class ResidualQuantizer(nn.Module):
         mean_count = len(residual) / self.codebook_size
         for level in range(self.n_levels):
             centres, counts = kmeans(residual, self.codebook_size)
-            self.codebooks[level] = centres
+            self.codebooks[level] = F.normalize(centres, dim=1) if self.unit_length else centres
             self.counts[level] = counts.clamp(min=self.dead_share * mean_count) / mean_count
             self.sums[level] = centres * self.counts[level][:, None]
-            residual = residual - centres[nearest(residual, centres)]
+            residual = residual - self.codebooks[level][nearest(residual, self.codebooks[level])]
 
     def forward(self, latents: Tensor, n_levels: Tensor) -> tuple[Tensor, Tensor]:
         """Quantize in training: straight-through gradient, commitment loss, and an update of the codebooks.
@@ -115,7 +125,8 @@ class ResidualQuantizer(nn.Module):
             drawn = vectors[torch.randint(len(vectors), (int(dead.sum()),), device=vectors.device)]
             self.sums[level][dead] = drawn  # both averages are reset, or the next step would undo it
             self.counts[level][dead] = 1.0
-        self.codebooks[level] = self.sums[level] / self.counts[level][:, None]
+        means = self.sums[level] / self.counts[level][:, None]
+        self.codebooks[level] = F.normalize(means, dim=1) if self.unit_length else means
 
 
 def level_gains(latents: Tensor, quantizer: ResidualQuantizer) -> Tensor:

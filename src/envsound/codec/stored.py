@@ -33,7 +33,7 @@ class StoredCodec(Codec):
     """A trained generator behind the study's codec interface."""
 
     def __init__(self, model: Autoencoder, name: str, content_hash: str):
-        config = model.config
+        self.config = config = model.config
         self.model, self.device = model.eval().requires_grad_(False), model.device
         self.name, self.content_hash = name, content_hash
         self.sample_rate, self.frame_rate = config.sample_rate, config.sample_rate // config.hop
@@ -75,7 +75,7 @@ def _patch_codec(
 ) -> PatchCodec:
     """Return the codec that a file holds; raises what `load_stored` reports."""
     config, shape = PatchConfig(**header["config"]), header["decoder"]
-    quantizer = PatchQuantizer(config)
+    quantizer = PatchQuantizer(config, len(tensors["vectors"]) // config.n_levels)
     quantizer.load_state_dict({"vectors": tensors["vectors"]})
     decoder = NoiseDecoder(config) if shape is None else MelDecoder(config, DecoderConfig(**shape))
     weights = {name.removeprefix(DECODER): value for name, value in tensors.items() if name != "vectors"}

@@ -5,7 +5,7 @@ the alterations of `data.augmentation` that a graphics processor makes in about 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ FULL_SCALE = 32_767.0  # of int16
 SPEED_STEPS = 512  # speeds, and so positions between samples, are multiples of 1 / 512: exact on every device
 HALF_TAPS = 12  # samples on either side that the resampling filter sees
 LOWEST_OCTAVE_HZ = 62.5
+COPIES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,19 @@ class ClipBank:
         distance = taps - phases[:, None]
         cutoff = (SPEED_STEPS / steps).clamp(max=1.0)[:, None, None]
         return cutoff * torch.sinc(cutoff * distance) * torch.cos(math.pi / 2 / HALF_TAPS * distance).square()
+
+
+def clips_and_copies(clips: Sequence[np.ndarray], sample_rate: int, n_copies: int, seed: int) -> Iterator[Tensor]:
+    """Yield clips [1, n_samples] one by one, then altered crops as long as the longest, `n_copies` times as many.
+
+    They come from the CPU in batches of COPIES_AT_ONCE, the same for the same seed.
+    """
+    bank = ClipBank(clips, sample_rate, max(len(clip) for clip in clips), "cpu")
+    yield from (torch.from_numpy(clip)[None] for clip in clips)
+    generator, left = torch.Generator().manual_seed(seed), n_copies * len(clips)
+    while left > 0:
+        yield bank.draw(min(left, COPIES_AT_ONCE), generator)
+        left -= COPIES_AT_ONCE
 
 
 def octave_weights(n_samples: int, sample_rate: int) -> Tensor:

@@ -68,9 +68,14 @@ def set_level(codec: Autoencoder, clips: Sequence[np.ndarray]) -> str:
         return f"The level of a {codec.generator} codec stays as it was learnt: its decoder has no bands to set."
     bias = level_bias(codec.eval(), clips)
     _raise_level(codec.decoder.leave, bias)
+    return level_words(bias, len(clips))
+
+
+def level_words(bias: Tensor, n_clips: int) -> str:
+    """Say in Markdown what level bias (nepers, [n_bins]) was taken out."""
     decibels = bias * 20 / np.log(10)
     return (
-        f"On the {len(clips)} training clips the decoded sound lay {float(decibels.mean()):.1f} dB below the originals "
+        f"On the {n_clips} training clips the decoded sound lay {float(decibels.mean()):.1f} dB below the originals "
         f"(from {float(decibels.min()):.1f} to {float(decibels.max()):.1f} dB over frequency); this was taken out."
     )
 

@@ -42,6 +42,7 @@ class DecoderTraining:
     """How a decoder is trained. Shares are of the whole training; weights share out the gradient (see `Balancer`)."""
 
     n_steps: int = 12_000
+    max_seconds: float = math.inf  # of training; the schedule goes by the larger of both shares
     batch_size: int = 32
     judged_items: int = 16  # of each batch; the discriminators cost more than the decoder
     crop_columns: int = 20  # columns of codes, 1.07 s
@@ -107,23 +108,28 @@ class DecoderTrainer:
         self._resume()
 
     def run(self, max_seconds: float = math.inf) -> MelDecoder:
-        """Train to `n_steps` or for `max_seconds` in all, whichever comes first; return the averaged decoder.
+        """Train to the end of the plan, or for `max_seconds` from now; return the averaged decoder.
 
-        The schedule goes by the larger share of the two. Every `watch_every` steps, and at the end, the folder gets
-        the codec so far, the table of losses and vital signs, and a checkpoint.
+        Every `watch_every` steps, and at the end, the folder gets the codec so far, the table of losses and vital
+        signs, and a checkpoint.
         """
-        started = time.perf_counter() - self.seconds
-        with tqdm(total=self.training.n_steps, initial=self.step, desc="decoder", unit="step", mininterval=10) as bar:
-            while (progress := max(self.step / self.training.n_steps, self.seconds / max_seconds)) < 1:
-                self._train_step(progress)
+        started, until, plan = time.perf_counter() - self.seconds, self.seconds + max_seconds, self.training
+        with tqdm(total=plan.n_steps, initial=self.step, desc="decoder", unit="step", mininterval=10) as bar:
+            while self.seconds < until and not self.finished:
+                self._train_step(max(self.step / plan.n_steps, self.seconds / plan.max_seconds))
                 self.step += 1
                 self.seconds = time.perf_counter() - started
                 bar.update()
-                if self.step % self.training.watch_every == 0:
+                if self.step % plan.watch_every == 0:
                     self._watch()
         if not self.history or self.history[-1]["step"] != self.step:
             self._watch()
         return self.averaged
+
+    @property
+    def finished(self) -> bool:
+        """Whether the plan's steps or seconds are used up."""
+        return self.step >= self.training.n_steps or self.seconds >= self.training.max_seconds
 
     def _train_step(self, progress: float) -> None:
         self._set_rates(progress)

@@ -101,18 +101,23 @@ class CodecTrainer:
         started = time.perf_counter()
         before = self.seconds
         with tqdm(total=self.training.n_steps, initial=self.step, desc="codec", unit="step") as bar:
-            while self.step < self.training.n_steps and time.perf_counter() - started < max_seconds:
+            while not self.finished and time.perf_counter() - started < max_seconds:
                 values = self._train_step()
                 self.step += 1
                 self.seconds = before + time.perf_counter() - started
                 bar.update()
                 bar.set_postfix({key: f"{values[key]:.2f}" for key in ("distance", "commitment")})
-                if self.step % self.training.checkpoint_every == 0 or self.step == self.training.n_steps:
+                if self.step % self.training.checkpoint_every == 0 or self.finished:
                     held_out = vital_signs(self.codec, self.held_out, self.quantizing)
                     self.history.append({"step": self.step, "seconds": self.seconds, **values, **held_out})
                     self._checkpoint()
             self._checkpoint()
         return self.codec
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.training.n_steps
 
     def _train_step(self) -> dict[str, float]:
         self._set_lr()

@@ -49,7 +49,8 @@ def save_figures(report: CodecReport, folder: str | Path) -> dict[str, list[Path
 def learning_curves(history: pd.DataFrame, marks: Sequence[int] = ()) -> Figure:
     """Draw losses, held-out distance and comb, latent rank, and gain and perplexity of every level over the steps.
 
-    `history` has the columns of training.csv; marks: the steps at which quantizer and discriminators are switched on.
+    `history` has the columns of training.csv; what it lacks has no panel. marks: the steps at which quantizer and
+    discriminators are switched on.
     """
     with style():
         fig = new_figure(DOUBLE_COLUMN, 4.4)
@@ -64,11 +65,14 @@ def learning_curves(history: pd.DataFrame, marks: Sequence[int] = ()) -> Figure:
             axis.set_prop_cycle(color=level_colours(max(len(names), 1)))
             _lines(axis, history, names, [name.removeprefix(start) for name in names])
         for label, axis in panels.items():
+            axis.set_visible(bool(axis.lines))
             axis.set(title=label, ylim=(min(0, axis.get_ylim()[0]), None))
             for step, line in zip(marks, (":", "--"), strict=False):
                 axis.axvline(step, color="0.6", lw=0.8, ls=line)
-        for axis in (rank, gain, perplexity):
-            axis.set(xlabel="step")
+        for above, below in ((losses, rank), (distance, gain), (comb, perplexity)):
+            lowest = below if below.lines else above
+            lowest.tick_params(labelbottom=True)
+            lowest.set(xlabel="step")
         return fig
 
 

@@ -19,7 +19,11 @@ from envsound.studies.codec_report.tables import ALL, DISTANCES, fixed, listener
 PAGE = "studies/codec_report.md"
 REPORT, VARIANTS = "codec", "codec_variants"  # in data/published: the codec that ships, and one tried before it
 TABLES = ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv", "judged.csv", "stability.csv")
-REPORTS = (ReportKind(TABLES, "a finished codec report", ("clips.csv",)),)
+CODES = ("patch_codes.csv", "patch_codes_by_level.csv")  # of notebook 11
+REPORTS = (
+    ReportKind(TABLES, "a finished codec report", ("clips.csv",)),
+    ReportKind(CODES, "a finished comparison of patch codes", folder="patch_codes"),
+)
 ABSENT = f"*{NOT_MEASURED}*"
 FIGURES = {
     "levels": "Log-mel distance and recognised clips against the number of levels; bars are 95% intervals.",

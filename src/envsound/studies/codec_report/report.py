@@ -23,8 +23,14 @@ from envsound.evaluation.listeners.mfcc import Listener, train_recogniser
 from envsound.evaluation.listeners.training import ListenerTraining, train_listener
 from envsound.evaluation.spaces.aisfx import FOLDER
 from envsound.studies.codec_report.judged import aisfx_here, judge_systems
-from envsound.studies.codec_report.measuring import by_class, by_system, codebook_use, measure_ceiling, measure_clips
-from envsound.studies.codec_report.tokens import stability
+from envsound.studies.codec_report.measuring import (
+    by_class,
+    by_system,
+    codebook_use,
+    measure_ceiling,
+    measure_clips,
+    stability,
+)
 
 ENCODEC = "encodec_24khz"
 Maker = Callable[[str | torch.device], Codec]
@@ -41,7 +47,7 @@ class CodecReport:
     speed: pd.DataFrame  # measure_speed
     ceiling: pd.DataFrame  # measuring.measure_ceiling, of the codec measured
     judged: pd.DataFrame  # judged.judge_systems
-    stability: pd.DataFrame  # tokens.stability
+    stability: pd.DataFrame  # measuring.stability
     examples: pd.DataFrame  # systems.write_examples; beside its sounds
     system: str  # the codec measured, with all its levels, as the tables name it
     facts: dict[str, Any]  # for the provenance
