@@ -38,7 +38,8 @@ def copied(tmp_path_factory):
     root = tmp_path_factory.mktemp("copy")
     shutil.copytree(REPOSITORY / "book", root / "book", ignore=shutil.ignore_patterns("_build", "executed", "audio"))
     write_results(root / "data" / "published" / "esc10", "esc10", "esc50")
-    for name in ("codec/card.json", "classifier/README.md", "published/published_study.csv"):
+    cards = ("codec/patches.json", "codec/patches.md", "generator/generator.md", "classifier/README.md")
+    for name in (*cards, "published/published_study.csv"):
         name = f"data/{name}"
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(REPOSITORY / name, root / name)

@@ -89,7 +89,7 @@ def test_peaks_are_limited_smoothly_and_clips_without_stay_as_they_are(seed, n_s
 
 @pytest.mark.parametrize("name", ["encodec", "", "bundle", "weights.pt"])
 def test_an_unknown_codec_is_refused_by_name(name):
-    with pytest.raises(InputError, match=f"codec='{name}': expected bundled, patches, encodec_24khz or the path"):
+    with pytest.raises(InputError, match=f"codec='{name}': expected patches, encodec_24khz or the path"):
         load_codec(name, device="cpu")
 
 
@@ -97,5 +97,5 @@ def test_another_codec_is_another_fingerprint(tmp_path):
     """So that the steps of a run which encoded with the first one run again."""
     for seed in (0, 1):
         save_codec(tmp_path / f"{seed}.safetensors", toy_model(seed))
-    names = [str(tmp_path / "0.safetensors"), str(tmp_path / "1.safetensors"), "bundled", "patches"]
+    names = [str(tmp_path / "0.safetensors"), str(tmp_path / "1.safetensors"), "patches"]
     assert len({codec_fingerprint({"codec": name, "codec_weights": ""}) for name in names}) == 4

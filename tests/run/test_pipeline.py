@@ -16,8 +16,8 @@ from envsound.run.presets import load_preset, run_dir
 from envsound.systems import SYSTEMS
 
 ROOT = Path(__file__).parents[2]
-TREE = ("Snakefile", "_config.yml", "book", "data/classifier", "data/codec", "data/material", "data/published",
-        "house.toml", "notebooks", "profiles", "pyproject.toml", "src")  # fmt: skip
+TREE = ("Snakefile", "_config.yml", "book", "data/classifier", "data/codec", "data/generator", "data/material",
+        "data/published", "house.toml", "notebooks", "profiles", "pyproject.toml", "src")  # fmt: skip
 STEPS = ["encode_clips", "train_model", "sample_clips", "compute_metrics", "ks_tests", "draw_figures"]
 RESULTS = ["data_report.csv", "codes.csv", "checkpoints/last.safetensors", "training.csv", "samples.csv",
            "metrics.csv", "pairs.csv", "table_metrics.csv", "ks.csv", "provenance.json"]  # fmt: skip

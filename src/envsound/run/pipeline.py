@@ -24,7 +24,7 @@ NAME, HELP = "train", "make the codes of a preset's recordings and train its mod
 EXAMPLE = "envsound train esc10 --data /data/ESC-50 --fold 2 --seed 1"
 OVERRIDES = ("data_dir", "codec_weights", "codec_weights_sha256", "device")  # about the machine, not about the study
 CODEC_FOLDER = Path("data/codec")
-CLASSIFIER_FOLDER = Path("data/classifier")
+WEIGHT_FOLDERS = (CODEC_FOLDER, Path("data/classifier"), Path("data/generator"))  # with their cards
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def book_sources(folder: str | Path = "book", published: str | Path = "data/publ
     """Return the files the book is made of besides executed notebooks: pages, settings, presets, results."""
     made = ("_build", "executed", "_static/audio", "_static/generated")
     made_there = tuple(f"{Path(folder, part).as_posix()}/" for part in made)
-    sources = (Path(folder), Path(published), CODEC_FOLDER, CLASSIFIER_FOLDER, Path("notebooks/presets"))
+    sources = (Path(folder), Path(published), *WEIGHT_FOLDERS, Path("notebooks/presets"))
     single = (Path("_config.yml"), Path("house.toml"), MATERIAL / "attribution.csv")  # whom players name
     paths = (*single, *(path for source in sources for path in source.rglob("*")))
     files = [path.as_posix() for path in paths if path.is_file() and not path.name.startswith(".")]

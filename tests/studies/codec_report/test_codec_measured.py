@@ -91,14 +91,14 @@ def test_makers_load_each_codec_by_name_and_encodec_only_where_it_is(monkeypatch
     asked = []
     monkeypatch.setattr(module, "load_codec", lambda *arguments: asked.append(arguments))
     monkeypatch.setattr(module, "weights_here", lambda weights: None)
-    names = list(codec_makers("bundled", ["runs/seanet/codec.safetensors", "mine.safetensors"]))
-    assert names == ["bundled", "seanet", "mine"]
-    with pytest.raises(InputError, match="called bundled, bundled; expected different names"):
-        codec_makers("bundled", ["a/bundled.safetensors"])
+    names = list(codec_makers("patches", ["runs/seanet/codec.safetensors", "mine.safetensors"]))
+    assert names == ["patches", "seanet", "mine"]
+    with pytest.raises(InputError, match="called patches, patches; expected different names"):
+        codec_makers("patches", ["a/patches.safetensors"])
     monkeypatch.setattr(module, "weights_here", lambda weights: Path("/cache/encodec.th"))
-    for make in codec_makers("bundled", ["mine.safetensors"]).values():
+    for make in codec_makers("patches", ["mine.safetensors"]).values():
         make("cpu")
-    files = {"bundled": "", "mine.safetensors": "", "encodec_24khz": "/cache/encodec.th"}
+    files = {"patches": "", "mine.safetensors": "", "encodec_24khz": "/cache/encodec.th"}
     assert asked == [(name, file, "cpu") for name, file in files.items()]
 
 

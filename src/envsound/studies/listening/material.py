@@ -81,10 +81,10 @@ def low_anchor(samples: np.ndarray) -> np.ndarray:
 def example_folders(reports: str | Path, runs: Sequence[Run] = ()) -> list[Path]:
     """Return the folders on this machine that hold clips as recorded and through a codec, with their examples.csv.
 
-    reports: the folder of codec reports, data/runs/codec; that of the bundled codec comes first. Then those of `runs`.
+    reports: the folder of codec reports, data/runs/codec; the shipped codec's comes first. Then those of `runs`.
     """
     found = sorted(path.parent for path in Path(reports).glob("*/examples/examples.csv"))
-    found.sort(key=lambda folder: folder.parent.name != "bundled")
+    found.sort(key=lambda folder: folder.parent.name != "patches")
     of_runs = [run.folder / "codec_clips" for run in runs]
     return found + [folder for folder in of_runs if (folder / "examples.csv").is_file()]
 
