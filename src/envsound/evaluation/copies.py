@@ -9,7 +9,7 @@ changes, which log-mel distances do not see.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,16 +17,20 @@ import torch
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
+from envsound.codec.codes import load_codes
+from envsound.codec.counting import ColumnChain
 from envsound.codec.patches import LOG_FLOOR, PatchCodec, column_loudness, sounding
+from envsound.data.audio import read_clip
 from envsound.evaluation.memorisation import NEIGHBOURS, RANGE_DB, level_distances
-from envsound.evaluation.sides import REAL
+from envsound.evaluation.sides import MODEL, REAL
 
 QUARTERS = 4  # shifts of a column at which a clip is coded
 ALIKE = 3  # of four codes: columns so much alike make a run
 FEWEST = 20  # columns that a share is of, at least: two equal columns of three are no copy
 N_BANDS = 20  # of log-mel, each a mean of four mel bands and of a column's frames
-SILENCE = 0.1  # nepers above the floor of every band that are still silence
+AUDIBLE_DB = 20.0  # above the floor of all bands; a quieter column is next to silence and never sounds
 BLOCK = 2048  # shifts whose runs are looked for at once
+CHAINS = {"chain, copying": True, "chain, no copying": False}  # and whether a column may keep its successor
 CLIP_COLUMNS = ["side", "clip", "category", "share", "share_of", "run", "run_of", "relative", "nearest"]
 COLUMNS = [
     "side", "n", "share_median", "share_p90", "run_median", "run_p90", "run_max", "run_p90_s", "run_max_s",
@@ -172,6 +176,36 @@ def measure_copies(
     return table, copies_table(table, codec.frame_rate)
 
 
+def copies_beside_chains(
+    generated: Sequence[Coded], train: pd.DataFrame, held_out: pd.DataFrame, codec: PatchCodec, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare generated clips as `measure_copies` does, beside held-out recordings and chains of whole columns.
+
+    train: rows of codes.csv that the model learnt from, altered versions with them; held_out: its real clips. Of each
+    of CHAINS there is a clip for every held-out one, of its class and length, drawn from the recordings (see
+    `codec.counting.ColumnChain`). Raises InputError as `measure_copies` does, or when another codec made the codes.
+    """
+    trained = [load_codes(file, codec.content_hash) for file in train["codes_file"]]
+    names = [f"{row.filename}+{row.copy}" if row.copy else row.filename for row in train.itertuples()]
+    sides = {REAL: [_recording(row, codec) for row in held_out.itertuples()], MODEL: generated}
+    vectors, originals = codec.quantizer.vectors.cpu().numpy(), np.flatnonzero(train["copy"] == 0)
+    of_class = train.iloc[originals].groupby("category").indices
+    chains = {
+        category: ColumnChain([trained[originals[place]] for place in places], vectors)
+        for category, places in of_class.items()
+    }
+    for name, copying in CHAINS.items():
+        sides[name] = [
+            Coded(row.filename, row.category, [chains[row.category].draw(int(row.n_frames), rng, copying)])
+            for row, rng in zip(held_out.itertuples(), np.random.default_rng(seed).spawn(len(held_out)), strict=True)
+        ]
+    return measure_copies(sides, trained, names, codec)
+
+
+def _recording(row: Any, codec: PatchCodec) -> Coded:
+    return Coded(row.filename, row.category, codings(read_clip(row.path, codec.sample_rate, row.seconds), codec))
+
+
 def copies_table(rows: pd.DataFrame, columns_per_second: float) -> pd.DataFrame:
     """Return a row for each side, COLUMNS: medians, 90th (of `relative` 10th) percentiles and maxima of its clips.
 
@@ -188,9 +222,9 @@ def copies_table(rows: pd.DataFrame, columns_per_second: float) -> pd.DataFrame:
 
 
 def sounding_columns(codes: np.ndarray, codec: PatchCodec) -> np.ndarray:
-    """Say which columns of codes [n_levels, n_columns] sound, bool [n_columns]; digital silence never does."""
+    """Say which columns of codes [n_levels, n_columns] sound, bool [n_columns]; what is next to silence never does."""
     loudness = column_loudness(torch.from_numpy(codes), codec.quantizer.vectors.cpu())
-    return (sounding(loudness) & (loudness > LOG_FLOOR + math.log(len(codes)) + SILENCE)).numpy()
+    return (sounding(loudness) & (loudness > LOG_FLOOR + math.log(len(codes)) + AUDIBLE_DB / 10 * math.log(10))).numpy()
 
 
 def level_map(codes: np.ndarray, codec: PatchCodec) -> np.ndarray:
