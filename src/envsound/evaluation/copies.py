@@ -159,19 +159,20 @@ def measure_copies(
     over the mean distance to the 50 nearest (see `memorisation.neighbour_table`); and the version of each.
     Raises InputError for fewer than two versions, or no held-out clip.
     """
-    if len(trained) < 2 or not sides.get(REAL):
-        given = f"{len(trained)} versions, {len(sides.get(REAL, ()))} held-out clips"
-        raise InputError(f"{given}: expected two versions or more, and a clip of the side {REAL!r}")
+    empty = [side for side in {REAL: (), **sides} if not sides.get(side)]
+    if len(trained) < 2 or empty:
+        given = f"{len(trained)} versions, no clip of {empty or 'no side'}"
+        raise InputError(f"{given}: expected two versions or more, and held-out clips ({REAL!r}) among the sides")
     longest = max(codes.shape[1] for clips in sides.values() for clip in clips for codes in clip.codings)
     search = TrainedCodes(trained, codec.codebook_size, longest)
     levels, rows = [level_map(codes, codec) for codes in trained], []
     for side, clips in sides.items():
-        for clip in tqdm(clips, desc=f"copies: {side}", unit="clip", leave=False):
+        relative, nearest = _nearness(clips, levels, codec)
+        for number, clip in enumerate(tqdm(clips, desc=f"copies: {side}", unit="clip", leave=False)):
             found = [search.find(codes, sounding_columns(codes, codec)) for codes in clip.codings]
             most, longest_run = max(found, key=lambda one: one.share), max(found, key=lambda one: one.run)
-            relative, nearest = _relative([level_map(codes, codec) for codes in clip.codings], levels)
             in_codes = [most.share, names[most.share_of], longest_run.run, names[longest_run.run_of]]
-            rows.append([side, clip.name, clip.category, *in_codes, relative, names[nearest]])
+            rows.append([side, clip.name, clip.category, *in_codes, relative[number], names[nearest[number]]])
     table = pd.DataFrame(rows, columns=CLIP_COLUMNS)
     return table, copies_table(table, codec.frame_rate)
 
@@ -237,11 +238,12 @@ def level_map(codes: np.ndarray, codec: PatchCodec) -> np.ndarray:
     return (10 * torch.log10(power / power.max()) + RANGE_DB).clamp(min=0).double().numpy()
 
 
-def _relative(maps: Sequence[np.ndarray], levels: Sequence[np.ndarray]) -> tuple[float, int]:
-    """Return the smallest relative distance of any coding of a clip, and which version is so near."""
-    distances = level_distances(maps, levels)
+def _nearness(clips: Sequence[Coded], levels: Sequence[np.ndarray], codec: PatchCodec) -> tuple[list[float], list[int]]:
+    """Return for each clip the smallest relative distance of any of its codings, and which version is so near."""
+    distances = level_distances([level_map(codes, codec) for clip in clips for codes in clip.codings], levels)
     n = min(NEIGHBOURS, len(levels))
     around = np.partition(distances, n - 1, axis=1)[:, :n].mean(axis=1)
     relative = distances.min(axis=1) / np.maximum(around, 1e-12)
-    best = int(relative.argmin())
-    return float(relative[best]), int(distances[best].argmin())
+    ends = np.cumsum([len(clip.codings) for clip in clips])
+    best = [start + part.argmin() for start, part in zip([0, *ends], np.split(relative, ends[:-1]), strict=False)]
+    return relative[best].tolist(), distances[best].argmin(axis=1).tolist()
