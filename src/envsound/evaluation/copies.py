@@ -9,7 +9,7 @@ changes, which log-mel distances do not see.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,16 +17,20 @@ import torch
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
+from envsound.codec.codes import load_codes
+from envsound.codec.counting import ColumnChain
 from envsound.codec.patches import LOG_FLOOR, PatchCodec, column_loudness, sounding
+from envsound.data.audio import read_clip
 from envsound.evaluation.memorisation import NEIGHBOURS, RANGE_DB, level_distances
-from envsound.evaluation.sides import REAL
+from envsound.evaluation.sides import MODEL, REAL
 
 QUARTERS = 4  # shifts of a column at which a clip is coded
 ALIKE = 3  # of four codes: columns so much alike make a run
 FEWEST = 20  # columns that a share is of, at least: two equal columns of three are no copy
 N_BANDS = 20  # of log-mel, each a mean of four mel bands and of a column's frames
-SILENCE = 0.1  # nepers above the floor of every band that are still silence
+AUDIBLE_DB = 20.0  # above the floor of all bands; a quieter column is next to silence and never sounds
 BLOCK = 2048  # shifts whose runs are looked for at once
+CHAINS = {"chain, copying": True, "chain, no copying": False}  # and whether a column may keep its successor
 CLIP_COLUMNS = ["side", "clip", "category", "share", "share_of", "run", "run_of", "relative", "nearest"]
 COLUMNS = [
     "side", "n", "share_median", "share_p90", "run_median", "run_p90", "run_max", "run_p90_s", "run_max_s",
@@ -155,21 +159,52 @@ def measure_copies(
     over the mean distance to the 50 nearest (see `memorisation.neighbour_table`); and the version of each.
     Raises InputError for fewer than two versions, or no held-out clip.
     """
-    if len(trained) < 2 or not sides.get(REAL):
-        given = f"{len(trained)} versions, {len(sides.get(REAL, ()))} held-out clips"
-        raise InputError(f"{given}: expected two versions or more, and a clip of the side {REAL!r}")
+    empty = [side for side in {REAL: (), **sides} if not sides.get(side)]
+    if len(trained) < 2 or empty:
+        given = f"{len(trained)} versions, no clip of {empty or 'no side'}"
+        raise InputError(f"{given}: expected two versions or more, and held-out clips ({REAL!r}) among the sides")
     longest = max(codes.shape[1] for clips in sides.values() for clip in clips for codes in clip.codings)
     search = TrainedCodes(trained, codec.codebook_size, longest)
     levels, rows = [level_map(codes, codec) for codes in trained], []
     for side, clips in sides.items():
-        for clip in tqdm(clips, desc=f"copies: {side}", unit="clip", leave=False):
+        relative, nearest = _nearness(clips, levels, codec)
+        for number, clip in enumerate(tqdm(clips, desc=f"copies: {side}", unit="clip", leave=False)):
             found = [search.find(codes, sounding_columns(codes, codec)) for codes in clip.codings]
             most, longest_run = max(found, key=lambda one: one.share), max(found, key=lambda one: one.run)
-            relative, nearest = _relative([level_map(codes, codec) for codes in clip.codings], levels)
             in_codes = [most.share, names[most.share_of], longest_run.run, names[longest_run.run_of]]
-            rows.append([side, clip.name, clip.category, *in_codes, relative, names[nearest]])
+            rows.append([side, clip.name, clip.category, *in_codes, relative[number], names[nearest[number]]])
     table = pd.DataFrame(rows, columns=CLIP_COLUMNS)
     return table, copies_table(table, codec.frame_rate)
+
+
+def copies_beside_chains(
+    generated: Sequence[Coded], train: pd.DataFrame, held_out: pd.DataFrame, codec: PatchCodec, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare generated clips as `measure_copies` does, beside held-out recordings and chains of whole columns.
+
+    train: rows of codes.csv that the model learnt from, altered versions with them; held_out: its real clips. Of each
+    of CHAINS there is a clip for every held-out one, of its class and length, drawn from the recordings (see
+    `codec.counting.ColumnChain`). Raises InputError as `measure_copies` does, or when another codec made the codes.
+    """
+    trained = [load_codes(file, codec.content_hash) for file in train["codes_file"]]
+    names = [f"{row.filename}+{row.copy}" if row.copy else row.filename for row in train.itertuples()]
+    sides = {REAL: [_recording(row, codec) for row in held_out.itertuples()], MODEL: generated}
+    vectors, originals = codec.quantizer.vectors.cpu().numpy(), np.flatnonzero(train["copy"] == 0)
+    of_class = train.iloc[originals].groupby("category").indices
+    chains = {
+        category: ColumnChain([trained[originals[place]] for place in places], vectors)
+        for category, places in of_class.items()
+    }
+    for name, copying in CHAINS.items():
+        sides[name] = [
+            Coded(row.filename, row.category, [chains[row.category].draw(int(row.n_frames), rng, copying)])
+            for row, rng in zip(held_out.itertuples(), np.random.default_rng(seed).spawn(len(held_out)), strict=True)
+        ]
+    return measure_copies(sides, trained, names, codec)
+
+
+def _recording(row: Any, codec: PatchCodec) -> Coded:
+    return Coded(row.filename, row.category, codings(read_clip(row.path, codec.sample_rate, row.seconds), codec))
 
 
 def copies_table(rows: pd.DataFrame, columns_per_second: float) -> pd.DataFrame:
@@ -188,9 +223,9 @@ def copies_table(rows: pd.DataFrame, columns_per_second: float) -> pd.DataFrame:
 
 
 def sounding_columns(codes: np.ndarray, codec: PatchCodec) -> np.ndarray:
-    """Say which columns of codes [n_levels, n_columns] sound, bool [n_columns]; digital silence never does."""
+    """Say which columns of codes [n_levels, n_columns] sound, bool [n_columns]; what is next to silence never does."""
     loudness = column_loudness(torch.from_numpy(codes), codec.quantizer.vectors.cpu())
-    return (sounding(loudness) & (loudness > LOG_FLOOR + math.log(len(codes)) + SILENCE)).numpy()
+    return (sounding(loudness) & (loudness > LOG_FLOOR + math.log(len(codes)) + AUDIBLE_DB / 10 * math.log(10))).numpy()
 
 
 def level_map(codes: np.ndarray, codec: PatchCodec) -> np.ndarray:
@@ -203,11 +238,12 @@ def level_map(codes: np.ndarray, codec: PatchCodec) -> np.ndarray:
     return (10 * torch.log10(power / power.max()) + RANGE_DB).clamp(min=0).double().numpy()
 
 
-def _relative(maps: Sequence[np.ndarray], levels: Sequence[np.ndarray]) -> tuple[float, int]:
-    """Return the smallest relative distance of any coding of a clip, and which version is so near."""
-    distances = level_distances(maps, levels)
+def _nearness(clips: Sequence[Coded], levels: Sequence[np.ndarray], codec: PatchCodec) -> tuple[list[float], list[int]]:
+    """Return for each clip the smallest relative distance of any of its codings, and which version is so near."""
+    distances = level_distances([level_map(codes, codec) for clip in clips for codes in clip.codings], levels)
     n = min(NEIGHBOURS, len(levels))
     around = np.partition(distances, n - 1, axis=1)[:, :n].mean(axis=1)
     relative = distances.min(axis=1) / np.maximum(around, 1e-12)
-    best = int(relative.argmin())
-    return float(relative[best]), int(distances[best].argmin())
+    ends = np.cumsum([len(clip.codings) for clip in clips])
+    best = [start + part.argmin() for start, part in zip([0, *ends], np.split(relative, ends[:-1]), strict=False)]
+    return relative[best].tolist(), distances[best].argmin(axis=1).tolist()

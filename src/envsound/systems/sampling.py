@@ -141,7 +141,7 @@ def _claim(folder: Path, asked: dict, replace: bool) -> Path:
         if not record.is_file():
             raise InputError(f"{folder}: holds files that are no clips of a request; expected an empty folder")
         if not replace:
-            raise InputError(f"{folder}: holds the clips of another request; name another out_dir, or remove them")
+            raise InputError(f"{folder}: holds the clips of another request; name another folder, or remove them")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(record, asked)
