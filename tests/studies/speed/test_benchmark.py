@@ -28,7 +28,7 @@ SMALL = Work(n_frames=16, batch=2, first_steps=4, long_frames=20, model=SHAPE)
 @pytest.fixture
 def small(monkeypatch) -> Side:
     codec = SimpleNamespace(decode=lambda codes: codes.float().mean(1))
-    monkeypatch.setattr(sides, "load_codec", lambda name, device: codec)
+    monkeypatch.setattr(sides.Ours, "codec", codec)
     return make_side("ours", SMALL, CPU)
 
 
