@@ -31,9 +31,10 @@ def test_the_page_gets_tables_and_players_and_says_when_there_is_nothing(root):
     folder = root / "data" / "published" / "judges" / "mine"
     write_csv(folder / "ladder.csv", LADDER)
     write_csv(folder / "judged.csv", pd.DataFrame([{"judge": "probe A", "system": "model", "n": 20} | HEARD]))
-    tone(folder / "clips" / "model" / "dog.ogg", 400)
+    tone(folder / "clips" / "model" / "dog" / "0.ogg", 400)
+    tone(folder / "clips" / "codec" / "dog" / "1-100032-A-0.ogg", 400)
     stage_judges(staging(root))
     assert "hears noise as dogs" in (pieces / "ladder.txt").read_text()
     assert "| model | 20 | 50% (40% to 60%)" in (pieces / "judged.txt").read_text()
     sounds = (pieces / "sounds.txt").read_text()
-    assert sounds.count("<audio") == 1 and "| dog" in sounds.splitlines()[1] + sounds.splitlines()[0]
+    assert sounds.count("<audio") == 2 and sounds.count("–") == 0

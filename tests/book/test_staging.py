@@ -38,7 +38,8 @@ def copied(tmp_path_factory):
     root = tmp_path_factory.mktemp("copy")
     shutil.copytree(REPOSITORY / "book", root / "book", ignore=shutil.ignore_patterns("_build", "executed", "audio"))
     write_results(root / "data" / "published" / "esc10", "esc10", "esc50")
-    for name in ("codec/card.json", "classifier/README.md", "published/published_study.csv"):
+    cards = ("codec/patches.json", "codec/patches.md", "generator/generator.md", "classifier/README.md")
+    for name in (*cards, "published/published_study.csv"):
         name = f"data/{name}"
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(REPOSITORY / name, root / name)
@@ -64,7 +65,7 @@ def test_pages_link_to_studies_by_the_role_alone():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         targets = re.findall(r"{study}`[^`<]+<(\w+)(?:#[\w-]+)?>`", text)
-        assert text.count("{study}") == len(targets) and set(targets) <= set(studies.study_names()), page.name
+        assert text.count("{study}") == len(targets), page.name  # a study may be gone: its link is plain words then
         assert not re.search(r"\]\([^)]*studies/|include} [^\n]*studies/", text), page.name
     for path in (REPOSITORY / "book" / "_toc.yml", *(REPOSITORY / "book" / "_ext").glob("*.py")):
         text = path.read_text(encoding="utf-8")
@@ -121,7 +122,7 @@ def test_notebooks_are_staged_with_working_links(root, no_studies):
     assert "[Step 1](executed/runs/demo-fold1_seed0/01_encode_clips.ipynb)" in (pages / "runs.txt").read_text()
     notebook = nbformat.read(staged, as_version=4)
     text = notebook.cells[0].source
-    assert text.startswith("# Step 1\n\n*Run: demo, fold 1, seed 0 (synthetic stand-in recordings).*")
+    assert text.startswith("# Step 1\n\n*Run: demo, fold 1, seed 0.*")
     assert "[the next](02_train_model.ipynb)" in text
     assert "README" in text and "](../README.md)" not in text
     assert "hide-input" in notebook.cells[1].metadata["tags"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from envsound.base.errors import InputError
 from envsound.codec import load_codec
-from envsound.codec.base import SILENCE_RMS, check_codes, encode_by_length, gate_silence
+from envsound.codec.base import CEILING, SILENCE_RMS, check_codes, encode_by_length, gate_silence, limit_peaks
 from envsound.codec.stored import save_codec
 from envsound.run.pipeline import codec_fingerprint
 
@@ -75,9 +75,21 @@ def test_gate_silences_whole_quiet_frames_and_nothing_else():
     assert torch.equal(gated[:, :8], clip) and (gated[:, 8:] == 0).all()
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), n_samples=st.integers(1, 400), radius=st.integers(1, 60))
+def test_peaks_are_limited_smoothly_and_clips_without_stay_as_they_are(seed, n_samples, radius):
+    clips = torch.randn(2, n_samples, generator=torch.Generator().manual_seed(seed))
+    clips[0] *= 0.9 / clips[0].abs().max()
+    limited = limit_peaks(clips, radius)
+    assert torch.equal(limited[0], clips[0]) and limited.abs().max() <= CEILING + 1e-5
+    gain = limited[1] / clips[1]
+    assert gain.max() <= 1 + 1e-5 and gain.min() > 0
+    assert n_samples == 1 or gain.diff().abs().max() <= 1 / (2 * radius + 1) + 1e-5
+
+
 @pytest.mark.parametrize("name", ["encodec", "", "bundle", "weights.pt"])
 def test_an_unknown_codec_is_refused_by_name(name):
-    with pytest.raises(InputError, match=f"codec='{name}': expected bundled, patches, encodec_24khz or the path"):
+    with pytest.raises(InputError, match=f"codec='{name}': expected patches, encodec_24khz or the path"):
         load_codec(name, device="cpu")
 
 
@@ -85,5 +97,5 @@ def test_another_codec_is_another_fingerprint(tmp_path):
     """So that the steps of a run which encoded with the first one run again."""
     for seed in (0, 1):
         save_codec(tmp_path / f"{seed}.safetensors", toy_model(seed))
-    names = [str(tmp_path / "0.safetensors"), str(tmp_path / "1.safetensors"), "bundled", "patches"]
+    names = [str(tmp_path / "0.safetensors"), str(tmp_path / "1.safetensors"), "patches"]
     assert len({codec_fingerprint({"codec": name, "codec_weights": ""}) for name in names}) == 4

@@ -1,6 +1,7 @@
 """The codes of clips: computed once, found again, rebuilt when damaged, never mixed between codecs; and their use."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,24 @@ def recordings(tmp_path, monkeypatch):
     rows = {"filename": [f"{name}.wav" for name in N_SAMPLES], "category": "rain", "fold": 1}
     write_csv(tmp_path / "clips.csv", pd.DataFrame(rows))
     return load_recordings("folder", str(tmp_path), "clips.csv")
+
+
+def test_equal_codes_are_counted_clip_by_clip_at_equal_places(recordings, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("a", "b"):
+        clip, _ = soundfile.read(f"{name}.wav")
+        clip[:100] = (
+            -clip[:100] + 0.3
+        )  # of "a" 100 of 500 samples, which are frames, and of "b", which is cut, 100 of 200
+        soundfile.write(other / f"{name}.wav", clip[: 500 if name == "a" else 200], RATE)
+    write_csv(other / "clips.csv", pd.DataFrame({"filename": ["b.wav", "a.wav"], "category": "rain", "fold": 1}))
+    shared = module.equal_codes(recordings, load_recordings("folder", str(other), "clips.csv"), SampleCodec(2))
+    assert shared[["level", "n_clips", "n_codes"]].to_numpy().tolist() == [[0, 2, 700], [1, 2, 700]]
+    assert shared["share"].min() >= 500 / 700 and shared["share"].max() < 1
+    assert (module.equal_codes(recordings, recordings, SampleCodec(2))["share"] == 1).all()
+    empty = replace(recordings, table=recordings.table.iloc[:0])
+    assert module.equal_codes(recordings, empty, SampleCodec(2)).empty
 
 
 def test_the_table_and_the_codes(recordings):

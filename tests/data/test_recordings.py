@@ -11,6 +11,7 @@ from fakes.urbansound8k import urbansound8k
 
 from envsound.base.errors import InputError
 from envsound.base.files import write_csv
+from envsound.base.paths import find_root
 from envsound.data.recordings import load_recordings
 
 RATE = 24_000
@@ -153,12 +154,16 @@ def test_a_plain_folder_with_its_csv_beside_the_audio(tmp_path):
         load_recordings("esc50", str(tmp_path), "clips.csv")
 
 
-def test_synthetic_clips_are_called_synthetic(tmp_path):
-    request = {"synthetic_clips_per_class": 1, "synthetic_seed": 3, "raw_dir": str(tmp_path)}
-    found = load_recordings("synthetic", categories=["rain", "dog"], **request)
-    assert found.cut.startswith("synthetic (not recordings), seed 3, 2 classes")
-    assert len(found.table) == 2 and not (found.report["status"] == "bad").any()
-    assert (found.report["sample_rate_hz"] > found.sample_rate).all()  # brought down like a recording
+def test_the_recordings_that_ship_are_found_from_anywhere_and_a_folder_takes_their_place(mixed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = load_recordings("material", folds=[1], categories=["rain", "dog"])
+    assert found.cut.startswith("real clips, the free ones of ESC-10 as 24 kHz Vorbis (398 of 400), 2 classes, fold 1")
+    assert len(found.table) == 16 and found.bad_clips.empty and (found.report["sample_rate_hz"] == RATE).all()
+    monkeypatch.chdir(find_root(Path(__file__).parent))
+    assert (
+        load_recordings("material", folds=[1], categories=["dog"]).table["path"][0].startswith("data/material/audio/")
+    )
+    assert load_recordings("material", str(mixed)).cut.startswith(f"ESC-50 folder {mixed.name}")
 
 
 def test_esc50_without_a_folder_is_downloaded(tmp_path, monkeypatch):
@@ -171,7 +176,7 @@ def test_esc50_without_a_folder_is_downloaded(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "request_, message",
     [
-        ({"dataset": "urban"}, "dataset='urban': expected one of esc50, urbansound8k, folder, synthetic"),
+        ({"dataset": "urban"}, "dataset='urban': expected one of material, esc50, urbansound8k, folder"),
         ({"dataset": "folder", "data_dir": ""}, "data_dir='': no such folder"),
         ({"data_dir": "no/such/folder"}, "data_dir='no/such/folder': no such folder"),
         ({"csv_name": "meta/other.csv"}, r"other\.csv: no such file"),

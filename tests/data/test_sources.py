@@ -1,4 +1,4 @@
-"""ESC-50 through soundata (a stand-in here: no network), and the synthetic stand-in."""
+"""ESC-50 and UrbanSound8K through soundata (a stand-in here: no network)."""
 
 import hashlib
 import tarfile
@@ -8,7 +8,7 @@ import pytest
 import soundata
 
 from envsound.base.errors import InputError
-from envsound.data.recordings import OFFICIAL_CSV, soundata_folder, synthetic_folder
+from envsound.data.recordings import OFFICIAL_CSV, soundata_folder
 
 CLEAN = ({"clips": {}}, {"clips": {}})
 
@@ -97,11 +97,3 @@ def test_soundata_still_offers_what_is_used_here(tmp_path, name):
     dataset = soundata.initialize(name, data_home=str(tmp_path))
     assert all(remote.checksum and remote.filename for remote in dataset.remotes.values())
     assert callable(dataset.download) and callable(dataset.validate)
-
-
-def test_synthetic_folders_of_different_requests_are_kept_apart(tmp_path, monkeypatch):
-    import envsound.data.synthetic.clips
-
-    monkeypatch.setattr(envsound.data.synthetic.clips, "write_dataset", lambda folder, n, seed, rate: folder)
-    folders = {synthetic_folder(tmp_path, n, seed) for n, seed in [(2, 0), (2, 1), (3, 0)]}
-    assert len(folders) == 3 and all(folder.parent == tmp_path for folder in folders)

@@ -203,7 +203,7 @@ def test_the_notebook_climbs_judges_folders_and_its_report_is_logged_when_publis
     given = {"dataset": "folder", "data_dir": str(coded.folder), "codec": str(coded.folder / "toy.safetensors")}
     given |= {"package": str(coded.package), "timed": TIMED, "listener_epochs": 1, "device": "cpu"}
     names = run_cells(ROOT / "notebooks" / "evaluation" / "18_judges.ipynb", given | {"folders": {"a model": "made"}})
-    table = read_csv("data/runs/judges/bundled/ladder.csv")
+    table = read_csv("data/runs/judges/patches/ladder.csv")
     asked = table.dropna(subset="n").groupby("judge", sort=False)["n"].max().to_dict()
     assert list(asked.values()) == [6, 12, 6, 12, 6] and list(table.columns) == ladder.COLUMNS and names["judged"].empty
     everyone = [one for one in names["panel"] if isinstance(one, Judge)]
@@ -214,9 +214,9 @@ def test_the_notebook_climbs_judges_folders_and_its_report_is_logged_when_publis
     again = judges.judge_folders({"again": "again"}, everyone, names["clips"], RATE)
     hears = {one.name for one in everyone if recording["fold"] not in one.taught_by}
     assert set(again.loc[again["system"] == "again", "judge"]) == hears and 0 < len(hears) < len(everyone)
-    write_csv("data/runs/judges/bundled/judged.csv", judged[judged["judge"] == B])
+    write_csv("data/runs/judges/patches/judged.csv", judged[judged["judge"] == B])
     for reading in (1, 2):
-        assert publish_any("data/runs/judges/bundled", readings.REPORTS) == Path("data/published/judges/bundled")
+        assert publish_any("data/runs/judges/patches", readings.REPORTS) == Path("data/published/judges/patches")
         log = read_csv(readings.READINGS)
         assert len(log) == 7 * reading and set(log["reading"][-7:]) == {reading} and list(log) == readings.COLUMNS
     assert dict(zip(log["row"], log["taught_by"].astype(str), strict=True))["a model"] == "1"
@@ -225,9 +225,9 @@ def test_the_notebook_climbs_judges_folders_and_its_report_is_logged_when_publis
         judges.judge_folders({"owls": "owls"}, everyone, names["clips"], RATE)
     with pytest.raises(InputError, match="was taught by fold"):
         judges.judge_sides({REAL: decoys.from_rows(names["clips"])}, everyone[:1], RATE)
-    write_json("data/runs/judges/bundled/provenance.json", {"steps": {}})
+    write_json("data/runs/judges/patches/provenance.json", {"steps": {}})
     with pytest.raises(InputError, match="lacks the judges"):
-        readings.log_readings(Path("data/runs/judges/bundled"))
+        readings.log_readings(Path("data/runs/judges/patches"))
 
 
 def test_without_aisfx_the_ladder_says_so(coded):

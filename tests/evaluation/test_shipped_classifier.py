@@ -15,20 +15,11 @@ from fakes.sounds import CLASSES, sound
 import envsound
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json, sha256_file, write_csv, write_wav
-from envsound.evaluation.classify import (
-    CARD,
-    EXAMPLE,
-    FILE,
-    NAME,
-    add_arguments,
-    classify,
-    load_shipped,
-    run,
-    shipped_folder,
-    windows,
-)
+from envsound.base.paths import shipped as lies
+from envsound.evaluation.classify import EXAMPLE, NAME, add_arguments, classify, run
 from envsound.evaluation.classify_training import LARGEST, load_material, make, narrowed
 from envsound.evaluation.listeners.network import ListenerConfig
+from envsound.evaluation.listeners.shipped import CARD, FILE, FOLDER, ClassScorer, load_shipped, windows
 from envsound.evaluation.listeners.training import ListenerTraining
 
 RATE = 44_100  # Hz
@@ -117,7 +108,7 @@ def command(*words) -> int:
 
 
 def test_from_python_and_from_a_shell(shipped, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("envsound.evaluation.classify.shipped_folder", lambda: shipped)
+    monkeypatch.setattr("envsound.evaluation.listeners.shipped.shipped", lambda folder: shipped)
     path = write(tmp_path / "rain.wav", sound("rain", 3, RATE, 1.0), RATE)
     assert envsound.classify(path, 1) == classify(path, 1, shipped)
     assert command(path, tmp_path / "no.wav", "--top", 2) == 1
@@ -143,6 +134,16 @@ def test_importing_it_stays_light():
         [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, text=True
     )
     assert result.stdout == "False\nFalse\n", result.stderr
+
+
+def test_clips_are_scored_by_the_probability_of_their_own_class(shipped, monkeypatch):
+    monkeypatch.setattr("envsound.evaluation.listeners.shipped.shipped", lambda folder: shipped)
+    clip, score = sound("rain", 3, 24_000, 1.0), ClassScorer(24_000)
+    assert score.content_hash == sha256_file(shipped / FILE)
+    assert score([clip] * 3, NAMES).sum() == pytest.approx(1, abs=1e-5)
+    for scorer, category, words in ((score, "cow", "'cow'"), (ClassScorer(8_000), "rain", "sample_rate=8000")):
+        with pytest.raises(InputError, match=words):
+            scorer([clip], [category])
 
 
 def test_the_card_describes_the_file_and_its_training(shipped):
@@ -176,7 +177,7 @@ def test_a_narrowed_clip_has_nothing_above_its_band_and_all_below():
 
 
 def test_the_classifier_of_this_repository_is_the_one_its_card_describes():
-    folder = shipped_folder()
+    folder = lies(FOLDER)
     if not (folder / FILE).is_file():
         pytest.skip("not made yet")
     card = read_json(folder / CARD)

@@ -60,7 +60,7 @@ def make_listened_run(
         write_wav(folder / "samples" / name, sound(category, first + number), RATE)
     write_csv(folder / "samples.csv", samples.assign(category=asked if told else ""))
     given = {
-        "01_encode_clips": {"codec": "steady", "clip_seconds": 5.0, "dataset": "synthetic"},
+        "01_encode_clips": {"codec": "steady", "clip_seconds": 5.0, "dataset": "folder"},
         "02_train_model": {"preset": "tiny", "fold": 1, "seed": 0, "train_folds": [], "validation_fold": 0} | trained,
         "03_sample_clips": {"seed": trained.get("seed", 0), "guidance_scale": 2.0},
     }

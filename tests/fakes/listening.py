@@ -37,7 +37,7 @@ def two_trials() -> list[list[Sound]]:
     return trials
 
 
-def write_examples(folder: Path, codec: str = "mine", dataset: str = "esc50", n: int = 2) -> Path:
+def write_examples(folder: Path, codec: str = "mine", n: int = 2) -> Path:
     """Write clips of the sea as recorded and through a codec into `folder`/examples; only the first through Opus."""
     rows = []
     for number in range(n):
@@ -49,7 +49,7 @@ def write_examples(folder: Path, codec: str = "mine", dataset: str = "esc50", n:
         rows.append(row | {kind: f"{number}_{kind}.wav" for kind in kinds})
     write_csv(folder / "examples" / "examples.csv", pd.DataFrame(rows))
     write_csv(folder / "systems.csv", pd.DataFrame({"codec": ["mine", "mine"], "n_levels": [8, 1]}))
-    write_json(folder / "provenance.json", {"steps": {"08_measure_codec": {"parameters": {"dataset": dataset}}}})
+    write_json(folder / "provenance.json", {"steps": {"08_measure_codec": {"parameters": {"dataset": "esc50"}}}})
     return folder
 
 

@@ -72,7 +72,7 @@ def make_run(
     return run
 
 
-def write_results(folder: Path, preset: str, dataset: str = "synthetic") -> None:
+def write_results(folder: Path, preset: str, dataset: str = "folder") -> None:
     """Write table_metrics.csv, ks.csv and provenance.json into `folder`."""
     write_csv(folder / "table_metrics.csv", pd.DataFrame([{"metric": name} | MEANS for name in METRIC_NAMES]))
     rows = [{"comparison": one, "metric": name} | DISTANCES for one in COMPARISONS for name in METRIC_NAMES]

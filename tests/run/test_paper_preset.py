@@ -1,17 +1,15 @@
-"""The published protocol runs: preset `paper` for one step, with stand-in weights and stand-in recordings.
+"""The published protocol runs: preset `paper` for one step, with stand-in weights on a few of the clips that ship.
 
-The weights are random numbers in the file format of EnCodec's release, the recordings are synthetic clips in ESC-50's
-layout; everything else is the preset as it stands.
+The weights are random numbers in the file format of EnCodec's release; everything else is the preset as it stands.
 """
 
 import papermill
 import pytest
 import torch
 
-from envsound.base.files import read_csv, read_json, sha256_file
-from envsound.base.paths import find_root
+from envsound.base.files import read_csv, read_json, sha256_file, write_csv
+from envsound.base.paths import MATERIAL, find_root
 from envsound.codec.encodec_24khz import empty_model
-from envsound.data.synthetic.clips import write_dataset
 from envsound.run.presets import load_preset
 from envsound.run.settings import parameters_for
 
@@ -34,8 +32,10 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory, weights):
     folder = tmp_path_factory.mktemp("run")
-    stand_in = write_dataset(folder / "recordings", clips_per_class=5, seed=0)
-    shorter = {"data_dir": str(stand_in), "clip_seconds": 1.0, "max_steps": 1, "n_samples": 2, "n_heard": 2}
+    listing = read_csv(ROOT / MATERIAL / "meta" / "esc50.csv").groupby(["category", "fold"], as_index=False).first()
+    write_csv(folder / "esc50.csv", listing)
+    some = {"data_dir": str(ROOT / MATERIAL), "csv_name": str(folder / "esc50.csv")}
+    shorter = some | {"clip_seconds": 1.0, "max_steps": 1, "n_samples": 2, "n_heard": 2}
     files = {"codec_weights": str(weights), "codec_weights_sha256": sha256_file(weights), "device": "cpu"}
     values = load_preset("paper") | shorter | files
     for step in STEPS:

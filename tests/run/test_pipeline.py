@@ -16,8 +16,8 @@ from envsound.run.presets import load_preset, run_dir
 from envsound.systems import SYSTEMS
 
 ROOT = Path(__file__).parents[2]
-TREE = ("Snakefile", "_config.yml", "book", "data/classifier", "data/codec", "data/published", "house.toml",
-        "notebooks", "profiles", "pyproject.toml", "src")  # fmt: skip
+TREE = ("Snakefile", "_config.yml", "book", "data/classifier", "data/codec", "data/generator", "data/material",
+        "data/published", "house.toml", "notebooks", "profiles", "pyproject.toml", "src")  # fmt: skip
 STEPS = ["encode_clips", "train_model", "sample_clips", "compute_metrics", "ks_tests", "draw_figures"]
 RESULTS = ["data_report.csv", "codes.csv", "checkpoints/last.safetensors", "training.csv", "samples.csv",
            "metrics.csv", "pairs.csv", "table_metrics.csv", "ks.csv", "provenance.json"]  # fmt: skip
@@ -46,7 +46,6 @@ def test_a_request_is_one_run_of_the_demo_unless_lists_say_more(at_root):
         ({"preset": "dema"}, "preset 'dema'.*perhaps 'demo'"),
         ({"fold": "one"}, "--config fold: 'one'; expected an integer"),
         ({"seed": -1}, "--config seed: -1; expected an integer"),
-        ({"preset": "demo", "data_dir": "/somewhere"}, "preset 'demo': makes its own synthetic recordings"),
     ],
 )
 def test_a_bad_request_is_one_clear_error(at_root, config, message):
@@ -67,6 +66,16 @@ def test_the_fingerprint_of_recordings_follows_csv_and_audio(at_root, tmp_path):
     assert len(seen) == 4
     os.utime(tmp_path / "audio" / "a.wav", (1, 1))
     assert pipeline.recordings_fingerprint(values) in seen
+
+
+def test_recordings_that_ship_are_watched_unless_a_folder_takes_their_place(at_root, tmp_path):
+    ships, paper = pipeline.values_of("demo", {}), pipeline.values_of("paper", {})
+    assert pipeline.recordings_table(ships) == ["data/material/meta/esc50.csv"]
+    assert pipeline.recordings_table(paper) == [] and pipeline.recordings_fingerprint(paper) != (
+        pipeline.recordings_fingerprint(ships)
+    )
+    with pytest.raises(InputError, match=str(tmp_path)):
+        pipeline.recordings_table(pipeline.values_of("demo", {"data_dir": str(tmp_path)}))
 
 
 def test_training_by_command_asks_for_the_run_s_model_and_takes_paths_from_where_it_was_called(monkeypatch, tmp_path):
@@ -204,7 +213,8 @@ def test_a_value_re_runs_the_steps_that_use_it_only(at_root, key, value, steps):
 
 def test_book_sources_leave_out_what_the_build_writes(at_root):
     sources = pipeline.book_sources()
-    assert {"_config.yml", "book/_toc.yml", "data/classifier/README.md"} <= set(sources)
+    single = {"_config.yml", "book/_toc.yml", "data/classifier/README.md", "data/material/attribution.csv"}
+    assert single <= set(sources)
     assert not [name for name in sources if re.search("_build|executed|_static/audio|generated", name)]
 
 

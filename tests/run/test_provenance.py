@@ -12,10 +12,10 @@ from envsound.run import provenance
 
 def test_a_step_records_what_made_it(tmp_path):
     with provenance.step(tmp_path, "02_train_model", {"lr": 1e-4, "seed": 3}) as record:
-        record.facts["data_cut"] = "synthetic (not recordings)"
+        record.facts["data_cut"] = "ten classes"
     found = read_json(tmp_path / "provenance" / "02_train_model.json")
     assert found["parameters"] == {"lr": 1e-4, "seed": 3}
-    assert found["facts"] == {"data_cut": "synthetic (not recordings)"}
+    assert found["facts"] == {"data_cut": "ten classes"}
     assert found["versions"]["torch"] == torch.__version__ and found["device"].startswith("CPU")
     assert 0 <= found["seconds"] < 60 and found["started"].endswith("+00:00")
     assert {"step", "commit", "python", "platform"} <= set(found)

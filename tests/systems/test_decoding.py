@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from envsound.base.errors import InputError
 from envsound.systems.soundstorm.decoding import DecodingConfig, decode, guided_scores
+from envsound.systems.soundstorm.drawing import ORDERS
 from envsound.systems.soundstorm.masking import frame_mask, n_masked_after
 
 MODEL = small_checkpoint(n_levels=3).model
@@ -30,7 +31,7 @@ def history(config, n_frames, seeds=None):
     n_frames=st.lists(st.integers(1, 30), min_size=1, max_size=3),
     first=st.integers(0, 8),
     second=st.integers(1, 3),
-    order=st.sampled_from(["confidence", "random"]),
+    order=st.sampled_from(ORDERS),
 )
 def test_each_step_leaves_exactly_the_scheduled_number_masked(n_frames, first, second, order):
     """By the cosine schedule, or one less with every step where a level has no number of steps (0)."""
@@ -50,13 +51,21 @@ def test_an_accepted_code_never_changes():
         assert torch.equal(after[before != MASK], before[before != MASK])
 
 
-def test_one_seed_one_result_whatever_the_batch():
-    config = DecodingConfig((5, 2, 1), fine_temperature=1.0, guidance_scale=2.0)
+@pytest.mark.parametrize("order", ORDERS)
+def test_one_seed_one_result_whatever_the_batch(order):
+    config = DecodingConfig((5, 2, 1), fine_temperature=1.0, guidance_scale=2.0, order=order)
     together = decode(MODEL, [20, 12, 12], [7, 8, 8], config, classes=[0, 1, 0])
     alone = decode(MODEL, [12], [8], config, classes=[1])
     assert torch.equal(together[1, :, :12], alone[0]) and not torch.equal(together[1], together[2])
     assert torch.equal(alone, decode(MODEL, [12], [8], config, classes=[1]))
     assert not torch.equal(alone, decode(MODEL, [12], [9], config, classes=[1]))
+
+
+def test_spans_are_whole_columns():
+    """Halfway through its level, each level has the same columns."""
+    halfway = [codes[0, level] != MASK for level, step, codes in history(DecodingConfig((2, 2, 2), order="spans"), [31])
+               if step == 1]  # fmt: skip
+    assert 0 < halfway[0].sum() < 31 and all(torch.equal(halfway[0], other) for other in halfway[1:])
 
 
 def test_never_emits_the_mask_token():

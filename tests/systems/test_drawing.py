@@ -5,7 +5,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envsound.systems.soundstorm.drawing import Noise, acceptance_order, draw, n_within_entropy, restrict
+from envsound.systems.soundstorm.drawing import (
+    ORDERS,
+    Noise,
+    acceptance_order,
+    draw,
+    fixed_ranks,
+    n_within_entropy,
+    restrict,
+)
 
 INF = float("inf")
 
@@ -73,6 +81,25 @@ def test_random_order_is_even_and_deaf_to_the_scores():
     drawn, masked, noise = torch.zeros(1, 3, dtype=torch.long), torch.ones(1, 3, dtype=bool), noise_of(3)
     orders = [acceptance_order(scores, drawn, masked, "random", torch.zeros(1), noise)[0] for _ in range(900)]
     assert (torch.stack(orders) == 0).sum(0).tolist() == pytest.approx([300] * 3, abs=60)
+
+
+def test_a_low_discrepancy_order_fills_time_evenly_and_starts_anywhere():
+    """However many frames are accepted, gaps take three lengths at most (Steinhaus), never far from the mean."""
+    ranks = fixed_ranks("low-discrepancy", 94, noise_of(94, 94))
+    assert ranks[0].argmax() != ranks[1].argmax()
+    for n in (6, 12, 31, 60):
+        places = ranks[0].argsort(descending=True)[:n].sort().values
+        gaps = set(places.diff().tolist())
+        assert len(gaps) <= 3 and max(gaps) <= 3 * 94 / n
+
+
+def test_an_order_that_a_clip_keeps_is_that_of_its_ranks_among_masked_frames():
+    ranks, masked = torch.tensor([[0.1, 0.9, 0.5, 0.7]]), torch.tensor([[True, False, True, True]])
+    scores, drawn = torch.zeros(1, 4, 2), torch.zeros(1, 4, dtype=torch.long)
+    order = acceptance_order(scores, drawn, masked, "spans", torch.zeros(1), noise_of(4), ranks)
+    assert order.tolist() == [[2, 3, 1, 0]]
+    assert [name for name in ORDERS if fixed_ranks(name, 4, noise_of(4)) is None] == ["confidence", "random"]
+    assert torch.equal(fixed_ranks("spans", 5, noise_of(5, 3))[1], noise_of(5, 3).uniform(5)[1])
 
 
 @pytest.mark.parametrize(("budget", "expected"), [(0.0, 1), (0.69, 1), (0.70, 2), (1.39, 3), (100.0, 4)])

@@ -15,7 +15,9 @@ from envsound.codec.patches import PatchConfig
 from envsound.codec.stored import save_patches
 from envsound.codec.systems import systems
 from envsound.codec.training.code_vectors import fit_patches
+from envsound.data.folds import split_folds
 from envsound.data.recordings import load_recordings
+from envsound.evaluation.copies import Coded, copies_beside_chains
 from envsound.run.presets import load_preset
 from envsound.systems.sampling import generate_clips, plan_requests
 from envsound.systems.soundstorm.listen import Studio
@@ -65,5 +67,10 @@ def test_clips_become_codes_a_model_learns_them_and_clips_come_back(root, settin
     assert system.reconstruct(clip).shape == clip.shape
     heard = [one.change(clip[None]) for one in systems({"patches": codec}) if one.codec]
     assert [one.shape for one in heard] == [(1, len(clip))] * 3  # 4, 2 and 1 bands
+    train, held_out = split_folds(table, 1, [])
+    made = [Coded("a", "dog", [codes.numpy()]) for codes in system.codes(requests)]
+    rows, copies = copies_beside_chains(made, train, held_out, codec)
+    assert copies["side"].tolist() == ["real", "generated", "chain, copying", "chain, no copying"]
+    assert copies["n"].tolist() == [2] * 4 and set(rows["share_of"]) <= set(train["filename"])
     edits = Studio(system.checkpoint, codec, system.decoding, run).hear_edits(clip, "dog", 2.0)
     assert len(edits) == 7 and (edits["rms"] > 0).all()

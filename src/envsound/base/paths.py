@@ -5,6 +5,8 @@ from pathlib import Path
 
 from envsound.base.errors import InputError
 
+MATERIAL = Path("data") / "material"  # the recordings that ship, below the root
+
 
 def find_root(start: Path | None = None) -> Path:
     """Return the repository root: the nearest folder at or above `start` that holds `notebooks/presets`.
@@ -17,6 +19,23 @@ def find_root(start: Path | None = None) -> Path:
         if (folder / "notebooks" / "presets").is_dir():
             return folder
     raise InputError(f"{places[0]}: not inside the study's repository (no folder above it holds notebooks/presets)")
+
+
+def shipped(path: str | Path) -> Path:
+    """Return where a file or folder that ships lies: in the repository of this package, else in that at hand."""
+    try:
+        return find_root(Path(__file__).parent) / path
+    except InputError:
+        return find_root() / path
+
+
+def material_folder() -> Path:
+    """Return the folder of the recordings that ship, as called from the working directory where it lies below that.
+
+    Raises InputError outside the repository.
+    """
+    folder, here = find_root() / MATERIAL, Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def go_to_root() -> Path:

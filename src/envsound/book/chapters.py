@@ -92,8 +92,7 @@ def diversity_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return how far the clips of every system lie apart, over all clips and within classes, beside real ones."""
     scopes = {scope: table[table["category"] == scope] for scope in ("all clips", "mean over classes")}
     return [
-        {"run": model["run"], "over": scope}
-        | _by_system(rows, model, lambda row: with_interval(row, "ratio", PLAIN))
+        {"run": model["run"], "over": scope} | _by_system(rows, model, lambda row: with_interval(row, "ratio", PLAIN))
         for scope, rows in scopes.items()
         for model in _records(rows[rows["system"] == "generated"])
     ]

@@ -54,14 +54,12 @@ def judged_rows(judged: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def players(book: Staging, folder: Path) -> list[str]:
-    """Return a table of the clips in `folder`/<system>/<class>.ogg: a row for each system, a column for each class."""
-    systems = [path for path in sorted(folder.glob("*")) if path.is_dir()]
-    classes = sorted({path.stem for system in systems for path in system.glob("*.ogg")})
-    rows = []
-    for system in systems:
-        row = {"system": system.name}
-        for name in classes:
-            play = book.assets.player(system / f"{name}.ogg", f"judges-{folder.parent.name}", book.book_dir / PAGE)
-            row[name.replace("_", " ")] = play or NO_NUMBER
-        rows.append(row)
-    return table_of(rows)
+    """Return a table of the clips in `folder`/<system>/<class>/: a row for each system, a column for each class."""
+    found = [(path.parent.parent.name, path.parent.name, path) for path in sorted(folder.glob("*/*/*.ogg"))]
+    classes = sorted({category for _, category, _ in found})
+    rows: dict[str, dict[str, str]] = {}
+    for system, category, path in found:
+        row = rows.setdefault(system, {"system": system} | {name.replace("_", " "): NO_NUMBER for name in classes})
+        play = book.assets.player(path, f"judges-{folder.parent.name}", book.book_dir / PAGE, clip=path.name)
+        row[category.replace("_", " ")] = play or NO_NUMBER
+    return table_of([*rows.values()])

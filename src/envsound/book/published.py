@@ -79,8 +79,8 @@ class PublishedPage:
         }  # fmt: skip
         lines = [f"Every number on this page is read from `data/published/{self.name}/`, a run of this project.", ""]
         if self.own is not None:
-            own = f"The columns marked *yours* are from the run **{self.own.title}** ({self.own.recordings})."
-            lines += [own, "", *([":::{note}", SYNTHETIC_NOTE, ":::", ""] if self.own.synthetic else [])]
+            own = f"The columns marked *yours* are from the run **{self.own.title}**."
+            lines += [own, ""]
         return lines + field_list({name: "not recorded" if value is None else value for name, value in fields.items()})
 
     def metrics(self) -> list[str]:
@@ -174,7 +174,6 @@ def _percent(value: float | None) -> str:
     return NO_NUMBER if value is None or pd.isna(value) else f"{value:+.0f}%"
 
 
-SYNTHETIC_NOTE = "Your run used synthetic stand-ins: its numbers say nothing about recorded sound."
 KS_WORDS = (
     "The distance D between two distributions is 0 when they agree and 1 when they do not overlap. Read *generated* "
     "against the other two: *codec* is the ceiling, *other real* the floor that chance gives. A distance below the "

@@ -14,7 +14,7 @@ from envsound.report.runs import Run
 
 MOST, PER_CLASS = 40, 4  # clips of a run without classes, and of each class: the first in order, none picked by ear
 SOUNDS, PAIRS = "sounds.md", "nearest_pairs.md"  # pages
-NOTHING = "`make study` makes the demo; `make study PRESET=esc10 DATA=<folder>` uses real recordings."
+NOTHING = "`make study` makes the demo, `make study PRESET=esc10` the published run."
 NO_PAIRS = "No run of this build has such pairs. Notebook 17 writes them into a run's folder."
 
 
@@ -31,7 +31,7 @@ def _beside_real(book: Staging, run: Run) -> list[str]:
     if samples.empty:
         return []
     lines = [f"## {run.title}", "", _what_is_right(book, run, real), ""]
-    head = ["Generated", "Synthetic" if run.synthetic else "Real"]
+    head = ["Generated", "Real"]
     names = sorted(set(samples["category"]) - {""})
     parts = {name: [clips[clips["category"] == name].head(PER_CLASS) for clips in (samples, real)] for name in names}
     if not parts:
@@ -48,8 +48,6 @@ def _beside_real(book: Staging, run: Run) -> list[str]:
 def _what_is_right(book: Staging, run: Run, real: pd.DataFrame) -> str:
     """Return what the reader must know of the real side: what it is, and whether it is here."""
     what = "The right-hand clips are recordings from the held-out fold."
-    if run.synthetic:
-        what = "The right-hand clips are **synthetic** stand-ins made by this project, not recordings."
     if any(map(book.assets.permits, real["path"])):
         return f"{what} They are linked from the data folder of the machine that built this book."
     where = run.origin.get("data_dir") or "the data folder"
@@ -80,8 +78,8 @@ def _beside_nearest(book: Staging, run: Run) -> list[str]:
     pairs = run.table("nearest_pairs/pairs.csv")
     if pairs.empty:
         return []
-    kind = "**synthetic** stand-ins made by this project" if run.synthetic else "recordings"
-    lines = [f"## {run.title}", "", f"The right-hand clips are {kind}, of the folds the model learnt from.", ""]
+    what = "The right-hand clips are recordings of the folds the model learnt from."
+    lines = [f"## {run.title}", "", what, ""]
     for space, rows in pairs.groupby("space", sort=False):
         cells = [_pair(book, run, row) for row in rows.to_dict("records")]
         head = ["", "Generated", "Nearest training clip", "Relative"]
@@ -96,15 +94,14 @@ def _pair(book: Staging, run: Run, row: dict) -> list[str]:
     for column, category in (("clip", "category"), ("nearest", "nearest_category")):
         path = inside(folder, str(row[f"{column}_file"]))
         label = f"{str(row[category]).replace('_', ' ')} · {row[column]}"
-        cells.append(_player(book, path, f"{run.label}-pairs", PAIRS, label))
+        cells.append(_player(book, path, f"{run.label}-pairs", PAIRS, label, clip=str(row[column])))
     return [rank, *cells, f"{row['relative']:.2f}"]
 
 
-def _player(book: Staging, path: str | Path, group: str, page: str, label: str, name: str = "") -> str:
-    """Return a player, or words where the file is not on this machine."""
-    play = book.assets.player(path, group, book.book_dir / page, label) if str(path) else None
-    words = html.escape(name or Path(path).name)
-    return play or f'<em class="absent">{words}: not on this machine</em>'
+def _player(book: Staging, path: str | Path, group: str, page: str, label: str, clip: str = "") -> str:
+    """Return a player, with the credit of the recording `clip`, or words where the file is not on this machine."""
+    play = book.assets.player(path, group, book.book_dir / page, label, clip) if str(path) else None
+    return play or f'<em class="absent">{html.escape(Path(path).name)}: not on this machine</em>'
 
 
 def _grid(head: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:

@@ -86,7 +86,7 @@ def _stage_notebooks(book: Staging) -> None:
     lines = []
     for run in book.runs:
         bases = [Path.cwd(), run.folder / "notebooks", Path.cwd() / "notebooks", run.folder]
-        caption = f"*Run: {run.title} ({run.recordings}).*"
+        caption = f"*Run: {run.title}.*"
         suffix = f" ({run.title})" if len(book.runs) > 1 else ""
         folder = book.book_dir / "executed" / "runs" / run.label
         stager = NotebookStager(book.assets, run.label, bases)

@@ -6,19 +6,18 @@ import torch
 
 from envsound.base.device import choose_device
 from envsound.base.errors import InputError
-from envsound.base.paths import find_root
+from envsound.base.paths import shipped
 from envsound.codec.base import Codec
 
-SHIPPED = {name: Path("data") / "codec" / f"{name}.safetensors" for name in ("bundled", "patches")}
-BUNDLED = SHIPPED["bundled"]
+SHIPPED = {"patches": Path("data") / "codec" / "patches.safetensors"}
 
 
 def load_codec(
-    name: str = "bundled", weights: str = "", device: str | torch.device = "auto", weights_sha256: str = ""
+    name: str = "patches", weights: str = "", device: str | torch.device = "auto", weights_sha256: str = ""
 ) -> Codec:
     """Load a codec by name.
 
-    name: "bundled" or "patches" (shipped in data/codec), "encodec_24khz" (Meta's released weights, from the file
+    name: "patches" (shipped in data/codec), "encodec_24khz" (Meta's released weights, from the file
     `weights`, the torch hub cache, or downloaded), or the path of a safetensors file that this study's codec training
     wrote.
     weights_sha256: what the file `weights` must hash to; "" means the released weights' own.
@@ -32,10 +31,10 @@ def load_codec(
     from envsound.codec.stored import load_stored
 
     if name in SHIPPED:
-        return load_stored(find_root() / SHIPPED[name], name, device)
+        return load_stored(shipped(SHIPPED[name]), name, device)
     if Path(name).suffix == ".safetensors":
         return load_stored(name, Path(name).stem, device)
-    raise InputError(f"codec={name!r}: expected bundled, patches, encodec_24khz or the path of a .safetensors file")
+    raise InputError(f"codec={name!r}: expected patches, encodec_24khz or the path of a .safetensors file")
 
 
 __all__ = ["Codec", "load_codec"]

@@ -11,6 +11,7 @@ from envsound.base.errors import InputError
 from envsound.codec.quantizer import ResidualQuantizer
 
 SILENCE_RMS = 2e-4  # full scale 1; a decoded frame quieter than this (-74 dB) is digital silence
+CEILING = 0.99  # full scale 1; the loudest sample that `limit_peaks` leaves
 
 
 class Codec:
@@ -188,3 +189,16 @@ def gate_silence(clips: Tensor, hop: int) -> Tensor:
     frames = clips.unflatten(1, (-1, hop))
     audible = frames.square().mean(-1, keepdim=True).sqrt() >= SILENCE_RMS
     return (frames * audible).flatten(1)
+
+
+def limit_peaks(clips: Tensor, radius: int) -> Tensor:
+    """Turn clips [batch, n_samples] down around samples beyond CEILING, smoothly over 2 `radius` samples either side.
+
+    What the gain that a sample needs lacks to 1, at its most over `radius` samples either side, is averaged over as
+    many: so it is always enough, and 0 elsewhere. A clip without such samples stays as it is.
+    """
+    size = clips.abs()
+    excess = ((size - CEILING).clamp(min=0) / size.clamp(min=CEILING))[:, None]  # what the gain lacks to 1
+    most = nn.functional.max_pool1d(excess, 2 * radius + 1, stride=1, padding=radius)
+    padded = nn.functional.pad(most, (radius, radius), mode="replicate")
+    return clips * (1 - nn.functional.avg_pool1d(padded, 2 * radius + 1, stride=1)[:, 0])

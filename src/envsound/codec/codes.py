@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -178,6 +179,30 @@ def facts_of(recordings: Recordings, codec: Codec) -> dict[str, Any]:
         "codec_hash": codec.content_hash,
         "codec_bits_per_second": bitrate(codec),
     }
+
+
+def equal_codes(first: Recordings, second: Recordings, codec: Codec) -> pd.DataFrame:
+    """Return how many codes the same clips of two sets share, such as the clips that ship and those they were made of.
+
+    Clips are the same when their clip_id is. A row for each level: level, n_clips, n_codes (compared, at equal places
+    in time) and share of equal ones (0 to 1); none where no clip is in both.
+    """
+    names = sorted(set(first.table["clip_id"]) & set(second.table["clip_id"]))
+    if not names:
+        return pd.DataFrame(columns=["level", "n_clips", "n_codes", "share"])
+    equal = []
+    for one, other in zip(_codes_of(first, names, codec), _codes_of(second, names, codec), strict=True):
+        n_frames = min(one.shape[1], other.shape[1])
+        equal.append(one[:, :n_frames] == other[:, :n_frames])
+    shares = np.concatenate(equal, axis=1)
+    n_codes, share = shares.shape[1], shares.mean(axis=1)
+    return pd.DataFrame({"level": range(len(shares)), "n_clips": len(names), "n_codes": n_codes, "share": share})
+
+
+def _codes_of(recordings: Recordings, names: list[str], codec: Codec) -> list[np.ndarray]:
+    chosen = replace(recordings, table=recordings.table[recordings.table["clip_id"].isin(names)])
+    files = encode_recordings(chosen, codec).set_index("clip_id")["codes_file"]
+    return [load_codes(files[name]) for name in names]
 
 
 def code_counts(codes_table: pd.DataFrame, codebook_size: int) -> np.ndarray:

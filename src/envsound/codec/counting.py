@@ -52,6 +52,51 @@ class Bigram:
         return codes
 
 
+class ColumnChain:
+    """Whole columns of codes, each as it follows another in some clips: what a model that only copies would make.
+
+    With copying, the chain goes on with what follows any column of the same codes: a Markov chain of order 1, which
+    nearly always is the clip itself. Without, with what follows a column of another clip that is like it, by the
+    distance of their code vectors: its own successor is never next.
+    """
+
+    N_LIKE = 8  # columns that count as like another
+
+    def __init__(self, clips: Sequence[np.ndarray], vectors: np.ndarray) -> None:
+        """clips: int [n_levels, n_columns]; vectors: of the codes, float [n_levels, codebook_size, dim].
+
+        Raises InputError for fewer than two clips.
+        """
+        if len(clips) < 2:
+            raise InputError(f"clips: {len(clips)}; expected two or more, to go from one to another")
+        self.columns = np.concatenate(clips, axis=1)
+        self.clip = np.repeat(np.arange(len(clips)), [clip.shape[1] for clip in clips])
+        self.first = np.flatnonzero(np.diff(self.clip, prepend=-1))
+        self.last = np.append(np.diff(self.clip) != 0, True)
+        parts = [own[level] for own, level in zip(vectors, self.columns, strict=True)]
+        self.points = np.concatenate(parts, axis=1).astype(np.float32)  # [n_columns, n_levels * dim]
+
+    def draw(self, n_frames: int, rng: np.random.Generator, copying: bool) -> np.ndarray:
+        """Return codes int64 [n_levels, n_frames]; copying: whether a column may be followed by its own successor."""
+        place, drawn = int(rng.choice(self.first)), []
+        for _ in range(n_frames):
+            drawn.append(place)
+            alike = self._same(place) if copying else np.empty(0, int)
+            place = 1 + int(rng.choice(alike if alike.size else self._like(place)))
+        return self.columns[:, drawn].astype(np.int64)
+
+    def _same(self, place: int) -> np.ndarray:
+        """Return the columns of the same codes as the one at `place` that another column follows."""
+        return np.flatnonzero((self.columns == self.columns[:, [place]]).all(0) & ~self.last)
+
+    def _like(self, place: int) -> np.ndarray:
+        """Return N_LIKE columns of other clips like the one at `place` that another column follows."""
+        distances = np.square(self.points - self.points[place]).sum(1)
+        distances[self.last | (self.clip == self.clip[place])] = np.inf
+        n_like = min(self.N_LIKE, int(np.isfinite(distances).sum()))
+        return np.argpartition(distances, n_like - 1)[:n_like]
+
+
 class PairCounts:
     """The chances of codes beside one that is known, by how often the two stood together in some clips.
 

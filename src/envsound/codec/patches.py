@@ -15,11 +15,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from envsound.codec.base import Codec, gate_silence
+from envsound.codec.base import Codec, gate_silence, limit_peaks
 from envsound.codec.mel import mel_means
 from envsound.codec.quantizer import nearest
 from envsound.codec.spectra import coded_bins, frame_spectra
 
+LIMITER_RADIUS = 120  # samples, 5 ms
+SOUNDING_DB = 40.0  # below the loudest column of its clip, a column no longer counts as sounding
 LOG_FLOOR = math.log(1e-8)  # of the power of a mel band, -80 dB: white noise of unit variance has power 1
 
 
@@ -155,6 +157,21 @@ class PatchQuantizer(PatchCoder):
         return from_patches(patches, self.config)
 
 
+def column_loudness(codes: Tensor, vectors: Tensor) -> Tensor:
+    """Return how loud columns of codes [..., n_levels, n_columns] are, nepers of power, float64 [..., n_columns].
+
+    The powers of the bands are added up, each taken from the mean of its patch. vectors: those of the quantizer.
+    """
+    means = vectors.double().mean(2)  # [n_levels, codebook_size]
+    bands = [own[chosen] for own, chosen in zip(means, codes.long().unbind(-2), strict=True)]
+    return torch.stack(bands).logsumexp(0)
+
+
+def sounding(loudness: Tensor) -> Tensor:
+    """Say which columns of a clip sound, bool [n_columns]: within SOUNDING_DB of its loudest (nepers of power)."""
+    return loudness >= loudness.max() - SOUNDING_DB / 10 * math.log(10)
+
+
 class Decoder(Protocol):
     """What makes clips of log-mel."""
 
@@ -179,11 +196,13 @@ class PatchCodec(Codec):
     def decode(self, codes: Tensor) -> Tensor:
         """Decode codes [batch, 1..n_levels, n_columns] to clips [batch, n_columns * column] in [-1, 1].
 
-        The bands of missing levels are silent. Raises InputError for the mask token or any other value that is no code.
+        Peaks are limited, not clipped. The bands of missing levels are silent. Raises InputError for the mask token or
+        any other value that is no code.
         """
         log_mel = self.dequantise(codes).transpose(1, 2)
         noise = column_noise(codes, self.config.column).to(self.device)
-        return gate_silence(self.decoder.synthesise(log_mel, noise).clamp(-1.0, 1.0), self.config.hop)
+        clips = limit_peaks(self.decoder.synthesise(log_mel, noise), LIMITER_RADIUS)
+        return gate_silence(clips.clamp(-1.0, 1.0), self.config.hop)
 
     def _encode(self, clips: Tensor) -> Tensor:
         return self.quantizer.encode(self.quantizer.columns(clips))

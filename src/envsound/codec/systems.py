@@ -95,7 +95,7 @@ def noise_like(clip: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def level_name(codec: str, n_levels: int) -> str:
-    """Return the name of a codec's system, such as "bundled, 8 levels"."""
+    """Return the name of a codec's system, such as "patches, 4 levels"."""
     return f"{codec}, {n_levels} level{'s' if n_levels > 1 else ''}"
 
 

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.base.files import sha256_file, write_wav
-from envsound.data.augmentation import CHANGES, LIBRARIES, Recipe, plan, render
+from envsound.base.files import write_wav
+from envsound.data.augmentation import CHANCES, LIBRARIES, Recipe, plan, render
 from envsound.data.folds import training_sets
 from envsound.data.recordings import Recordings
 from envsound.run.identity import module_hash
@@ -31,6 +30,7 @@ class Copies:
     recordings: Recordings
     table: pd.DataFrame
     recipes: dict[str, Recipe]
+    _last: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def load(self, clip_id: str) -> np.ndarray:
         """Return one copy, float32 [n_samples] in [-1, 1], as long as its recording; or a recording as it is.
@@ -40,8 +40,14 @@ class Copies:
         if clip_id not in self.recipes:
             return self.recordings.load(clip_id)
         recipe = self.recipes[clip_id]
-        partner = self.recordings.load(recipe.partner) if recipe.partner else None
-        return render(self.recordings.load(recipe.clip_id), self.recordings.sample_rate, recipe, partner)
+        return render(self._recording(recipe.clip_id), self.recordings.sample_rate, recipe)
+
+    def _recording(self, clip_id: str) -> np.ndarray:
+        """Return a recording; the last one is kept, since its copies follow one another in the table."""
+        if clip_id not in self._last:
+            self._last.clear()
+            self._last[clip_id] = self.recordings.load(clip_id)
+        return self._last[clip_id]
 
     def facts(self) -> dict[str, Any]:
         """Return what the provenance record keeps: how many copies, of which folds, and the hash of the code."""
@@ -55,30 +61,28 @@ def plan_copies(
     train_folds: Sequence[int] = (),
     validation_fold: int = 0,
     augment_copies: int = 0,
-    augment: Sequence[str] = CHANGES,
+    augment: Sequence[str] = tuple(CHANCES),
     augment_seed: int = 0,
 ) -> Copies:
     """Plan `augment_copies` copies of each training clip; each is made when it is loaded.
 
-    Training clips, and therefore the clips that are mixed in, are those of `data.folds.training_sets`: neither
-    the held-out `fold` nor the validation fold is touched. Clips are mixed with others of their own category.
+    Training clips are those of `data.folds.training_sets`: neither the held-out `fold` nor the validation fold is touched.
     augment: names of changes, of which each copy gets some (see `data.augmentation`); augment_seed: of all draws.
     Raises InputError for an unknown change, none at all, a negative number, or folds that are not there.
     """
-    unknown = sorted(set(augment) - set(CHANGES))
+    unknown = sorted(set(augment) - set(CHANCES))
     if unknown or augment_copies < 0 or (augment_copies and not augment):
-        wanted = f"a number from 0 up and, above 0, some of {', '.join(CHANGES)}"
+        wanted = f"a number from 0 up and, above 0, some of {', '.join(CHANCES)}"
         raise InputError(f"augment_copies={augment_copies}, augment={list(augment)}: expected {wanted}")
     if not augment_copies:
         return Copies(recordings, recordings.table.iloc[:0].assign(copy=0, changes="", depends_on=""), {})
     train, _ = training_sets(recordings.table, fold, list(train_folds), validation_fold)
     sources = train.loc[train.index.repeat(augment_copies)]
-    together = train.groupby("category")["clip_id"].agg(list)
     recipes = [
-        plan(augment_seed, row.clip_id, number % augment_copies + 1, augment, _others(together[row.category], row))
-        for number, row in enumerate(sources.itertuples())
+        plan(augment_seed, clip_id, number % augment_copies + 1, augment)
+        for number, clip_id in enumerate(sources["clip_id"])
     ]
-    table = _with_copies(sources, recipes, dict(zip(train["clip_id"], train["path"], strict=True)))
+    table = _with_copies(sources, recipes)
     shared = set(table["clip_id"]) & set(recordings.table["clip_id"])
     if shared:
         raise InputError(f"clip_id {min(shared)!r}: is that of a recording and of a copy; expected another file name")
@@ -101,26 +105,20 @@ def write_copies(copies: Copies, folder: str | Path, n_clips: int = 2) -> pd.Dat
     return pd.DataFrame(rows, columns=["category", "recording", "copy", "changes"])
 
 
-def _others(clip_ids: list[str], row: Any) -> list[str]:
-    return [clip_id for clip_id in clip_ids if clip_id != row.clip_id]
-
-
-def _with_copies(sources: pd.DataFrame, recipes: list[Recipe], paths: dict[str, str]) -> pd.DataFrame:
+def _with_copies(sources: pd.DataFrame, recipes: list[Recipe]) -> pd.DataFrame:
     """Return the table of copies, from a row of `recordings.table` and a recipe for each."""
-    code, content = _code(), cache(sha256_file)
-    partners = [content(paths[recipe.partner]) if recipe.partner else "" for recipe in recipes]
+    code = _code()
     return sources.reset_index(drop=True).assign(
         clip_id=[f"{recipe.clip_id}+{recipe.copy}" for recipe in recipes],
         copy=[recipe.copy for recipe in recipes],
         changes=[", ".join(recipe.changes) for recipe in recipes],
-        depends_on=[_depends_on(code, *both) for both in zip(recipes, partners, strict=True)],
+        depends_on=[_depends_on(code, recipe) for recipe in recipes],
     )
 
 
-def _depends_on(code: str, recipe: Recipe, partner_sha256: str) -> str:
+def _depends_on(code: str, recipe: Recipe) -> str:
     """Return a text that changes with all that a copy depends on besides the bytes of its recording."""
-    drawn = [recipe.seed, recipe.clip_id, recipe.copy, *recipe.changes]
-    return json.dumps([code, LIBRARIES, drawn, partner_sha256])
+    return json.dumps([code, LIBRARIES, [recipe.seed, recipe.clip_id, recipe.copy, *recipe.changes]])
 
 
 def _code() -> str:

@@ -14,7 +14,7 @@ from envsound.data.audio import SUFFIXES
 FOLDER_COLUMNS = ("filename", "category", "fold")
 ESC50_COLUMNS = (*FOLDER_COLUMNS, "target", "esc10")
 URBANSOUND_NAMES = {"slice_file_name": "filename", "class": "category", "classID": "target"}  # UrbanSound8K's own
-CUT_FROM = (  # recordings have numbers: names of the same form, such as 1-s0x4-A-0 of synthetic clips, tell of none
+CUT_FROM = (  # recordings have numbers: a name of the same form without one, such as 1-s0x4-A-0, tells of none
     re.compile(r"\d+-(\d+)-[A-Z]+(?:-\d+)?"),  # ESC-50 (Piczak 2015): fold-recording-take-class, or without the class
     re.compile(r"(\d+)-\d+-\d+-\d+"),  # UrbanSound8K (Salamon et al. 2014): recording-class-occurrence-slice
 )

@@ -12,13 +12,13 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
+from envsound.base.paths import material_folder
 from envsound.data.audio import SAMPLE_RATE, BadClip, Reading, read, read_clip
 from envsound.data.listing import ESC50_COLUMNS, FOLDER_COLUMNS, audio_folders, choose, find_audio, read_listing
 
-DATASETS = ("esc50", "urbansound8k", "folder", "synthetic")
+DATASETS = ("material", "esc50", "urbansound8k", "folder")
 OFFICIAL_CSV = {"esc50": "meta/esc50.csv", "urbansound8k": "metadata/UrbanSound8K.csv"}
 ADVICE = "check the network, or set data_dir to a folder holding {}/ and audio/"
-SYNTHETIC_RATE = 32_000  # Hz
 TABLE_COLUMNS = ["clip_id", "filename", "path", "fold", "category", "target", "esc10", "n_samples", "seconds"]
 REPORT_COLUMNS = ["filename", "fold", "category", "status", "reason", "sample_rate_hz", "n_channels", "seconds"]
 
@@ -74,14 +74,13 @@ def load_recordings(
     categories: Sequence[str] = (),
     clip_seconds: float = 5.0,
     sample_rate: int = SAMPLE_RATE,
-    synthetic_clips_per_class: int = 40,
-    synthetic_seed: int = 0,
     raw_dir: str = "data/raw",
 ) -> Recordings:
     """Find, filter and read every clip of a data set once.
 
-    dataset: "esc50" or "urbansound8k" (the official layout in `data_dir`, or downloaded into `raw_dir` when that is
-        empty), "folder" (audio and a csv with filename, category and fold in `data_dir`) or "synthetic".
+    dataset: "material" (the recordings that ship; with a `data_dir`, ESC-50 in there takes their place), "esc50" or
+        "urbansound8k" (the official layout in `data_dir`, or downloaded into `raw_dir` when that is empty), or
+        "folder" (audio and a csv with filename, category and fold in `data_dir`).
     csv_name: relative to `data_dir`; "" is meta/esc50.csv, of UrbanSound8K metadata/UrbanSound8K.csv.
     folds, categories: an empty sequence takes all.
     clip_seconds: longer clips are cut to this, shorter ones kept as they are; sample_rate: Hz.
@@ -91,9 +90,11 @@ def load_recordings(
         raise InputError(f"dataset={dataset!r}: expected one of {', '.join(DATASETS)}")
     if not clip_seconds > 0 or sample_rate <= 0:
         raise InputError(f"clip_seconds={clip_seconds}, sample_rate={sample_rate}: expected both above zero")
+    if dataset == "material" and data_dir:
+        dataset = "esc50"
     csv_name = csv_name or OFFICIAL_CSV.get(dataset, OFFICIAL_CSV["esc50"])
-    folder, csv_path = _place(dataset, data_dir, csv_name, synthetic_clips_per_class, synthetic_seed, raw_dir)
-    required = ESC50_COLUMNS if dataset in ("esc50", "synthetic") else FOLDER_COLUMNS
+    folder, csv_path = _place(dataset, data_dir, csv_name, raw_dir)
+    required = FOLDER_COLUMNS if dataset in ("folder", "urbansound8k") else ESC50_COLUMNS
     required = (*required, "esc10") if esc10_only and "esc10" not in required else required
     chosen = choose(read_listing(csv_path, required), esc10_only, folds, categories)
     table, report = _scan(chosen, audio_folders(folder, csv_path), clip_seconds, sample_rate)
@@ -107,19 +108,16 @@ def load_recordings(
         "esc50": f"ESC-50 folder {folder.resolve().name}",
         "urbansound8k": f"UrbanSound8K folder {folder.resolve().name}",
         "folder": f"folder {folder.resolve().name}",
-        "synthetic": f"synthetic (not recordings), seed {synthetic_seed}",
+        "material": "real clips, the free ones of ESC-10 as 24 kHz Vorbis (398 of 400)",
     }
     cut = _describe(names[dataset], table, report, esc10_only, sample_rate)
     return Recordings(table, report, cut, sample_rate, clip_seconds)
 
 
-def _place(
-    dataset: str, data_dir: str, csv_name: str, clips_per_class: int, seed: int, raw_dir: str
-) -> tuple[Path, Path]:
-    """Return the folder of a data set and its csv, making or downloading it where the user names none."""
-    if dataset == "synthetic":
-        folder = synthetic_folder(raw_dir, clips_per_class, seed)
-        return folder, folder / OFFICIAL_CSV["esc50"]
+def _place(dataset: str, data_dir: str, csv_name: str, raw_dir: str) -> tuple[Path, Path]:
+    """Return the folder of a data set and its csv, downloading it where the user names none."""
+    if dataset == "material":
+        return material_folder(), material_folder() / csv_name
     if dataset in OFFICIAL_CSV and not data_dir:
         folder = soundata_folder(dataset, raw_dir)
         return folder, folder / OFFICIAL_CSV[dataset]
@@ -253,16 +251,3 @@ def _drop_damaged_archive(dataset, folder: Path) -> None:
         archive = folder / remote.filename
         if archive.is_file() and md5(archive) != remote.checksum:
             archive.unlink()
-
-
-def synthetic_folder(raw_dir: str | Path, clips_per_class: int, seed: int) -> Path:
-    """Return a folder in ESC-50's layout with synthetic clips, made when it is not there yet.
-
-    They are made at SYNTHETIC_RATE and brought down to the codec's rate like a recording: sound made at 24 kHz has
-    energy up to 12 kHz, where the filter of a resampled recording leaves none and the bundled codec has heard none.
-    Raises InputError when `clips_per_class` or `seed` is out of range.
-    """
-    from envsound.data.synthetic.clips import write_dataset
-
-    folder = Path(raw_dir) / f"synthetic_{clips_per_class}_seed{seed}"
-    return write_dataset(folder, clips_per_class, seed, SYNTHETIC_RATE)

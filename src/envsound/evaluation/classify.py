@@ -7,25 +7,18 @@ data/classifier/README.md, says what it learnt from and how often it is right.
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from envsound.base.errors import InputError, exit_code
-from envsound.base.files import read_json, sha256_file
-from envsound.base.paths import find_root, go_to_root
+from envsound.base.paths import go_to_root
 from envsound.data.audio import read_clip
-
-if TYPE_CHECKING:
-    from envsound.evaluation.listeners.network import Listener
+from envsound.evaluation.listeners.shipped import FOLDER, load_shipped, mean_probabilities
 
 NAME, HELP = "classify", "say which of ten classes of sound recordings hold"
 EXAMPLE = "envsound classify dog.wav rain.mp3 --top 3"
-FOLDER = Path("data") / "classifier"
-FILE, CARD = "classifier.safetensors", "card.json"
-WINDOW_SECONDS = 5.0  # s, as long as what it was trained on
 MAKE = "envsound classify --train"
 
 
@@ -39,52 +32,16 @@ class Heard(NamedTuple):
 def classify(path: str | Path, top: int = 5, folder: str | Path | None = None) -> list[Heard]:
     """Return the `top` most probable classes of a recording, the most probable first.
 
-    Any sample rate, length and number of channels, in a format that libsndfile reads. A recording longer than
-    WINDOW_SECONDS is heard in parts, whose probabilities are averaged. folder: None is that of the one that ships.
+    Any sample rate, length and number of channels, in a format that libsndfile reads. A recording longer than 5 s
+    is heard in parts, whose probabilities are averaged. folder: None is that of the one that ships.
     Raises InputError when the recording or the classifier cannot be read, or `top` is below 1.
     """
     if top < 1:
         raise InputError(f"top={top}: expected 1 or more classes")
     listener = load_shipped(folder)
-    parts = windows(read_clip(path, listener.sample_rate), round(WINDOW_SECONDS * listener.sample_rate))
-    mean = listener.probabilities(parts, listener.sample_rate).mean(0, dtype=np.float64)
+    mean = mean_probabilities(listener, read_clip(path, listener.sample_rate))
     order = np.argsort(-mean, kind="stable")[:top]
     return [Heard(listener.categories[place], float(mean[place])) for place in order]
-
-
-def windows(clip: np.ndarray, longest: int) -> list[np.ndarray]:
-    """Cut a clip [n_samples] into few parts of nearly equal length, `longest` at most; silent ones beside others go."""
-    parts = np.array_split(clip, -(-len(clip) // longest))
-    return [part for part in parts if part.any()] or parts
-
-
-def load_shipped(folder: str | Path | None = None) -> "Listener":
-    """Return the classifier in `folder`, or the one that ships, checked against its card's SHA-256; kept in memory.
-
-    Raises InputError when it is missing, or its file is not the one that the card describes.
-    """
-    return _load(Path(folder or shipped_folder()))
-
-
-@cache
-def _load(folder: Path) -> "Listener":
-    from envsound.evaluation.listeners.network import load_listener  # needs torch
-
-    path = folder / FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected the classifier that `{MAKE}` makes")
-    expected, found = read_json(folder / CARD).get("content_hash"), sha256_file(path)
-    if found != expected:
-        raise InputError(f"{path}: SHA-256 is {found}; expected {expected}, as on its card")
-    return load_listener(path, "cpu")
-
-
-def shipped_folder() -> Path:
-    """Return where the classifier lies: in the repository of this package, else that of the working directory."""
-    try:
-        return find_root(Path(__file__).parent) / FOLDER
-    except InputError:
-        return find_root() / FOLDER
 
 
 def add_arguments(parser: ArgumentParser) -> None:

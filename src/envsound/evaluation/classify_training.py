@@ -21,8 +21,8 @@ from envsound.base.text import markdown_table
 from envsound.data.audio import SAMPLE_RATE
 from envsound.data.licences import read_licences, trainable
 from envsound.data.recordings import Recordings, load_recordings
-from envsound.evaluation.classify import CARD, FILE
 from envsound.evaluation.listeners.network import Listener, ListenerConfig
+from envsound.evaluation.listeners.shipped import CARD, FILE
 from envsound.evaluation.listeners.training import ListenerTraining, train_listener
 from envsound.metrics.tests import wilson
 from envsound.run.provenance import commit, versions
@@ -52,7 +52,7 @@ def load_material(data_dir: str | Path, held_out_fold: int) -> Material:
     recordings = load_recordings("esc50", str(data_dir), esc10_only=True)
     if (lowest := recordings.report["sample_rate_hz"].min()) < FULL_RATE:
         raise InputError(f"{data_dir}: has recordings of {lowest} Hz; expected full bandwidth, {FULL_RATE} Hz or more")
-    learnt = trainable(recordings.table, read_licences(Path(data_dir) / "LICENSE"), held_out_fold)
+    learnt = trainable(recordings.table, read_licences(data_dir), held_out_fold)
     held_out = recordings.table[recordings.table["fold"] == held_out_fold].reset_index(drop=True)
     classes = set(recordings.table["category"])
     for words, side in (("to learn from", learnt), (f"in fold {held_out_fold}", held_out)):

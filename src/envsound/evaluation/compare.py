@@ -162,7 +162,7 @@ def evaluate_run(
     train_folds: Sequence[int] = (),
     metrics: Sequence[str] = (),
     clip_seconds: float = 5.0,
-    codec: str = "bundled",
+    codec: str = "patches",
     codec_weights: str = "",
     codec_weights_sha256: str = "",
     device: str = "auto",

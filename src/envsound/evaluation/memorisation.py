@@ -60,7 +60,7 @@ def level_distances(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndar
     """Return how far each level map of a is from each of b, float64 [n_a, n_b], in dB.
 
     The root mean square difference over bands and frames at the shift in time that makes it smallest. Shifts go round
-    a common length, that of the longest map; what a shorter one lacks counts as silence. a, b: [32, n_frames] each.
+    a common length, that of the longest map; what a shorter one lacks counts as silence. a, b: [n_bands, n_frames].
     """
     n_frames = max(one.shape[1] for one in [*a, *b])
     a, b = (np.stack([np.pad(one, ((0, 0), (0, n_frames - one.shape[1]))) for one in maps]) for maps in (a, b))
@@ -74,7 +74,7 @@ def level_distances(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndar
             closest[row, start : start + BLOCK] = likeness
     squares = energies[0][:, None] + energies[1] - 2 * closest
     tiny = 1e-12 * (energies[0][:, None] + energies[1])  # rounding errors of equal maps
-    return np.sqrt(np.where(squares > tiny, squares, 0) / (N_MELS * n_frames))
+    return np.sqrt(np.where(squares > tiny, squares, 0) / a[0].size)
 
 
 def neighbour_table(

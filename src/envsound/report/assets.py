@@ -64,7 +64,10 @@ class Assets:
         target = self.add(path, group)
         return None if target is None else Path(os.path.relpath(target, Path(page).parent)).as_posix()
 
-    def player(self, path: str | Path, group: str, page: str | Path, label: str = "") -> str | None:
-        """Copy a sound and return an audio player for `page` that links to it; None as in `add`."""
+    def player(self, path: str | Path, group: str, page: str | Path, label: str = "", clip: str = "") -> str | None:
+        """Copy a sound and return an audio `player` for `page` that links to it; None as in `add`.
+
+        clip: the recording that is played, whose credit stands below the label.
+        """
         link = self.link(path, group, page)
-        return None if link is None else player(link, label)
+        return None if link is None else player(link, label, clip=clip)

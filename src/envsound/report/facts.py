@@ -1,6 +1,5 @@
 """The numbers the book's prose uses, read from result files, never typed."""
 
-import html
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from envsound.metrics.tests import ALPHA
 
 NOT_MEASURED = "not measured"
 ALL = "all"  # in place of a key that a table leaves empty
-OF_STUDIES = ("codec_systems",)  # facts that a page names although a study has them: unmeasured where it is removed
 KEYED = {  # facts of a published run: the table they are in, and the columns that name a row, outermost first
     "table": ("table_metrics", ("metric",)),
     "ks": ("ks", ("comparison", "metric")),
@@ -132,23 +130,6 @@ def run_origin(folder: str | Path) -> dict[str, Any]:
     return {key: value for key, value in origin.items() if value != ""}
 
 
-def card_table(card: Any) -> str:
-    """Return nested facts as a two-column Markdown table, one row a leaf, names as "held out: log mel distance"."""
-
-    def leaves(tree: Facts, name: str) -> list[str]:
-        rows = []
-        for key, value in tree.items():
-            if key == "last":  # the last line of a training history is for the notebook's curves
-                continue
-            path = f"{name}: {key}" if name else key
-            text = html.escape(str(value), quote=False).replace("|", "\\|")
-            rows += leaves(value, path) if isinstance(value, Facts) else [f"| {path.replace('_', ' ')} | {text} |"]
-        return rows
-
-    rows = leaves(card, "") if isinstance(card, Facts) else []
-    return "\n".join(["| fact | value |", "| :-- | :-- |", *rows]) if rows else f"*{NOT_MEASURED}*"
-
-
 def house_table(path: str | Path) -> str:
     """Return where things are, as a Markdown table of the packages in a house.toml, each with its purpose."""
     packages = tomllib.loads(Path(path).read_text(encoding="utf-8"))["packages"]
@@ -172,14 +153,13 @@ def notebook_links(book_dir: str | Path) -> Facts:
 def book_facts(root: str | Path) -> dict[str, Any]:
     """Return the substitutions of the book that belong to no study.
 
-    codec (its card) and codec_training (a table of it), published (the published study), paper, demo, esc10 (presets),
+    codec (its card), published (the published study), paper, demo, esc10 (presets),
     results (preset -> result_facts), steps (links to executed notebooks), house (the table of packages). `root` is the
     repository root. A file that is not there leaves its facts "not measured".
     """
     root = Path(root)
-    card, study = root / "data" / "codec" / "card.json", root / "data" / "published" / "published_study.csv"
+    card, study = root / "data" / "codec" / "patches.json", root / "data" / "published" / "published_study.csv"
     found = {"codec": facts(read_json(card)) if card.is_file() else Facts()}
-    found["codec_training"] = card_table(found["codec"]["training"])
     found["published"] = published_facts(study) if study.is_file() else Facts()
     for preset in ("paper", "demo", "esc10"):
         path = root / "notebooks" / "presets" / f"{preset}.yml"
@@ -189,7 +169,7 @@ def book_facts(root: str | Path) -> dict[str, Any]:
     found["steps"] = notebook_links(root / "book")
     house = root / "house.toml"
     found["house"] = house_table(house) if house.is_file() else f"*{NOT_MEASURED}*"
-    return found | {name: f"*{NOT_MEASURED}*" for name in OF_STUDIES}
+    return found
 
 
 def _key(value: Any) -> str:

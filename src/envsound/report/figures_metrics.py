@@ -18,7 +18,7 @@ from envsound.base.errors import InputError
 from envsound.base.files import read_csv
 from envsound.evaluation.sides import from_rows, recordings_of, samples_of
 from envsound.metrics.acoustic import METRICS
-from envsound.report.style import DOUBLE_COLUMN, GREY, LOOKS, empty_figure, new_figure, style
+from envsound.report.style import DOUBLE_COLUMN, GREY, LOOKS, SINGLE_COLUMN, empty_figure, new_figure, style
 
 SIX = ("snr_db", "zcr", "rms", "spectral_entropy", "spectral_centroid_hz", "spectral_rolloff_hz")
 N_BINS = 24
@@ -249,6 +249,17 @@ def _pair_histogram(ax: Axes, values: pd.Series, published: float | None) -> Non
     ax.set_box_aspect(1)
     if marks:
         ax.legend(loc="upper right", handlelength=1.4, borderaxespad=0.1, labelspacing=0.2)
+
+
+def spectrogram(clip: np.ndarray, sample_rate: int) -> Figure:
+    """Draw the spectrogram of a clip, float [n_samples], in dB below its loudest bin."""
+    spectrum = _spectrogram(clip, sample_rate)
+    with style():
+        fig = new_figure(SINGLE_COLUMN, 1.6)
+        ax = fig.subplots()
+        _draw_spectrogram(ax, spectrum, float(spectrum[2].max()), sample_rate)
+        ax.set(xlabel="time (s)", ylabel="Hz", xlim=(0, clip.size / sample_rate))
+        return fig
 
 
 def _hide_unused(axes: np.ndarray, n_used: int, n_columns: int) -> None:

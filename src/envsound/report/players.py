@@ -1,21 +1,54 @@
-"""Audio players that link to a file instead of carrying it inside the page."""
+"""Audio players that link to a file instead of carrying it inside the page, and say whose recording it is."""
 
 import html
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
+from envsound.base.paths import material_folder
+from envsound.data.licences import ATTRIBUTION, licence_key, read_licences
 
-def player(path: str | Path, label: str = "", relative_to: str | Path | None = None) -> str:
+DEEDS = {  # of licences as attribution.csv names them: name and address
+    "CC0": ("CC0", "https://creativecommons.org/publicdomain/zero/1.0/"),
+    "CC-BY": ("CC BY", "https://creativecommons.org/licenses/by/3.0/"),
+}
+
+
+def credit(clip: str) -> str:
+    """Return title, author and licence of a recording that ships as HTML with links; "" for any other sound.
+
+    clip: its clip_id, such as "1-100032-A-0", that of an altered copy, such as "1-100032-A-0+2", or the file's name.
+    """
+    stem = Path(clip).stem.partition("+")[0]
+    return _credits(material_folder().absolute()).get(licence_key(f"{stem}.ogg"), "")
+
+
+@cache
+def _credits(folder: Path) -> dict[str, str]:
+    """Return the credit of each clip that a folder's attribution.csv lists; none without that file."""
+    rows = read_licences(folder).to_dict("records") if (folder / ATTRIBUTION).is_file() else []
+    return {row["clip"]: _credit(row) for row in rows if row["licence"] in DEEDS}
+
+
+def _credit(row: dict[str, str]) -> str:
+    title, author, source = (html.escape(row[name]) for name in ("title", "author", "url"))
+    name, address = DEEDS[row["licence"]]
+    return f'<small><a href="{source}">{title}</a> by {author}, <a href="{address}">{name}</a></small>'
+
+
+def player(path: str | Path, label: str = "", relative_to: str | Path | None = None, clip: str = "") -> str:
     """Return an HTML audio player for the file at `path`.
 
     The file is linked, not embedded: sixty embedded clips make a page of 19 MB. `relative_to` is the folder of
-    the page that will show the player; without it the link is the path as given.
+    the page that will show the player; without it the link is the path as given. clip: the recording that is played,
+    whose `credit` is added to the caption.
     """
     source = str(path) if relative_to is None else Path(os.path.relpath(path, relative_to)).as_posix()
-    caption = f"<figcaption>{html.escape(label)}</figcaption>" if label else ""
+    words = "<br>".join(part for part in (html.escape(label), credit(clip) if clip else "") if part)
+    caption = f"<figcaption>{words}</figcaption>" if words else ""
     audio = f'<audio controls preload="none" src="{html.escape(source, quote=True)}"></audio>'
     return f'<figure class="player">{caption}{audio}</figure>'
 
@@ -42,7 +75,7 @@ def players_by(
 def example_table(examples: pd.DataFrame, play: Callable[[str, str], str]) -> list[str]:
     """Return lines of an HTML table of examples.csv, a clip a row: as recorded, through a codec, through Opus.
 
-    play: returns what is shown for the name of a file and its label.
+    play: returns what is shown for the name of a file and its label. The recording's `credit` stands below it.
     """
     first = examples.iloc[0]
     rates = f"{first['codec_name']}, {first['codec_kbps']:g} kbit/s", f"Opus, {first['opus_kbps']:g} kbit/s"
@@ -53,6 +86,7 @@ def example_table(examples: pd.DataFrame, play: Callable[[str, str], str]) -> li
         label = f"{row['category'].replace('_', ' ')} · {row['clip']}"
         absent = '<em class="absent">Opus was not installed</em>'
         cells = [play(row[kind], label) if row[kind] else absent for kind in looks]
+        cells[0] += credit(str(row["clip"]))
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return [*lines, "</tbody></table>"]
 
@@ -73,7 +107,10 @@ def pair_players(pairs: pd.DataFrame, folder: str | Path, relative_to: str | Pat
     for row in pairs.to_dict("records"):
         labels = {"clip_file": row["category"] or row["clip"]}
         labels["nearest_file"] = row["nearest_category"] or row["nearest"]
-        sounds = [player(Path(folder) / row[name], str(label), relative_to) for name, label in labels.items()]
+        sounds = [
+            player(Path(folder) / row[name], str(label), relative_to, str(row[name.removesuffix("_file")]))
+            for name, label in labels.items()
+        ]
         cells = [html.escape(str(row["space"])), int(row["rank"]), *sounds, f"{row['distance']:.3g}"]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return f'<table class="sounds"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

@@ -26,16 +26,6 @@ class Run:
         name = self.folder.name.replace("_", ", ").replace("fold", "fold ").replace("seed", "seed ")
         return f"{self.folder.parent.name}, {name}"
 
-    @property
-    def synthetic(self) -> bool:
-        """Whether the run's recordings are the project's own synthetic stand-in."""
-        return self.origin.get("dataset") == "synthetic"
-
-    @property
-    def recordings(self) -> str:
-        """What its real side is, in words."""
-        return "synthetic stand-in recordings" if self.synthetic else "recordings"
-
     def table(self, name: str) -> pd.DataFrame:
         """Return one of the run's csv tables, empty when it is not there; no category is ""."""
         path = self.folder / name

@@ -5,6 +5,7 @@ comparison have the same colours everywhere (Okabe and Ito's palette, safe for c
 differ in line style and hatching too, so that they can be told apart in grey.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,15 +64,15 @@ def style() -> AbstractContextManager:
     return matplotlib.rc_context(look)
 
 
-def save_figure(fig: Figure, folder: str | Path, name: str) -> list[Path]:
-    """Write `folder/name.pdf` and `folder/name.png` (200 dpi) and return both paths.
+def save_figure(fig: Figure, folder: str | Path, name: str, kinds: Sequence[str] = ("pdf", "png")) -> list[Path]:
+    """Write `folder/name.pdf` and `folder/name.png` (200 dpi), or one of them, and return their paths.
 
     The same figure gives the same bytes: no date and no program version is written.
     """
     metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
-    paths = [Path(folder) / f"{name}.{kind}" for kind in metadata]
+    paths = [Path(folder) / f"{name}.{kind}" for kind in kinds]
     with style():
-        for path, kind in zip(paths, metadata, strict=True):
+        for path, kind in zip(paths, kinds, strict=True):
             with atomic_path(path) as temporary:
                 fig.savefig(temporary, format=kind, dpi=PNG_DPI, metadata=metadata[kind])
     return paths

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from envsound.base.errors import InputError
-from envsound.base.paths import taken_to_root
+from envsound.base.paths import MATERIAL, taken_to_root
 from envsound.run.identity import digest
 from envsound.run.presets import load_preset, nearest, notebook_parameters, run_dir
 from envsound.run.settings import parameters_for
@@ -24,7 +24,7 @@ NAME, HELP = "train", "make the codes of a preset's recordings and train its mod
 EXAMPLE = "envsound train esc10 --data /data/ESC-50 --fold 2 --seed 1"
 OVERRIDES = ("data_dir", "codec_weights", "codec_weights_sha256", "device")  # about the machine, not about the study
 CODEC_FOLDER = Path("data/codec")
-CLASSIFIER_FOLDER = Path("data/classifier")
+WEIGHT_FOLDERS = (CODEC_FOLDER, Path("data/classifier"), Path("data/generator"))  # with their cards
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,11 @@ def read_request(config: dict[str, Any]) -> Request:
         if key not in known:
             raise InputError(f"--config {key}: unknown; expected {nearest(key, known)}")
     preset = str(config.get("preset", "demo"))
-    values = load_preset(preset)
+    load_preset(preset)  # a misspelt name is an error here
     overrides = {key: str(config[key]) for key in OVERRIDES if config.get(key) not in (None, "")}
     for key in ("data_dir", "codec_weights"):
         if key in overrides:
             overrides[key] = str(Path(overrides[key]).expanduser())
-    if "data_dir" in overrides and values["dataset"] == "synthetic":
-        raise InputError(
-            f"preset {preset!r}: makes its own synthetic recordings and reads no data folder; "
-            "expected a preset for recordings, such as esc10"
-        )
     return Request(preset, _integers(config, "fold", 1), _integers(config, "seed", 0), overrides)
 
 
@@ -86,13 +81,14 @@ def papermill_parameters(
 
 
 def recordings_table(values: dict[str, Any]) -> list[str]:
-    """Return the csv that describes the recordings, as a list of one, or of none when no folder is given.
+    """Return the csv that describes the recordings, as a list of one, or of none where they are yet to be downloaded.
 
     Raises InputError when the folder has no such csv.
     """
-    if not values["data_dir"]:
+    folder = _recordings_folder(values)
+    if folder is None:
         return []
-    table = Path(values["data_dir"], values["csv_name"])
+    table = folder / values["csv_name"]
     if not table.is_file():
         raise InputError(f"{table}: no such file; expected a data_dir that holds {values['csv_name']}")
     return [table.as_posix()]
@@ -100,10 +96,17 @@ def recordings_table(values: dict[str, Any]) -> list[str]:
 
 def recordings_fingerprint(values: dict[str, Any]) -> str:
     """Return a hash of the recordings' csv and of the names and sizes of the files in audio/ beside it."""
-    tables = recordings_table(values)
-    audio = sorted(Path(values["data_dir"], "audio").glob("*")) if tables else []
+    tables, folder = recordings_table(values), _recordings_folder(values)
+    audio = sorted((folder / "audio").glob("*")) if folder else []
     listing = [f"{path.name} {path.stat().st_size}" for path in audio]
     return digest([*(Path(table).read_text(encoding="utf-8") for table in tables), *listing])
+
+
+def _recordings_folder(values: dict[str, Any]) -> Path | None:
+    """Return the folder of the recordings, below the root where they ship; None where they are yet to be downloaded."""
+    if values["data_dir"]:
+        return Path(values["data_dir"])
+    return MATERIAL if values["dataset"] == "material" else None
 
 
 def codec_fingerprint(values: dict[str, Any]) -> str:
@@ -117,8 +120,9 @@ def book_sources(folder: str | Path = "book", published: str | Path = "data/publ
     """Return the files the book is made of besides executed notebooks: pages, settings, presets, results."""
     made = ("_build", "executed", "_static/audio", "_static/generated")
     made_there = tuple(f"{Path(folder, part).as_posix()}/" for part in made)
-    sources = (Path(folder), Path(published), CODEC_FOLDER, CLASSIFIER_FOLDER, Path("notebooks/presets"))
-    paths = (Path("_config.yml"), Path("house.toml"), *(path for source in sources for path in source.rglob("*")))
+    sources = (Path(folder), Path(published), *WEIGHT_FOLDERS, Path("notebooks/presets"))
+    single = (Path("_config.yml"), Path("house.toml"), MATERIAL / "attribution.csv")  # whom players name
+    paths = (*single, *(path for source in sources for path in source.rglob("*")))
     files = [path.as_posix() for path in paths if path.is_file() and not path.name.startswith(".")]
     return sorted(file for file in files if not file.startswith(made_there) and "__pycache__" not in file)
 

@@ -1,6 +1,7 @@
 """What a generator of sound is: asked for clips it makes them, whatever it learnt from and however it works."""
 
 import importlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,25 @@ from envsound.systems import SYSTEMS
 
 @dataclass(frozen=True)
 class Request:
-    """One clip to generate: its file, its class ("" for none), its length in s, and the seed that decides it."""
+    """One clip to generate: its file, its class ("" for none), its length in s, and the seed that decides it.
+
+    like: a recording that the clip begins with and goes on from for `seconds`; with a `share` above 0 it is the
+    recording itself, in which so large a share of time is made anew. Raises InputError for a length or share that
+    cannot be.
+    """
 
     filename: str
     category: str
     seconds: float
     seed: int
+    like: str = ""
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < math.inf:
+            raise InputError(f"seconds={self.seconds}: expected more than 0")
+        if not 0 <= self.share <= 1 or (self.share and not self.like):
+            raise InputError(f"share={self.share}: expected 0 to 1, and a recording where it is above 0")
 
 
 @dataclass(frozen=True)
@@ -49,7 +63,10 @@ class System(Protocol):
     conditions: frozenset[str]
 
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
-        """Yield a clip for each request, float32 [n_samples] in [-1, 1]; it depends on that request alone."""
+        """Yield a clip for each request, float32 [n_samples] in [-1, 1]; it depends on that request alone.
+
+        Requests that name a recording are for systems whose `conditions` hold "audio".
+        """
         ...
 
     def describe(self, request: Request) -> dict[str, Any]:

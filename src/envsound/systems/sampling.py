@@ -1,9 +1,11 @@
 """Generating clips with any system: what to ask for, one wav and one table row each, and going on after a kill."""
 
+import dataclasses
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,59 @@ from envsound.run.presets import nearest
 from envsound.systems.base import Request, System
 
 RECORD = "request.json"  # in a folder of samples: what they were asked for
+
+
+class Score(Protocol):
+    """Says how good clips, float32 [n_samples] each, are as sounds of their classes: float [n_clips], higher is better.
+
+    content_hash changes with whatever decides that.
+    """
+
+    content_hash: str
+
+    def __call__(self, clips: Sequence[np.ndarray], categories: Sequence[str]) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How many candidates are made of a clip, and which is kept: the one that `score` likes best.
+
+    The score comes from whoever asks, so that no system knows a judge; one candidate asks for none.
+    Raises InputError for fewer than one candidate, or several without a score.
+    """
+
+    n_candidates: int = 1
+    score: Score | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_candidates < 1 or (self.n_candidates > 1 and self.score is None):
+            raise InputError(f"n_candidates={self.n_candidates}: expected 1 or more, with a score to choose by above 1")
+
+    def facts(self) -> dict[str, int | str]:
+        """Return what samples.csv says of it: n_candidates and, where one was chosen, the hash of the score."""
+        return {"n_candidates": self.n_candidates, "score": self.score.content_hash if self.n_candidates > 1 else ""}
+
+    def clips(self, system: System, requests: Sequence[Request]) -> Iterator[np.ndarray]:
+        """Yield the chosen clip of each request, float32 [n_samples].
+
+        The first candidate is the clip of the request itself; the others' seeds are drawn from its seed.
+        """
+        n = self.n_candidates
+        if n == 1:
+            yield from system.generate(requests)
+            return
+        made = system.generate([one for request in requests for one in _candidates(request, n)])
+        for request in requests:
+            clips = [next(made) for _ in range(n)]
+            yield clips[int(np.argmax(self.score(clips, [request.category] * n)))]
+
+
+ONE_CANDIDATE = Selection()
+
+
+def _candidates(request: Request, n: int) -> list[Request]:
+    others = np.random.SeedSequence([request.seed, 3]).generate_state(n - 1)
+    return [request, *(dataclasses.replace(request, seed=int(seed)) for seed in others)]
 
 
 def plan_requests(
@@ -50,33 +105,43 @@ def plan_requests(
 
 
 def generate_clips(
-    system: System, requests: Sequence[Request], folder: str | Path, replace: bool = False
+    system: System,
+    requests: Sequence[Request],
+    folder: str | Path,
+    replace: bool = False,
+    selection: Selection = ONE_CANDIDATE,
 ) -> pd.DataFrame:
     """Generate every requested clip into `folder` and return the rows of samples.csv (see `run.contract`).
 
-    Clips that an interrupted call with the same requests and system left behind are kept. Raises InputError when the
-    folder holds the clips of another request, unless these may be replaced, or files that are nobody's clips.
+    Clips that an interrupted call with the same requests, system and selection left behind are kept. Raises InputError,
+    and writes nothing, when the folder holds the clips of another request, unless these may be replaced, or files that
+    are nobody's clips, or when a request names a recording that cannot be read.
     """
-    asked = {"requests": [asdict(one) for one in requests], "system": system.content_hash}
+    chosen = selection.facts()
+    rows = [
+        {"filename": r.filename, "category": r.category, "seed": r.seed} | system.describe(r) | chosen for r in requests
+    ]
+    asked = {"requests": [asdict(one) for one in requests], "system": system.content_hash} | chosen
     folder = _claim(Path(folder), asked, replace)
     missing = [request for request in requests if not (folder / request.filename).exists()]
     missing.sort(key=lambda request: request.seconds)  # clips of similar length share a batch
     with tqdm(total=len(requests), initial=len(requests) - len(missing), desc="sampling", unit="clip") as bar:
-        for request, clip in zip(missing, system.generate(missing), strict=True):
+        for request, clip in zip(missing, selection.clips(system, missing), strict=True):
             write_wav(folder / request.filename, clip, system.sample_rate)
             bar.update()
-    rows = [{"filename": r.filename, "category": r.category, "seed": r.seed} | system.describe(r) for r in requests]
     return pd.DataFrame(rows)
 
 
 def _claim(folder: Path, asked: dict, replace: bool) -> Path:
     """Return the folder, empty or with clips of the same request and system."""
     record = folder / RECORD
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; expected the name of a folder")
     if folder.exists() and any(folder.iterdir()) and not (record.is_file() and read_json(record) == asked):
         if not record.is_file():
             raise InputError(f"{folder}: holds files that are no clips of a request; expected an empty folder")
         if not replace:
-            raise InputError(f"{folder}: holds the clips of another request; name another out_dir, or remove them")
+            raise InputError(f"{folder}: holds the clips of another request; name another folder, or remove them")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(record, asked)

@@ -46,11 +46,11 @@ def test_the_page_includes_every_part_and_types_no_result(published):
 
 
 def test_the_prose_has_every_number_it_names(published):
-    write_json(published.parent / "codec" / "card.json", {"content_hash": "other", "training": {}})
+    write_json(published / "audit" / "codec.json", {"content_hash": "other", "training": {}})
     text = rendered(published)
     assert text.count(NOT_MEASURED) == 2  # what that codec was trained on
     training, audited = {"material": "731 clips", "held_out_fold": 1}, page._noted(published / "audit")["codec_hash"]
-    write_json(published.parent / "codec" / "card.json", {"content_hash": audited, "training": training})
+    write_json(published / "audit" / "codec.json", {"content_hash": audited, "training": training})
     text = rendered(published)
     assert NOT_MEASURED not in text and "–" not in text and "nan" not in text and "labels: 731 clips" in text
     for number in ("14 of 14", "0.321 (0.254 to 0.405)", "-50.9% (-63.7% to -42.2%)", "1 of 15", "starts at\n8.2"):

@@ -78,7 +78,7 @@ def test_official_folds_share_no_recording_and_random_ones_do(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["clip{fold}{target}.wav", "{fold}-s{source}x4-A-{target}.wav"])
-def test_names_without_a_recording_leave_random_folds_out(tmp_path, name):  # the second: as of synthetic clips
+def test_names_without_a_recording_leave_random_folds_out(tmp_path, name):
     runs = run_protocol(codes_table(tmp_path, name=name), ProtocolPlan(1, (0,), 4), SIZE, "x", "abc")
     assert set(runs["split"]) == {"official"}
     assert not audit_protocol(runs, n_resamples=20)["comparison"].str.startswith("random").any()

@@ -51,9 +51,11 @@ def measured(folder, tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
     given = {"codec": "sample", "dataset": "folder", "data_dir": str(folder), "csv_name": "clips.csv", "device": "cpu"}
     given |= {"esc10_only": False, "listener_epochs": 0, "n_examples": 2, "run_dir": str(run)}
+    given |= {"package": "not here", "timed": ["tone"]}
     with pytest.MonkeyPatch.context() as patch:
         makers = {name: lambda device, codec=codec: codec for name, codec in CODECS.items()}
         patch.setattr(module, "codec_makers", lambda *names: makers)
+        patch.setattr("envsound.codec.load_codec", lambda *names: CODECS["sample"])
         for one in (module, systems):
             patch.setattr(one, "opus_available", lambda: True)
         patch.setattr(systems, "through_opus", lambda clip, rate, kbps: clip / 2)
@@ -89,14 +91,14 @@ def test_makers_load_each_codec_by_name_and_encodec_only_where_it_is(monkeypatch
     asked = []
     monkeypatch.setattr(module, "load_codec", lambda *arguments: asked.append(arguments))
     monkeypatch.setattr(module, "weights_here", lambda weights: None)
-    names = list(codec_makers("bundled", ["runs/seanet/codec.safetensors", "mine.safetensors"]))
-    assert names == ["bundled", "seanet", "mine"]
-    with pytest.raises(InputError, match="called bundled, bundled; expected different names"):
-        codec_makers("bundled", ["a/bundled.safetensors"])
+    names = list(codec_makers("patches", ["runs/seanet/codec.safetensors", "mine.safetensors"]))
+    assert names == ["patches", "seanet", "mine"]
+    with pytest.raises(InputError, match="called patches, patches; expected different names"):
+        codec_makers("patches", ["a/patches.safetensors"])
     monkeypatch.setattr(module, "weights_here", lambda weights: Path("/cache/encodec.th"))
-    for make in codec_makers("bundled", ["mine.safetensors"]).values():
+    for make in codec_makers("patches", ["mine.safetensors"]).values():
         make("cpu")
-    files = {"bundled": "", "mine.safetensors": "", "encodec_24khz": "/cache/encodec.th"}
+    files = {"patches": "", "mine.safetensors": "", "encodec_24khz": "/cache/encodec.th"}
     assert asked == [(name, file, "cpu") for name, file in files.items()]
 
 
@@ -114,7 +116,7 @@ def test_speed_has_one_row_for_each_codec_and_device(monkeypatch):
 
 def test_the_notebook_writes_every_table_and_figure_and_what_made_it(measured):
     run, report = measured
-    tables = {"by_class", "ceiling", "clips", "codebook", "speed", "systems"}
+    tables = {"by_class", "ceiling", "clips", "codebook", "judged", "speed", "stability", "systems"}
     assert {path.stem for path in run.glob("*.csv")} == tables
     named = ["sample, 4 levels", "sample, 2 levels", "sample, 1 level", "coarse, 1 level"]
     everything = ["original", *named, "Opus, 6 kbit/s", "Opus, 12 kbit/s", "white noise"]

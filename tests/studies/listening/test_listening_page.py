@@ -19,7 +19,7 @@ from envsound.report.assets import Assets
 from envsound.report.fragments import Staging
 from envsound.report.runs import Run
 from envsound.studies.listening import material
-from envsound.studies.listening.material import ANCHOR, GENERATED, RECORDING, REFERENCE, STAND_IN, write_listening
+from envsound.studies.listening.material import ANCHOR, GENERATED, RECORDING, REFERENCE, write_listening
 from envsound.studies.listening.page import PAGE, contents, facts, stage
 
 TELLING = ("reference", "anchor", "mine", "opus", "codec_", "model", "generated", "recording", "clip-0", "0.wav")
@@ -63,7 +63,7 @@ def test_the_low_anchor_keeps_what_is_below_3500_hz_and_nothing_above_4000(hz, l
 
 
 def test_a_trial_holds_reference_anchor_and_every_version_there_is(root):
-    folder = write_examples(REPORTS / "bundled") / "examples"
+    folder = write_examples(REPORTS / "patches") / "examples"
     shutil.copy(folder / "1_codec.wav", folder / "1_2_levels.wav")
     first, second = trials_there()
     assert conditions(first) == [REFERENCE, ANCHOR, "Opus, 6 kbit/s", CODEC]
@@ -71,27 +71,24 @@ def test_a_trial_holds_reference_anchor_and_every_version_there_is(root):
     assert {sound.origin for sound in first} == {RECORDING} and len({len(sound.samples) for sound in first}) == 1
 
 
-def test_reports_on_the_same_clip_share_a_trial_and_the_bundled_codec_comes_first(root):
-    for name, codec in (("alpha", "other"), ("bundled", "mine")):
+def test_reports_on_the_same_clip_share_a_trial_and_the_codec_that_ships_comes_first(root):
+    for name, codec in (("alpha", "other"), ("patches", "mine")):
         write_examples(REPORTS / name, codec)
-    assert [folder.parent.name for folder in material.example_folders(REPORTS)] == ["bundled", "alpha"]
+    assert [folder.parent.name for folder in material.example_folders(REPORTS)] == ["patches", "alpha"]
     trials = trials_there()
     assert len(trials) == 2 and {"other, all levels", CODEC} <= set(conditions(trials[0]))
 
 
-def test_stand_ins_count_only_where_there_is_no_recording(root):
+def test_what_a_run_sent_through_its_codec_makes_trials_too(root):
     run = make_run(root)
-    write_examples(REPORTS / "trial", dataset="synthetic")
-    shutil.copytree(REPORTS / "trial" / "examples", run / "codec_clips")  # what a run sent through its codec
+    write_examples(REPORTS / "trial")
+    shutil.move(REPORTS / "trial" / "examples", run / "codec_clips")
     trials = trials_there([Run(run)])
-    assert len(trials) == 2 and {sound.origin for trial in trials for sound in trial} == {STAND_IN}
-    assert "mine, all levels" in conditions(trials[0])
-    write_examples(REPORTS / "real", n=1)
-    assert [trial[0].origin for trial in trials_there([Run(run)])] == [RECORDING]
+    assert len(trials) == 2 and "mine, all levels" in conditions(trials[0])
 
 
 def test_a_version_that_is_missing_is_left_out_and_one_that_leaves_the_folder_refused(root):
-    folder = write_examples(REPORTS / "bundled") / "examples"
+    folder = write_examples(REPORTS / "patches") / "examples"
     (folder / "0_codec.wav").unlink()
     (folder / "1_original.wav").unlink()
     assert [conditions(trial) for trial in trials_there()] == [[REFERENCE, ANCHOR, "Opus, 6 kbit/s"]]
@@ -102,7 +99,7 @@ def test_a_version_that_is_missing_is_left_out_and_one_that_leaves_the_folder_re
 
 def test_published_clips_and_recordings_of_the_same_categories_are_judged(root):
     published(root, ("dog", "sea_waves"))
-    write_examples(REPORTS / "bundled")  # two clips of sea waves
+    write_examples(REPORTS / "patches")  # two clips of sea waves
     clips = judged(root, trials=trials_there())
     found = [(sound.origin, sound.category) for sound in clips]
     assert found.count((GENERATED, "dog")) == 2 and found.count((RECORDING, "sea_waves")) == 2 and len(found) == 6
@@ -111,13 +108,13 @@ def test_published_clips_and_recordings_of_the_same_categories_are_judged(root):
     assert len(judged(root)) == 4  # a clip that was published from a run counts once
 
 
-def test_models_of_stand_ins_count_only_where_there_is_no_other(root):
+def test_clips_of_a_run_are_judged_beside_what_it_was_compared_with(root):
     run = Run(make_run(root))
     clips = judged(root, [run])
-    assert [sound.origin for sound in clips] == [GENERATED] * 2 + [STAND_IN] * 2
-    assert conditions(clips) == [run.title] * 2 + [STAND_IN] * 2
+    assert [sound.origin for sound in clips] == [GENERATED] * 2 + [RECORDING] * 2
+    assert conditions(clips) == [run.title] * 2 + [RECORDING] * 2
     published(root)
-    assert set(conditions(judged(root, [run]))) == {"made, published"}
+    assert set(conditions(judged(root, [run]))) == {"made, published", run.title, RECORDING}
 
 
 def test_without_categories_or_permission_nothing_is_judged(root):
@@ -169,7 +166,7 @@ def test_a_task_without_sounds_says_so_and_is_left_out(tmp_path):
 
 def test_the_book_stages_the_test_and_the_page_includes_it(root):
     published(root)
-    write_examples(REPORTS / "bundled")
+    write_examples(REPORTS / "patches")
     stage(Staging(root / "data" / "published", root / "book", Assets(root / "book", [root / "data"])))
     text = (root / "book" / "executed" / "listening" / "contents.txt").read_text(encoding="utf-8")
     assert f'href="../{PAGE.as_posix()}"' in text and (root / "book" / material.FOLDER / "key.json").is_file()

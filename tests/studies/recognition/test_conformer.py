@@ -11,7 +11,7 @@ from fakes.recognition import CODEBOOK_SIZE, N_LEVELS, coded_clips, first_round
 
 from envsound.base.errors import InputError
 from envsound.base.paths import find_root
-from envsound.codec import BUNDLED
+from envsound.codec import SHIPPED
 from envsound.codec.codes import load_codes
 from envsound.studies.recognition import conformer
 from envsound.studies.recognition.conformer import STORE, ConformerSettings, ProbedConformer
@@ -90,9 +90,9 @@ def test_pretraining_is_done_once_and_goes_on_where_it_was_killed(fold, monkeypa
 
 
 def test_codebooks_of_another_codec_and_settings_out_of_range_are_refused(fold):
-    bundled = str(find_root(Path(__file__).parent) / BUNDLED)
+    patches = str(find_root(Path(__file__).parent) / SHIPPED["patches"])
     with pytest.raises(InputError, match="the clips have codes of another codec, ccc"):
-        ConformerSettings(start="random", codebook_init=True, codec=bundled, device="cpu").model(fold.train, 0)
+        ConformerSettings(start="random", codebook_init=True, codec=patches, device="cpu").model(fold.train, 0)
     for name, value, words in (("start", "speech", "start="), ("dim", 10, "dim="), ("pretraining_epochs", 0, "epochs")):
         with pytest.raises(InputError, match=words):
             ConformerSettings(**MODEL | {name: value})

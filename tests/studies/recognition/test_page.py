@@ -39,7 +39,7 @@ def published(tmp_path_factory) -> Path:
         drawn = accuracy_figure(tables["recognition"], tables["recognition_folds"])
         save_figure(drawn, run / "figures", "accuracy")
         facts = {"data_cut": "made-up clips", "recognisers": {one.name: {"lr": 0.01} for one in rows}}
-        step = {"parameters": {"codec": "bundled", "seeds": [0], "data_dir": "/home/me/ESC-50"}, "facts": facts}
+        step = {"parameters": {"codec": "patches", "seeds": [0], "data_dir": "/home/me/ESC-50"}, "facts": facts}
         write_json(run / "provenance.json", {"steps": {page.STEP: step | {"commit": "abc", "device": "CPU"}}})
         publish_report(run, place / page.FOLDER / name, page.REPORTS[0])
     return place

@@ -16,7 +16,7 @@ from fakes.urbansound8k import urbansound8k
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json, write_csv, write_json
 from envsound.base.paths import find_root
-from envsound.codec import BUNDLED, load_codec
+from envsound.codec import SHIPPED, load_codec
 from envsound.codec.codes import encode_recordings, load_codes
 from envsound.data.recordings import load_recordings
 from envsound.report.style import save_figure
@@ -85,14 +85,14 @@ def test_test_clips_that_the_codec_has_met_are_counted_for_those_who_read_its_co
     assert report.rounds_table(ROUNDS, "encodec_24khz").iloc[:, -1].isna().all()
 
 
-def test_the_bundled_codec_has_met_what_its_attribution_lists_and_nothing_of_the_fold_its_card_holds_out():
-    folder = (find_root(Path(__file__).parent) / BUNDLED).parent
-    listed, card = read_csv(folder / "attribution.csv"), read_json(folder / "card.json")
+def test_the_codec_that_ships_has_met_what_its_attribution_lists_and_nothing_of_the_fold_its_card_holds_out():
+    folder = (find_root(Path(__file__).parent) / SHIPPED["patches"]).parent
+    listed, card = read_csv(folder / "attribution.csv"), read_json(folder / "patches.json")
     held_out = card["training"]["held_out_fold"]
     files = [Path(f"{clip}-7.ogg") for clip in listed["clip"]]  # as in any copy of ESC-50, with the class at the end
     files += [Path(f"{held_out}-9{number}-A-7.ogg") for number in range(3)]
     zeros = np.zeros(len(files), int)
-    heard = report.heard_clips(report.met_recordings("bundled"), Clips(files, files, zeros, zeros, ["a"]))
+    heard = report.heard_clips(report.met_recordings("patches"), Clips(files, files, zeros, zeros, ["a"]))
     assert heard.tolist() == [1] * len(listed) + [0] * 3 and held_out not in set(listed["fold"])
 
 
@@ -181,17 +181,17 @@ def test_figures_show_folds_and_classes(finished, tmp_path):
 
 
 def test_every_kind_takes_clips_of_any_length_and_the_ten_folds_of_urbansound8k_are_the_rounds(tmp_path, monkeypatch):
-    for used in (BUNDLED.parent, Path("notebooks/presets"), CITED.parent):
+    for used in (SHIPPED["patches"].parent, Path("notebooks/presets"), CITED.parent):
         shutil.copytree(ROOT / used, tmp_path / used, ignore=shutil.ignore_patterns("esc10*", "figures", "clips"))
     monkeypatch.chdir(tmp_path)
-    codec, folder = load_codec("bundled", "", torch.device("cpu")), str(urbansound8k(tmp_path / "UrbanSound8K"))
+    codec, folder = load_codec("patches", "", torch.device("cpu")), str(urbansound8k(tmp_path / "UrbanSound8K"))
     recordings = load_recordings("urbansound8k", folder, clip_seconds=4.0, sample_rate=codec.sample_rate)
     clips = clips_of(encode_recordings(recordings, codec))
     rounds = cross_validation(clips)
     assert [one.number for one in rounds] == list(range(1, 11)) and {len(one.test) for one in rounds} == {2}
     lengths = [load_codes(file).shape[1] for file in clips.codes_files]
-    assert max(lengths) == 300 and min(lengths) <= 4  # frames, at 75 a second
-    shared = {"codec": "bundled", "clip_seconds": 4.0, "device": "cpu"}
+    assert max(lengths) == 75 and min(lengths) == 1  # columns, at 18.75 a second
+    shared = {"codec": "patches", "clip_seconds": 4.0, "device": "cpu"}
     rows = report.load_recognisers(
         ["codec_probe", "mfcc_svm", "patch_bag", "cnn_quick", "conformer_quick"], shared, ROWS
     )
@@ -212,7 +212,7 @@ def test_the_parameters_of_a_run_are_those_of_the_notebook(path):
     assert values["work_dir"] == f"data/runs/recognition/{path.stem}" and path.stem in BENCHMARKS
     assert set(values["recognisers"]) <= set(report.recogniser_names(ROWS))
     cited = report.benchmark_of(values["dataset"], values.get("esc10_only", False))
-    assert cited == BENCHMARKS[path.stem] and report.benchmark_of("synthetic", False) == ""
+    assert cited == BENCHMARKS[path.stem] and report.benchmark_of("material", True) == ""
 
 
 def test_every_file_of_settings_is_a_row_of_its_own():

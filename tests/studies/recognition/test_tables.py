@@ -190,7 +190,7 @@ def exposure() -> pd.DataFrame:
         SOUND: {1: [1] * 4 + [0] * 4, 2: [1, 1, 1, 0, 0, 0, 1, 0], 3: [1, 0] * 4},
         TOO: {1: [1] * 8, 2: [1] * 8, 3: [1] * 8},
     }
-    return tables.exposure_table(answers(right, codecs={CODES: "bundled"}, met=MET), n_resamples=500)
+    return tables.exposure_table(answers(right, codecs={CODES: "patches"}, met=MET), n_resamples=500)
 
 
 def test_every_recogniser_is_scored_on_the_same_clips_met_and_not_met(exposure):
@@ -206,7 +206,7 @@ def test_the_advantage_is_what_met_clips_are_better_by_beyond_those_that_hear_so
     assert exposure.loc[CODES, "advantage"] == pytest.approx(0.8 - 0.0)
     assert 0.2 < exposure.loc[CODES, "low_advantage"] < 0.8 < exposure.loc[CODES, "high_advantage"] <= 1.3
     assert exposure.loc[[SOUND, TOO], "advantage"].isna().all()
-    alone = answers({CODES: {1: [1] * 8, 2: [1] * 8, 3: [0] * 8}}, codecs={CODES: "bundled"}, met=MET)
+    alone = answers({CODES: {1: [1] * 8, 2: [1] * 8, 3: [0] * 8}}, codecs={CODES: "patches"}, met=MET)
     row = tables.exposure_table(alone, n_resamples=20).loc[CODES]
     assert np.isnan(row["advantage"]) and row["accuracy_unheard"] == 1.0
     easy = {1: [0] * 8, 2: [1] * 6 + [0] * 2, 3: [1] * 8}

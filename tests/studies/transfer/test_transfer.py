@@ -120,7 +120,7 @@ def test_the_page_shows_the_report_or_says_that_there_is_none(tmp_path):
     assert str(page.facts(tmp_path)["transfer"]["speech"]["random"]) == "not measured"
     rows = [("environment", 0, "all", 5.0, 4.5, -0.5, 3.0), ("environment", 0, "0", 5.0, 4.5, -0.5, float("nan"))]
     write_csv(folder / "transfer_final.csv", pd.DataFrame(rows, columns=FINAL_COLUMNS))
-    given = {"n_clips": 100, "clip_seconds": 2.0, "n_layers": 2, "dim": 256, "codec": "bundled", "seeds": [0],
+    given = {"n_clips": 100, "clip_seconds": 2.0, "n_layers": 2, "dim": 256, "codec": "patches", "seeds": [0],
              "pretraining_epochs": 9, "finetuning_epochs": 8}  # fmt: skip
     record = {"parameters": given, "facts": {"cut": "ESC-10", "speech": "synthetic speech"}, "commit": "abc"}
     write_json(folder / "provenance.json", {"steps": {"12_transfer_from_speech": record}})

@@ -84,7 +84,7 @@ def facts(published: Path) -> Mapping[str, Any]:
     tables = {name: _table(folder, name) for name in NUMBERS}
     found = {name: NUMBERS[name](table) for name, table in tables.items() if not table.empty}
     if (folder / "provenance.json").is_file():
-        found["codec"] = _codec(_noted(folder), Path(published).parent / "codec" / "card.json")
+        found["codec"] = _codec(_noted(folder), folder / "codec.json")
     return {NAME: report_facts.facts(found)}
 
 

@@ -7,20 +7,20 @@ from envsound.base.paths import taken_to_root
 
 NAME = "codec"
 HELP = "measure a codec on clips it has never heard, beside Opus and noise"
-EXAMPLE = "envsound codec --codec mine/codec.safetensors --dataset esc50 --data-dir /data/ESC-50"
+EXAMPLE = "envsound codec --codec mine/codec.safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the codec, the recordings and the folder of the report."""
-    parser.add_argument("--codec", default="bundled", help="bundled, patches, encodec_24khz or a codec's file")
+    parser.add_argument("--codec", default="patches", help="patches, encodec_24khz or a codec's file")
     parser.add_argument("--weights", default="", help="file of EnCodec's released weights (torch hub cache)")
-    parser.add_argument("--dataset", default="synthetic", help="esc50, folder or synthetic (stand-ins)")
-    parser.add_argument("--data-dir", default="", help="folder of the recordings")
+    parser.add_argument("--dataset", default="material", help="material (the clips that ship), esc50 or folder")
+    parser.add_argument("--data-dir", default="", help="folder of the recordings, in place of what ships")
     parser.add_argument("--csv-name", default="meta/esc50.csv", help="csv in it: filename, category, fold")
     parser.add_argument("--esc10-only", action="store_true", help="only the ten classes of ESC-10")
     parser.add_argument("--fold", type=int, default=1, help="the fold measured, which the codec must not have heard")
-    parser.add_argument("--run-dir", default="data/runs/codec/bundled", help="folder that takes the report")
-    parser.add_argument("--listener-epochs", type=int, default=90, help="of the network that listens; 0: none")
+    parser.add_argument("--run-dir", default="data/runs/codec/patches", help="folder that takes the report")
+    parser.add_argument("--listener-epochs", type=int, default=0, help="of the network that listens; 0: none")
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     parser.add_argument("--card", action="store_true", help="print the codec's facts and measure nothing")
 

@@ -17,7 +17,7 @@ from envsound.run.publish import ReportKind
 from envsound.studies.codec_report.tables import ALL, DISTANCES, fixed, listeners_in, share, systems_table, table
 
 PAGE = "studies/codec_report.md"
-REPORT, VARIANTS = "codec", "codec_variants"  # in data/published: the codec that ships, and one tried before it
+REPORT = "codec"  # in data/published
 TABLES = ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv", "judged.csv", "stability.csv")
 CODES = ("patch_codes.csv", "patch_codes_by_level.csv")  # of notebook 11
 REPORTS = (
@@ -44,21 +44,17 @@ SPEED = {
 STABILITY = {
     "codec": ("codec", str), "level": ("level", str), "perplexity": ("perplexity", lambda value: fixed(value, 0)),
 }  # fmt: skip
-GOALS = {"goal": ("goal", str), "target": ("target", str), "measured": ("measured", str), "met": ("met", str)}
 
 
 def facts(published: Path) -> Mapping[str, Any]:
-    """Return the substitutions: ceiling and variants (see `report_facts`), codec_systems (a table of the card)."""
-    card = Path(published).parent / "codec" / "card.json"
-    rows = read_json(card).get("held_out", {}).get("systems", []) if card.is_file() else []
-    found = {"ceiling": report_facts(published / REPORT), "variants": report_facts(published / VARIANTS)}
-    return found | {"codec_systems": "\n".join(systems_table(pd.DataFrame(rows))) if rows else ABSENT}
+    """Return the substitutions: ceiling, see `report_facts`."""
+    return {"ceiling": report_facts(published / REPORT)}
 
 
 def report_facts(folder: Path) -> Facts:
     """Return what is said of a published codec report; empty where `folder` holds none.
 
-    run: `run_origin`, with held_out_fold and n_held_out; systems, classes, bands_table, codebook, speed, goals:
+    run: `run_origin`, with held_out_fold and n_held_out; systems, classes, bands_table, codebook, speed:
     Markdown tables; own: the row of the codec measured, with all its levels, from systems.csv; system: name -> row;
     bands: "b8000_12000" -> "n1", "n2", ... and "all" -> level_difference_db (with its sign), distance_db, n,
     n_left_out; worst: the class whose log-mel distance is largest; high_band: its edges in words; judged,
@@ -89,10 +85,6 @@ def report_facts(folder: Path) -> Facts:
     found["stability"] = _stability(tables["stability"]) if "stability" in tables else ABSENT
     if "by_class" in tables and "harmonicity_error" in tables["by_class"]:
         found["periodic"] = _by_class(tables["by_class"], "harmonicity_error", whole, fixed)
-    if "goals" in tables:  # of reports made while the codec had them
-        values = zip(tables["goals"]["value"], tables["goals"]["unit"], strict=True)
-        measured = [f"{fixed(value)} {unit}".strip() for value, unit in values]
-        found["goals"] = _wide(table(tables["goals"].assign(measured=measured), GOALS))
     if "by_class" in tables:
         classes = tables["by_class"].query("system == @own.system")
         found["classes"] = _class_table(classes)
@@ -129,9 +121,8 @@ def _section(book: Staging, folder: Path) -> list[str]:
 
     title = f"The report {made}" if folder.name == "examples" else f"The run {run}, {made.replace('_', ', ')}"
     origin = _origin(folder.parent)
-    kind = "**Synthetic** stand-ins, not recordings" if origin["dataset"] == "synthetic" else "Held-out recordings"
     cut = f"fold {origin.get('held_out_fold', origin.get('fold'))} of {origin['data_cut']}"
-    note = f"{kind}: {cut}. The first of each class, then the second; none was picked by ear."
+    note = f"Held-out recordings: {cut}. The first of each class, then the second; none was picked by ear."
     return [f"## {title}", "", note, "", *example_table(examples, play), ""]
 
 

@@ -150,7 +150,7 @@ def measure_codec(
     recordings: Recordings,
     folder: str | Path,
     *,
-    codec: str = "bundled",
+    codec: str = "patches",
     other_codecs: Sequence[str] = (),
     codec_weights: str = "",
     held_out_fold: int = 1,
@@ -163,7 +163,7 @@ def measure_codec(
 ) -> CodecReport:
     """Measure a codec on the clips of one fold and write the report into `folder`, examples below it.
 
-    codec: bundled, patches, encodec_24khz or a codec's file; other_codecs: paths of files to compare it with.
+    codec: patches, encodec_24khz or a codec's file; other_codecs: paths of files to compare it with.
     EnCodec's released weights are added where they are here (`codec_weights`, or the torch hub cache), never
     downloaded. Listeners learn from the other folds; listener_epochs: see `train_listeners`. package: where `make
     judge` has put aiSFX, on which probe A is taught (see `judges.teach_probes` for `timed`).

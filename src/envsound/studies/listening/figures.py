@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from envsound.report.style import DOTTED, DOUBLE_COLUMN, GREY, LOOKS, SINGLE_COLUMN, empty_figure, new_figure, style
 from envsound.studies.listening.analysis import ALL
-from envsound.studies.listening.material import RECORDING, REFERENCE, STAND_IN
+from envsound.studies.listening.material import RECORDING, REFERENCE
 
 GRADES = ("bad", "poor", "fair", "good", "excellent")  # of BS.1534-3, twenty points each
 MADE_UP_WORDS = "MADE-UP ANSWERS: nobody listened"
@@ -80,7 +80,7 @@ def _means(ax: Axes, table: pd.DataFrame, conditions: list[str]) -> None:
     """Draw a line for each condition, from the top: mean, interval, and the means of categories as rings."""
     for place, condition in enumerate(conditions):
         rows = table[table["condition"] == condition]
-        colour = LOOKS["real"].colour if condition in (REFERENCE, RECORDING, STAND_IN) else "#222222"
+        colour = LOOKS["real"].colour if condition in (REFERENCE, RECORDING) else "#222222"
         each = rows[rows["category"] != ALL]
         ax.plot(each["mean"], np.full(len(each), place), ls="", marker="o", ms=3.5, mfc="none", mec=GREY, mew=0.6)
         mean, low, high = (rows.loc[rows["category"] == ALL, name].iloc[0] for name in ("mean", "low", "high"))

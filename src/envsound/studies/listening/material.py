@@ -19,7 +19,6 @@ from scipy import signal
 from envsound.base.files import inside, read_csv, sha256_bytes, write_json, write_text, write_wav
 from envsound.data.audio import SAMPLE_RATE, read_clip
 from envsound.report.assets import Assets
-from envsound.report.facts import run_origin
 from envsound.report.runs import Run
 
 FOLDER = Path("_static") / "generated" / "listening"  # in the book's folder
@@ -31,7 +30,7 @@ NO_TRIALS = (
     "No clips as recorded and through a codec are on the machine that built this book; notebooks 01 and 08 write some."
 )
 REFERENCE, ANCHOR = "hidden reference", "low anchor, 3.5 kHz"
-RECORDING, STAND_IN, GENERATED = "recording", "synthetic stand-in", "generated"
+RECORDING, GENERATED = "recording", "generated"
 MOST_TRIALS, MOST_GENERATED, MOST_REAL = 8, 20, 10
 LONGEST_SECONDS = 10.0
 ANCHOR_HZ, ANCHOR_STOP_HZ, ANCHOR_STOP_DB = 3500.0, 4000.0, 60.0
@@ -42,8 +41,8 @@ ID_DIGITS = 16
 class Sound:
     """One sound of the test: what it is, and its samples, float32 [n_samples] in [-1, 1] at SAMPLE_RATE.
 
-    name: of the clip it belongs to; origin: RECORDING, STAND_IN or GENERATED; condition: what was done to it, or which
-    system made it; path: its file, where that is not read yet.
+    name: of the clip it belongs to; origin: RECORDING or GENERATED; condition: what was done to it, or which system
+    made it; path: its file, where that is not read yet.
     """
 
     name: str
@@ -82,10 +81,10 @@ def low_anchor(samples: np.ndarray) -> np.ndarray:
 def example_folders(reports: str | Path, runs: Sequence[Run] = ()) -> list[Path]:
     """Return the folders on this machine that hold clips as recorded and through a codec, with their examples.csv.
 
-    reports: the folder of codec reports, data/runs/codec; that of the bundled codec comes first. Then those of `runs`.
+    reports: the folder of codec reports, data/runs/codec; the shipped codec's comes first. Then those of `runs`.
     """
     found = sorted(path.parent for path in Path(reports).glob("*/examples/examples.csv"))
-    found.sort(key=lambda folder: folder.parent.name != "bundled")
+    found.sort(key=lambda folder: folder.parent.name != "patches")
     of_runs = [run.folder / "codec_clips" for run in runs]
     return found + [folder for folder in of_runs if (folder / "examples.csv").is_file()]
 
@@ -93,14 +92,13 @@ def example_folders(reports: str | Path, runs: Sequence[Run] = ()) -> list[Path]
 def codec_trials(folders: Sequence[Path], most: int = MOST_TRIALS) -> list[list[Sound]]:
     """Return the trials of the codec task: a reference, its low anchor, and its versions, all of one length.
 
-    folders: as `example_folders` returns them. Those that hold the same clip share its trial. Synthetic stand-ins count
-    only where there is no recording. Trials whose reference or every version is missing are left out. Raises InputError
-    for a name that leaves its folder, and BadClip for a sound that cannot be read.
+    folders: as `example_folders` returns them. Those that hold the same clip share its trial. Trials whose reference or
+    every version is missing are left out. Raises InputError for a name that leaves its folder, and BadClip for a sound
+    that cannot be read.
     """
-    stand_ins = [folder for folder in folders if _on_stand_ins(folder)]
     trials: dict[str, dict[str, Sound]] = {}
-    for folder in [folder for folder in folders if folder not in stand_ins] or stand_ins:
-        for versions in _trials_of(folder, STAND_IN if folder in stand_ins else RECORDING, most):
+    for folder in folders:
+        for versions in _trials_of(folder, most):
             reference = versions[REFERENCE]
             mark = sha256_bytes(reference.name.encode() + reference.samples.tobytes())
             trials[mark] = versions | trials.get(mark, {})
@@ -113,22 +111,19 @@ def clips_to_judge(
     """Return the clips of the other two tasks: generated ones, and real ones of the same categories.
 
     Generated: of `runs` with categories and of the folders in `published` (data/published). Real: what the runs were
-    compared with, and the references of `trials`. Models of synthetic stand-ins count only where there is no other,
-    and then stand-ins take the place of recordings. The first clip of every category, then the second: nothing is
-    picked by ear. Only what `assets` permits is read. Without a generated clip the list is empty.
+    compared with, and the references of `trials`. The first clip of every category, then the second: nothing is picked
+    by ear. Only what `assets` permits is read. Without a generated clip the list is empty.
     """
     sources = [run for run in runs if not run.table("samples.csv").empty]
     folders = sorted(path.parent for path in Path(published).glob("*/clips.csv"))
     sources += [Run(folder) for folder in folders if (folder / "clips").is_dir()]
     made = {source: found for source in sources if (found := _generated(source))}
-    recorded = {source: found for source, found in made.items() if not source.synthetic}
-    used, origin = recorded or made, RECORDING if recorded else STAND_IN
-    generated = [sound for found in used.values() for sound in found if assets.permits(sound.path)]
+    generated = [sound for found in made.values() for sound in found if assets.permits(sound.path)]
     categories = {sound.category for sound in generated}
-    real = [sound for source in used for sound in _real(source, origin)]
+    real = [sound for source in made for sound in _real(source)]
     real = [sound for sound in real if sound.category in categories and assets.permits(sound.path)]
     known = {Path(sound.name).stem for sound in real}
-    references = [replace(trial[0], condition=origin) for trial in trials if trial[0].origin == origin]
+    references = [replace(trial[0], condition=RECORDING) for trial in trials]
     references = [sound for sound in references if sound.category in categories and sound.name not in known]
     read = [sound.read() for sound in [*_in_turn(generated, MOST_GENERATED), *_in_turn(real, MOST_REAL)]]
     n_missing = max(0, MOST_REAL - sum(sound.origin != GENERATED for sound in read)) if generated else 0
@@ -196,10 +191,6 @@ def _samples(path: Path) -> np.ndarray:
     return read_clip(path, SAMPLE_RATE, LONGEST_SECONDS)
 
 
-def _on_stand_ins(folder: Path) -> bool:
-    return (folder.parent / "provenance.json").is_file() and run_origin(folder.parent).get("dataset") == "synthetic"
-
-
 def _in_order(versions: dict[str, Sound]) -> list[Sound]:
     """Return a trial with reference and anchor first, every version cut to the shortest."""
     n_samples = min(len(sound.samples) for sound in versions.values())
@@ -207,7 +198,7 @@ def _in_order(versions: dict[str, Sound]) -> list[Sound]:
     return [replace(versions[name], samples=versions[name].samples[:n_samples]) for name in names]
 
 
-def _trials_of(folder: Path, origin: str, most: int) -> Iterator[dict[str, Sound]]:
+def _trials_of(folder: Path, most: int) -> Iterator[dict[str, Sound]]:
     examples = read_csv(folder / "examples.csv").fillna(dict.fromkeys(("original", "codec", "opus"), ""))
     for row in examples.head(most).to_dict("records"):
         codec, stem = row["codec_name"], row["codec"].removesuffix("codec.wav")
@@ -221,7 +212,7 @@ def _trials_of(folder: Path, origin: str, most: int) -> Iterator[dict[str, Sound
             continue
         found[ANCHOR] = low_anchor(found[REFERENCE])
         clip, category = str(row["clip"]), str(row["category"])
-        yield {words: Sound(clip, category, origin, words, samples) for words, samples in found.items()}
+        yield {words: Sound(clip, category, RECORDING, words, samples) for words, samples in found.items()}
 
 
 def _with_all_levels(folder: Path, codec: str) -> str:
@@ -245,9 +236,9 @@ def _generated(source: Run) -> list[Sound]:
     return [Sound(name, of, GENERATED, title, path=inside(source.folder / folder, name)) for name, of in named]
 
 
-def _real(source: Run, origin: str) -> list[Sound]:
+def _real(source: Run) -> list[Sound]:
     clips = source.real_clips().fillna("").to_numpy()
-    return [Sound(name, category, origin, origin, path=Path(path)) for name, category, path in clips]
+    return [Sound(name, category, RECORDING, RECORDING, path=Path(path)) for name, category, path in clips]
 
 
 def _in_turn(sounds: Iterable[Sound], most: int) -> list[Sound]:

@@ -126,7 +126,7 @@ class CodecProbe:
 
     kind: ClassVar[str] = "codec_probe"
     name: str = "codec latents, linear probe"
-    codec: str = "bundled"  # as in `codec.load_codec`; the one that made the codes
+    codec: str = "patches"  # as in `codec.load_codec`; the one that made the codes
     codec_weights: str = ""
     refit: bool = True  # on training and validation fold together, once the strength is chosen
     device: str = "auto"

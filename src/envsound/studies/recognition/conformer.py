@@ -51,9 +51,9 @@ class ConformerSettings:
     name: str = "Conformer"
     start: str = "environment"  # random | environment
     codebook_init: bool = False  # random weights start from the codec's codebooks
-    codec: str = "bundled"  # that made the codes
+    codec: str = "patches"  # that made the codes
     codec_weights: str = ""  # of encodec_24khz; "" = the released ones
-    n_levels: int = 8
+    n_levels: int = 4
     codebook_size: int = 1024
     dim: int = 512
     n_layers: int = 2

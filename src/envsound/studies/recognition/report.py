@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from envsound.base.cache import JSON, kept
 from envsound.base.errors import InputError, NotHere
 from envsound.base.files import read_csv, read_json, sha256_file, write_csv
-from envsound.base.paths import find_root
+from envsound.base.paths import shipped
 from envsound.base.text import NOT_RUN
 from envsound.codec import SHIPPED
 from envsound.data.listing import recording_of
@@ -177,7 +177,7 @@ def met_recordings(codec: str) -> frozenset[str] | None:
     """
     if not codec:
         return frozenset()
-    weights = find_root() / SHIPPED[codec] if codec in SHIPPED else Path(codec)
+    weights = shipped(SHIPPED[codec]) if codec in SHIPPED else Path(codec)
     own, listed = weights.with_suffix(".json"), weights.parent / LISTED
     card = own if own.is_file() else weights.parent / CARD
     if not all(path.is_file() for path in (weights, card, listed)):
@@ -234,7 +234,7 @@ def history_table(found: Recognised, folder: str | Path) -> pd.DataFrame:
 
 
 def benchmark_of(dataset: str, esc10_only: bool) -> str:
-    """Return the name under which results on these recordings are cited; "" for one's own recordings or synthetic."""
+    """Return the name under which results on these recordings are cited; "" for one's own, or part of a set."""
     if dataset == "esc50":
         return "esc10" if esc10_only else "esc50"
     return dataset if dataset == "urbansound8k" else ""

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_backward_flop_count, sdpa_flop_count
 
 from envsound.base.errors import InputError
-from envsound.codec import Codec, load_codec
+from envsound.codec import Codec
+from envsound.codec.fourier import FourierCodec
+from envsound.codec.stored import StoredCodec
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.decoding import DecodingConfig, decode
 from envsound.systems.soundstorm.masking import draw_training_mask
@@ -100,8 +102,10 @@ class Ours:
 
     @cached_property
     def codec(self) -> Codec:
-        """The codec that the study ships."""
-        return load_codec("bundled", device=self.device)
+        """A codec of the published frame rate, which the peer lacks; its weights are random, as is what it decodes."""
+        with torch.random.fork_rng():
+            model = FourierCodec()
+        return StoredCodec(model.to(self.device), model.generator, "")
 
 
 class Peer:

@@ -1,5 +1,6 @@
 """A trained model on disk, with its shape, classes and codec's hash."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model, the names of its classes in index order, and facts about its training (epoch, step, codec_hash)."""
+    """A model, the names of its classes in index order, and facts about its training.
+
+    facts: epoch, step, codec_hash, and window, the longest training clip in frames; of the model that ships also its
+    decoding (see `generator`).
+    """
 
     model: MaskedConformer
     categories: list[str]
@@ -41,16 +46,18 @@ def chosen_checkpoint(run_dir: str | Path) -> Path:
     return best if best.exists() else folder / "last.safetensors"
 
 
-def start_from(model: MaskedConformer, path: str | Path, codec_hash: str) -> None:
-    """Give `model` the weights of a checkpoint, all but those of the classes, which are other ones.
+def start_from(model: MaskedConformer, path: str | Path, codec_hash: str, categories: Sequence[str] = ()) -> None:
+    """Give `model` the weights of a checkpoint; those of the classes only where they are the same `categories`.
 
     Raises InputError when the checkpoint cannot be loaded, has another shape, or another codec's codes.
     """
-    found = load_checkpoint(path, next(model.parameters()).device, codec_hash).model
+    checkpoint = load_checkpoint(path, next(model.parameters()).device, codec_hash)
+    found, same = checkpoint.model, list(categories) == checkpoint.categories
     shapes = [replace(one.config, n_classes=0, dropout=0.0) for one in (model, found)]
     if shapes[0] != shapes[1]:
         raise InputError(f"checkpoint {path}: a model of shape {shapes[1]}; expected {shapes[0]}")
-    weights = {name: value for name, value in found.state_dict().items() if not name.startswith("class_embedding")}
+    state = found.state_dict().items()
+    weights = {name: value for name, value in state if same or not name.startswith("class_embedding")}
     model.load_state_dict(weights, strict=False)
 
 

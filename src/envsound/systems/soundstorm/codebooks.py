@@ -10,6 +10,7 @@ from torch import Tensor
 
 from envsound.base.errors import InputError
 from envsound.codec.base import Codec
+from envsound.codec.patches import column_loudness
 from envsound.systems.soundstorm.conformer import MaskedConformer
 
 N_NEAR = 8  # codes that count as near ones of a code
@@ -40,15 +41,8 @@ class Codebooks:
         return distances.topk(n_near, largest=False).indices
 
     def loudness(self, codes: Tensor) -> Tensor | None:
-        """Return how loud each column of codes [..., n_levels, n_columns] is (nepers of power); None for residuals.
-
-        The powers of the bands are added up, each taken from the mean of its patch.
-        """
-        if not self.apart:
-            return None
-        patches = self.vectors.double().mean(2)  # [n_levels, codebook_size]
-        bands = [own[chosen] for own, chosen in zip(patches, codes.long().unbind(-2), strict=True)]
-        return torch.stack(bands).logsumexp(0)
+        """Return how loud each column of codes is (see `codec.patches.column_loudness`); None for residuals."""
+        return column_loudness(codes, self.vectors) if self.apart else None
 
 
 def codebooks_of(codec: Codec) -> Codebooks:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from envsound.codec.patches import sounding
 from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.codebooks import Codebooks
 from envsound.systems.soundstorm.conformer import MaskedConformer
@@ -13,7 +14,6 @@ from envsound.systems.soundstorm.masking import draw_training_mask
 from envsound.systems.soundstorm.objective import dense_losses, unigram_losses
 
 STAGES = (0.0, 0.25, 0.5, 0.75)  # u: at each, cos(pi u / 2) of a level's codes are hidden
-SOUNDING_DB = 40.0  # below the loudest column of its clip, a column no longer counts as sounding
 COLUMNS = ["u", "hidden", "columns", "level", "n_masked", "model", "unigram", "bigram"]
 BATCH = 32  # clips
 
@@ -74,7 +74,7 @@ def beside_counting(
 ) -> pd.DataFrame:
     """Return what hidden codes of watched clips cost (nat): a model, class frequencies and a bigram, on the same codes.
 
-    A row for each of STAGES, each level, and all columns or the sounding ones (within SOUNDING_DB of the clip's
+    A row for each of STAGES, each level, and all columns or the sounding ones (within 40 dB of the clip's
     loudest), in columns COLUMNS. Every clip is asked for every level, the finer ones hidden, without a prompt.
     Frequencies and bigram are counted in the training clips, class by class for a model that is told the class.
     codebooks: of patches, which tell how loud a column is; without them there are no rows of sounding columns.
@@ -82,7 +82,7 @@ def beside_counting(
     shape, device = model.config, next(model.parameters()).device
     by_class = shape.n_classes > 0
     counted = NeighbourBigram(train, shape.codebook_size, by_class)
-    sounding = [_sounding(codes, codebooks) for codes in watched.codes]
+    heard = [_sounding(codes, codebooks) for codes in watched.codes]
     draws, rows = torch.Generator().manual_seed(seed), []
     model.eval()
     for u in STAGES:
@@ -100,7 +100,7 @@ def beside_counting(
                     hidden, own = mask.targets[place, :n_frames].numpy(), watched.codes[item][level]
                     alone = -np.log(counted.frequencies[label, level][own])
                     costs = np.stack([losses[place, :n_frames], alone, counted.costs(own, hidden, label, level)])
-                    for name, chosen in {"all": hidden, "sounding": hidden & sounding[item]}.items():
+                    for name, chosen in {"all": hidden, "sounding": hidden & heard[item]}.items():
                         found = np.array([chosen.sum(), *costs[:, chosen].sum(1)])
                         sums[name] = sums.get(name, 0.0) + found
             for name in sums if codebooks is not None and codebooks.apart else ("all",):
@@ -115,4 +115,4 @@ def _sounding(codes: np.ndarray, codebooks: Codebooks | None) -> np.ndarray:
     loudness = None if codebooks is None else codebooks.loudness(torch.from_numpy(codes.astype(np.int64)))
     if loudness is None:
         return np.ones(codes.shape[1], dtype=bool)
-    return (loudness >= loudness.max() - SOUNDING_DB / 10 * math.log(10)).numpy()
+    return sounding(loudness).numpy()

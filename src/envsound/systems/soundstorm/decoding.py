@@ -8,10 +8,17 @@ from torch import Tensor
 
 from envsound.base.errors import InputError
 from envsound.systems.soundstorm.conformer import MaskedConformer
-from envsound.systems.soundstorm.drawing import Noise, acceptance_order, draw, n_within_entropy, restrict
+from envsound.systems.soundstorm.drawing import (
+    ORDERS,
+    Noise,
+    acceptance_order,
+    draw,
+    fixed_ranks,
+    n_within_entropy,
+    restrict,
+)
 from envsound.systems.soundstorm.masking import frame_mask, n_masked_after
 
-ORDERS = ("confidence", "random")
 ONE_CODE_A_STEP = 0  # in steps_per_level
 
 
@@ -24,8 +31,9 @@ class DecodingConfig:
     allows (see `drawing.n_within_entropy`): many where the model is sure, few where it is not.
     temperature divides the scores of level 0 before sampling, fine_temperature those of finer levels; 0 takes the
     most likely code. top_k (0: all) and top_p (1: all) restrict what is drawn.
-    order says which frames are accepted first: those the model is surest of, or random ones. order_noise scales the
-    Gumbel noise added to the log-probability that ranks them, annealed to 0 over the steps of a level.
+    order says which frames are accepted first: those the model is surest of ("confidence"), random ones ("random"), or
+    those of an order that the clip keeps (see `drawing.fixed_ranks`). order_noise scales the Gumbel noise added to the
+    log-probability that ranks by confidence, annealed to 0 over the steps of a level.
     guidance_scale > 1 moves scores away from the model without a class (Ho & Salimans 2022):
     no_class + scale * (class - no_class). With guidance_end the scale goes from guidance_scale to that value as the
     share of masked codes of a level falls from 1 to 0 (MAGNeT, Ziv et al. 2024); None keeps it.
@@ -89,7 +97,8 @@ def decode(
     conditions = None if classes is None else torch.tensor(list(classes), device=device)
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
     model.eval()
-    batch = _Batch(codes, valid, list(n_frames), conditions, generators)
+    ranks = fixed_ranks(config.order, valid.shape[1], Noise(generators, list(n_frames)))
+    batch = _Batch(codes, valid, list(n_frames), conditions, generators, ranks)
     casting = torch.autocast(device.type, config.precision, enabled=config.precision != torch.float32)
     with casting:  # one context for all passes, so that weights are cast once
         for level in range(model.config.n_levels):
@@ -106,6 +115,7 @@ class _Batch:
     lengths: list[int]
     classes: Tensor | None
     generators: list[torch.Generator]
+    ranks: Tensor | None = None  # [batch, n_frames], of an order that each clip keeps
 
     def part(self, rows: list[int]) -> "_Batch":
         """Return a copy of some of the items, cut to the longest of them."""
@@ -115,7 +125,8 @@ class _Batch:
         longest = max(lengths)
         classes = None if self.classes is None else self.classes[rows]
         generators = [self.generators[row] for row in rows]
-        return _Batch(self.codes[rows, :, :longest], self.valid[rows, :longest], lengths, classes, generators)
+        ranks = None if self.ranks is None else self.ranks[rows, :longest]
+        return _Batch(self.codes[rows, :, :longest], self.valid[rows, :longest], lengths, classes, generators, ranks)
 
 
 def _decode_level(model: MaskedConformer, batch: _Batch, level: int, config: DecodingConfig, on_step) -> None:
@@ -210,7 +221,7 @@ def accept(
     temperature = config.temperature if level == 0 else config.fine_temperature
     drawn = draw(restrict(scores, config.top_k, config.top_p), temperature, noise)
     noise_scale = config.order_noise * torch.tensor(list(noise_shares), device=scores.device)
-    position = acceptance_order(scores, drawn, masked, config.order, noise_scale, noise)
+    position = acceptance_order(scores, drawn, masked, config.order, noise_scale, noise, batch.ranks)
     if stay is None:
         n_accepted = n_within_entropy(scores, position, masked, config.entropy_budget)
     else:

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 LARGEST_UNIFORM = 1 - 1e-6  # below 1 in float32, so that the last code is never overshot
+ORDERS = ("confidence", "random", "spans", "low-discrepancy")
+FIXED_ORDERS = ("spans", "low-discrepancy")  # drawn once for a clip, for all passes and levels
+GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -61,17 +64,42 @@ def draw(scores: Tensor, temperature: float, noise: Noise) -> Tensor:
     return torch.searchsorted(cumulated, position[..., None], right=True)[..., 0].clamp(max=scores.shape[-1] - 1)
 
 
+def fixed_ranks(order: str, n_frames: int, noise: Noise) -> Tensor | None:
+    """Return the rank of every frame in an order that a clip keeps, float [batch, n_frames] in [0, 1]; else None.
+
+    "spans": random ranks; a column of all levels is one span, early or late in each of them. "low-discrepancy": from a
+    random start by steps of the golden ratio (Kronecker's sequence), so that at any time the frames accepted so far lie
+    evenly in time.
+    """
+    if order not in FIXED_ORDERS:
+        return None
+    drawn = noise.uniform(n_frames)
+    if order == "spans":
+        return drawn
+    steps = torch.arange(n_frames, device=drawn.device, dtype=torch.float64) * GOLDEN
+    return ((drawn[:, :1] + steps) % 1).float()
+
+
 def acceptance_order(
-    scores: Tensor, drawn: Tensor, masked: Tensor, order: str, noise_scale: Tensor, noise: Noise
+    scores: Tensor,
+    drawn: Tensor,
+    masked: Tensor,
+    order: str,
+    noise_scale: Tensor,
+    noise: Noise,
+    ranks: Tensor | None = None,
 ) -> Tensor:
     """Return the position of every frame in the order of acceptance, int64 [batch, n_frames], 0 for the first.
 
     scores [batch, n_frames, codebook_size], drawn [batch, n_frames], masked bool [batch, n_frames]; frames that are
     not masked come last. order "confidence": by the log-probability of the drawn code plus Gumbel noise times
-    `noise_scale` [batch] (MaskGIT's choice temperature, Chang et al. 2022); "random": in random order.
+    `noise_scale` [batch] (MaskGIT's choice temperature, Chang et al. 2022); "random": by ranks drawn anew; any of
+    FIXED_ORDERS: by the `ranks` of `fixed_ranks`, the highest first.
     """
     n_frames = drawn.shape[1]
-    if order == "random":
+    if ranks is not None:
+        rank = ranks.to(scores.device)
+    elif order == "random":
         rank = noise.uniform(n_frames).to(scores.device)
     else:
         rank = torch.log_softmax(scores, -1).gather(-1, drawn[..., None])[..., 0]

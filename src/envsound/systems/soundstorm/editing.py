@@ -73,19 +73,22 @@ class Editor:
         window: int,
         overlap: int,
         on_window: Callable[[int], None] | None = None,
+        start: Tensor | None = None,
     ) -> Tensor:
         """Return codes [n_levels, n_frames] made window by window, each continuing the last `overlap` frames.
 
-        The model never sees more than `window` frames, the length it was trained on, and a clip never needs more
-        memory than that. The codec decodes the codes in one go, so that a seam could only be in the codes.
-        on_window(n_done) is called after each window.
+        start: codes [n_levels, fewer than n_frames] that they begin with. The model never sees more than `window`
+        frames, the length it was trained on, and a clip never needs more memory than that. The codec decodes the codes
+        in one go, so that a seam could only be in the codes. on_window(n_done) is called after each window.
         """
+        if start is not None:
+            _check(start, self.model)
         if not 0 < overlap < window:
             raise InputError(f"window={window}, overlap={overlap}: expected 0 < overlap < window frames")
         if n_frames < 1:
             raise InputError(f"n_frames={n_frames}: expected at least one frame")
         seeds = torch.Generator().manual_seed(seed)
-        codes = torch.full((self.model.config.n_levels, 0), 0)
+        codes = torch.full((self.model.config.n_levels, 0), 0) if start is None else start
         while codes.shape[1] < n_frames:
             past = codes[:, -overlap:] if codes.shape[1] else codes
             n_new = min(window - past.shape[1], n_frames - codes.shape[1])

@@ -23,6 +23,7 @@ from envsound.codec import Codec
 from envsound.metrics.acoustic import acoustic
 from envsound.systems.soundstorm.checkpoints import Checkpoint
 from envsound.systems.soundstorm.decoding import ONE_CODE_A_STEP, DecodingConfig, decode
+from envsound.systems.soundstorm.drawing import ORDERS
 from envsound.systems.soundstorm.editing import Editor
 
 CLIPS_WITHOUT_CLASSES = 4
@@ -52,7 +53,7 @@ def settings(n_levels: int, guided: bool) -> list[Setting]:
         Setting("steps at level 0", "by entropy, 100 nats a pass", {"entropy_budget": 100.0}),
         Setting("order of acceptance", "confidence with noise", {"order": "confidence", "order_noise": 1.0}),
         Setting("order of acceptance", "confidence alone", {"order": "confidence", "order_noise": 0.0}),
-        Setting("order of acceptance", "random", {"order": "random"}),
+        *(Setting("order of acceptance", name, {"order": name}) for name in ORDERS if name != "confidence"),
         Setting("temperature of level 0", "0.7", {"temperature": 0.7}),
         Setting("temperature of level 0", "1.0", {"temperature": 1.0}),
         Setting("temperature of level 0", "1.3", {"temperature": 1.3}),

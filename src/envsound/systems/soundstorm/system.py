@@ -5,13 +5,14 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import multiprocessing
+from torch import Tensor, multiprocessing
 
 from envsound.base.device import describe_device
 from envsound.base.errors import InputError
@@ -20,6 +21,7 @@ from envsound.codec import Codec, load_codec
 from envsound.codec.codes import encode_recordings, stored_codec_hash
 from envsound.codec.counting import DRAWS, CodeDraws
 from envsound.codec.systems import through_codec
+from envsound.data.audio import read_clip
 from envsound.data.copies import plan_copies
 from envsound.data.folds import recorded, training_sets
 from envsound.data.recordings import Recordings
@@ -33,6 +35,7 @@ from envsound.systems.soundstorm.codebooks import Codebooks, codebooks_of
 from envsound.systems.soundstorm.conformer import ModelConfig
 from envsound.systems.soundstorm.counting import beside_counting
 from envsound.systems.soundstorm.decoding import DecodingConfig, decode
+from envsound.systems.soundstorm.editing import Editor
 from envsound.systems.soundstorm.training import Trainer, TrainingConfig
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -75,14 +78,32 @@ class SoundStorm:
         settings = {key: str(value) for key, value in asdict(self.decoding).items()}
         return digest([str(settings), self.checkpoint_sha256, self.codec.content_hash, _code()])
 
+    @property
+    def window(self) -> int:
+        """The longest clip that the model was trained on, in frames; 0 where its checkpoint does not say."""
+        return self.checkpoint.facts.get("window", 0)
+
     def n_frames(self, request: Request) -> int:
-        """Return the number of frames that cover a request's length."""
-        return max(1, self.codec.n_frames(round(request.seconds * self.codec.sample_rate)))
+        """Return the number of frames of a request's clip."""
+        known = self.codec.n_frames(len(self._recording(request))) if request.like else 0
+        return known if request.share else known + self._n_new(request)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
-        """Yield a clip, float32 [n_samples], for each request; clips that follow one another share a batch."""
-        for start in range(0, len(requests), self.batch_size):
-            yield from self._decode(requests[start : start + self.batch_size])
+        """Yield a clip, float32 [n_samples], for each request."""
+        for codes in self.codes(requests):
+            yield self.codec.decode(codes[None])[0].cpu().numpy().astype(np.float32)
+
+    def codes(self, requests: Sequence[Request]) -> Iterator[Tensor]:
+        """Yield codes, int64 [n_levels, n_frames], for each request; clips that follow one another share a batch.
+
+        What goes on from a recording or varies one, and what is longer than the model's `window`, is made by itself,
+        window by window.
+        """
+        for at_once, some in groupby(requests, self._fits):
+            alike = list(some)
+            for start in range(0, len(alike), self.batch_size):
+                batch = alike[start : start + self.batch_size]
+                yield from self._decode(batch) if at_once else map(self._edit, batch)
 
     def describe(self, request: Request) -> dict[str, Any]:
         """Return frames, seconds, every setting of decoding, and the hashes of codec and checkpoint."""
@@ -91,6 +112,7 @@ class SoundStorm:
         settings["steps_per_level"] = " ".join(map(str, config.steps_per_level))
         settings["precision"] = str(config.precision).removeprefix("torch.")
         settings["guidance_end"] = config.guidance_scale if config.guidance_end is None else config.guidance_end
+        settings |= {"like": Path(request.like).name, "share": request.share} if request.like else {}
         hashes = {"codec_hash": self.codec.content_hash, "checkpoint_sha256": self.checkpoint_sha256}
         return {"n_frames": n_frames, "seconds": n_frames / self.codec.frame_rate} | settings | hashes
 
@@ -103,12 +125,35 @@ class SoundStorm:
         draws = CodeDraws(_learnt(run), self.codec)
         return {name: partial(draws.clip, name) for name in DRAWS}
 
-    def _decode(self, batch: Sequence[Request]) -> Iterator[np.ndarray]:
+    def _n_new(self, request: Request) -> int:
+        return max(1, self.codec.n_frames(round(request.seconds * self.codec.sample_rate)))
+
+    def _recording(self, request: Request) -> np.ndarray:
+        return read_clip(request.like, self.codec.sample_rate)
+
+    def _fits(self, request: Request) -> bool:
+        return not request.like and (not self.window or self._n_new(request) <= self.window)
+
+    def _decode(self, batch: Sequence[Request]) -> Iterator[Tensor]:
+        """Yield codes, int64 [n_levels, n_frames], for each request of a batch."""
         told = [self.categories.index(request.category) for request in batch] if self.categories else None
-        lengths = [self.n_frames(request) for request in batch]
+        lengths = [self._n_new(request) for request in batch]
         codes = decode(self.checkpoint.model, lengths, [request.seed for request in batch], self.decoding, told)
         for item, length in zip(codes, lengths, strict=True):
-            yield self.codec.decode(item[None, :, :length])[0].cpu().numpy().astype(np.float32)
+            yield item[:, :length]
+
+    def _edit(self, request: Request) -> Tensor:
+        """Return codes, int64 [n_levels, n_frames], of a request that is not decoded in one go."""
+        category = self.categories.index(request.category) if self.categories else None
+        editor = Editor(self.checkpoint.model, self.decoding, category)
+        known = None
+        if request.like:
+            known = self.codec.encode(torch.from_numpy(self._recording(request))[None])[0].cpu()
+        window = self.window or self.n_frames(request) + 1
+        if request.share:
+            parts = enumerate(known.split(window, 1))
+            return torch.cat([editor.variation(part, request.share, request.seed + n) for n, part in parts], 1)
+        return editor.long_clip(self.n_frames(request), request.seed, window, max(1, window // 2), start=known)
 
 
 class SoundStormRecipe:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class Trainer:
         self.fabric = Fabric(accelerator=device.type, strategy=strategy, devices=n_processes, precision=self.precision)
         self.fabric.launch()
         torch.manual_seed(config.seed)
-        model = _first_model(model_config, config, codec_hash, codebooks).to(self.fabric.device)
+        model = _first_model(model_config, config, codec_hash, codebooks, train.categories).to(self.fabric.device)
         optimizer, on_gpu = make_optimizer(model, config), self.fabric.device.type == "cuda"
         objective = MaskedObjective(model, config.label_smoothing, dense=on_gpu)
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
@@ -301,6 +301,7 @@ class Trainer:
     def _save_model(self, name: str) -> None:
         if self.fabric.is_global_zero:
             facts = {"epoch": self.progress.epoch, "step": self.progress.step, "codec_hash": self.codec_hash}
+            facts["window"] = max(codes.shape[1] for codes in self.train_set.codes)
             checkpoint = Checkpoint(self.used_model, self.train_set.categories, facts)
             save_checkpoint(self.folder / f"{name}.safetensors", checkpoint)
 
@@ -347,7 +348,11 @@ def _check_fit(config: TrainingConfig, shape: ModelConfig, codebooks: Codebooks 
 
 
 def _first_model(
-    shape: ModelConfig, config: TrainingConfig, codec_hash: str, codebooks: Codebooks | None
+    shape: ModelConfig,
+    config: TrainingConfig,
+    codec_hash: str,
+    codebooks: Codebooks | None,
+    categories: Sequence[str],
 ) -> MaskedConformer:
     """Return the model that training begins with, on the CPU."""
     model = MaskedConformer(shape)
@@ -355,7 +360,7 @@ def _first_model(
         start_from_codebooks(model, codebooks, torch.Generator().manual_seed(config.seed))
         start_heads(model)
     if config.initial_checkpoint:
-        start_from(model, config.initial_checkpoint, codec_hash)
+        start_from(model, config.initial_checkpoint, codec_hash, categories)
     return model
 
 

@@ -1,1 +1,0 @@
-"""Recordings that the project makes itself."""

@@ -1,0 +1,118 @@
+"""Sounds on demand: a folder of wav files, with a table of them and one page to hear and see them."""
+
+import html
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from envsound.base.files import write_csv, write_text
+from envsound.report.players import player
+from envsound.run.identity import digest
+
+if TYPE_CHECKING:
+    from envsound.systems.base import Request, System
+    from envsound.systems.sampling import Selection
+    from envsound.systems.soundstorm.generator import Generator
+
+NAME, HELP = "sample", "make sounds of a class, new ones or like a recording"
+EXAMPLE = "envsound sample rain --count 4 --seconds 10 --seed 0 --out sounds/rain"
+FOLDER = Path("data") / "runs" / "sounds"  # of what notebooks make
+PAGE, TABLE, PICTURES = "index.html", "samples.csv", "spectrograms"
+STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+.sound { border-top: 1px solid #ddd; padding: 1rem 0; } img { width: 100%; max-width: 36rem; } audio { width: 100%;
+max-width: 36rem; } figure { margin: 0; } small { color: #555; }"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what `envsound sample` takes: a class, how many sounds of it, how long, and where they go."""
+    parser.add_argument("category", metavar="CLASS", help="of sound, such as dog, rain or rooster")
+    parser.add_argument("--count", type=int, default=1, metavar="N", help="sounds (1)")
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each (5)")
+    parser.add_argument("--seed", type=int, default=0, help="the same one gives the same sounds (0)")
+    parser.add_argument("--out", default="sounds", metavar="FOLDER", help="where they go (sounds)")
+    parser.add_argument("--like", default="", metavar="FILE", help="a recording that each goes on from for S seconds")
+    parser.add_argument("--share", type=float, default=0.0, help="vary the recording instead: make this share anew")
+    parser.add_argument("--candidates", type=int, default=1, metavar="N", help="keep the best of so many (1)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def run(options: Namespace) -> int:
+    """Write the sounds that were asked for. Raises InputError, with nothing written, for what cannot be."""
+    from envsound.evaluation.listeners.shipped import ClassScorer
+    from envsound.systems.sampling import Selection
+    from envsound.systems.soundstorm.generator import load_generator  # needs torch
+
+    generator = load_generator(device=options.device)
+    asked = options.category, options.seconds, options.count, options.seed, options.like, options.share
+    requests = generator.requests(*asked)
+    selection = Selection(options.candidates, ClassScorer(generator.system.sample_rate))
+    write_sounds(generator.system, requests, options.out, selection)
+    print(f"{len(requests)} sounds: {Path(options.out) / PAGE}")
+    return 0
+
+
+def write_sounds(
+    system: "System", requests: Sequence["Request"], folder: str | Path, selection: "Selection"
+) -> pd.DataFrame:
+    """Write the clips of some requests into a folder, with TABLE, PICTURES and PAGE; return the table.
+
+    Interrupted, the same call goes on. Raises InputError when the folder holds other files.
+    """
+    from envsound.data.audio import read_clip
+    from envsound.report.figures_metrics import spectrogram
+    from envsound.report.style import save_figure
+    from envsound.systems.sampling import generate_clips
+
+    folder = Path(folder)
+    samples = generate_clips(system, requests, folder, selection=selection)
+    write_csv(folder / TABLE, samples)
+    for name in samples["filename"]:
+        clip = read_clip(folder / name, system.sample_rate)
+        save_figure(spectrogram(clip, system.sample_rate), folder / PICTURES, Path(name).stem, kinds=["png"])
+    write_text(folder / PAGE, sounds_page(samples))
+    return samples
+
+
+def hear(generator: "Generator", out: str | Path = "", n_candidates: int = 1, **asked: Any) -> str:
+    """Write sounds as `envsound sample` does and return their players and pictures, for a notebook in notebooks/.
+
+    out: their folder; "" is one of FOLDER, named after what is `asked` (see `Generator.requests`).
+    """
+    from envsound.evaluation.listeners.shipped import ClassScorer
+    from envsound.systems.sampling import Selection
+
+    requests, selection = (
+        generator.requests(**asked),
+        Selection(n_candidates, ClassScorer(generator.system.sample_rate)),
+    )
+    mark = digest([repr(requests), str(selection.facts()), generator.system.content_hash])[:8]
+    folder = Path(out or FOLDER / f"{asked['category']}-{mark}")
+    samples = write_sounds(generator.system, requests, folder, selection)
+    place = Path(os.path.relpath(folder, "notebooks")).as_posix() + "/"
+    return "".join(_sound(row, place) for row in samples.to_dict("records"))
+
+
+def sounds_page(samples: pd.DataFrame) -> str:
+    """Return an HTML page of the clips of a samples.csv beside it: a player, a spectrogram and its facts for each."""
+    title = html.escape(", ".join(dict.fromkeys(samples["category"])).replace("_", " ") or "sounds")
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    lines = [f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>', f"<body><h1>{title}</h1>"]
+    lines += [_sound(row) for row in samples.to_dict("records")]
+    note = f'Made by envsound. How each was made is in <a href="{TABLE}">{TABLE}</a>.'
+    return "\n".join([*lines, f"<p>{note}</p></body></html>"]) + "\n"
+
+
+def _sound(row: Mapping[str, Any], place: str = "") -> str:
+    """Return a clip's player, picture and facts; place: of its folder, seen from the page."""
+    name = row["filename"]
+    picture = html.escape(f"{place}{PICTURES}/{Path(name).stem}.png", quote=True)
+    facts = [f"{row['seconds']:.1f} s", f"seed {row['seed']}"]
+    facts += [f"best of {row['n_candidates']}"] if row["n_candidates"] > 1 else []
+    facts += [f"like {html.escape(str(row['like']))}"] if row.get("like") else []
+    heard = player(place + name, f"{row['category'].replace('_', ' ')} · {name}")
+    seen = f'<img src="{picture}" alt="Spectrogram of {html.escape(name, quote=True)}">'
+    return f'<div class="sound">{heard}{seen}<br><small>{", ".join(facts)}</small></div>'
