@@ -116,7 +116,8 @@ def test_the_notebook_trains_and_ships(generator, n_levels, esc50, tmp_path, mon
     card = read_json(ship / f"{generator}.json")
     codec = load_stored(ship / f"{generator}.safetensors", generator, torch.device("cpu"))
     assert card["content_hash"] == codec.content_hash and card["training"]["generator"] == generator
-    assert f"-p generator {generator} -p n_steps 3" in card["training"]["command"]
+    given = f"-p generator {generator} -p codebook_size 16 -p n_copies 1 -p n_steps 3 -p batch_size 2"
+    assert given in card["training"]["command"]
     assert set(read_csv(ship / "attribution.csv").fold) == {2, 3, 4, 5}
     systems = {row["system"] for row in card["held_out"]["systems"]}
     assert {"original", f"{generator}, {n_levels} levels", f"{generator}, 1 level", "white noise"} <= systems

@@ -35,6 +35,7 @@ from envsound.studies.codec_report.tables import systems_table
 
 Trainer = CodecTrainer | DecoderTrainer
 SHORTEST_PIECE = 1.0  # s; a piece has to hold at least one step
+GIVEN = ("codebook_size", "n_copies", "n_steps", "batch_size", "crop_seconds", "lr", "seed")  # to notebook 00
 GENERATORS = {
     "patches": "Patches of a log-mel spectrogram are coded (`src/envsound/codec/patches.py`), no phase and no noise; a "
     "network\nmakes both (`src/envsound/codec/decoder.py`).",
@@ -160,13 +161,14 @@ def make_card(
 ) -> dict[str, Any]:
     """Return the card of a trained codec as plain values: what it is, what made it, what it measures on unheard clips.
 
-    The codec is called as its generator is. training: its schedule, material (in words), held_out_fold and device;
+    The codec is called as its generator is. training: the values GIVEN, material (in words), held_out_fold and device;
     systems: rows of `measuring.measure_systems`; used: codes used per level; cut: the held-out clips in words.
     """
     facts = ("name", "sample_rate", "frame_rate", "n_levels", "codebook_size", "content_hash")
+    given = {"generator": codec.name, **{name: training[name] for name in GIVEN}, "ship_dir": "data/codec"}
     learnt = {
         "command": "papermill notebooks/codec/00_train_codec.ipynb out.ipynb -p data_dir <folder of ESC-50> "
-        f"-p generator {codec.name} -p n_steps {training['n_steps']} -p seed {training['seed']} -p ship_dir data/codec",
+        + " ".join(f"-p {name} {value}" for name, value in given.items()),
         "generator": codec.name,
         "config": asdict(codec.config),
         "minutes": trainer.seconds / 60,
