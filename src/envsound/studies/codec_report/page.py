@@ -47,8 +47,8 @@ STABILITY = {
 
 
 def facts(published: Path) -> Mapping[str, Any]:
-    """Return the substitutions: ceiling, see `report_facts`."""
-    return {"ceiling": report_facts(published / REPORT)}
+    """Return the substitutions: ceiling, see `report_facts`, and patch_codes, a table."""
+    return {"ceiling": report_facts(published / REPORT), "patch_codes": _patch_codes(published / "patch_codes")}
 
 
 def report_facts(folder: Path) -> Facts:
@@ -201,6 +201,20 @@ def _stability(rows: pd.DataFrame) -> str:
     """Return the share of codes that each change leaves, a row for each codec and level."""
     grid = rows.pivot_table("kept", ["codec", "level", "perplexity"], "change", sort=False).reset_index()
     return _wide(table(grid, STABILITY | {change: (change, share) for change in rows["change"].unique()}))
+
+
+def _patch_codes(folder: Path) -> str:
+    """Return the ways to code patches beside each other: reconstruction, and what counting leaves of their bits."""
+    if not (folder / CODES[0]).is_file():
+        return ABSENT
+    levels = read_csv(folder / CODES[1]).query("columns == 'sounding'")
+    left = (levels["bits_alone"] - levels["saved_by_previous"]).groupby(levels["codec"]).sum()
+    rows = read_csv(folder / CODES[0]).set_index("codec", drop=False)
+    rows = rows.assign(left=left, perplexity=levels.groupby("codec")["perplexity"].mean())
+    columns = {"codes": ("codec", str), "bit/s": ("bits_per_second", lambda value: number(int(value)))}
+    columns |= {"log-mel (dB)": ("sounding_log_mel_db", fixed), "through shaped noise (dB)": ("heard_db", fixed)}
+    columns |= {"perplexity": ("perplexity", lambda value: fixed(value, 0))}
+    return _wide(table(rows, columns | {"bits left a column": ("left", lambda value: fixed(value, 1))}))
 
 
 def _class_table(rows: pd.DataFrame) -> str:
