@@ -58,10 +58,6 @@ TABLES = {
     ),
     "listener_seeds": table("quantity judge seed_0 mean n_runs", ("accuracy", "cnn", 0.25, 0.375, 2),
                             ("kad", "cnn", 0.25, 0.375, 2)),
-    "decoding": table(
-        "control setting n passes seconds_per_clip furthest furthest_delta distance distance_low distance_high "
-        "accuracy diversity", ("codec", "codec", 80, None, None, "rms", -0.8, 0.2, 0.1, 0.3, 0.7, 0.5),
-    ),
     "training": table("epoch level split loss unigram seconds", *(
         (epoch, level, split, 7.0 - epoch / 2, 6.25 if split == "validation" else None, 60.0)
         for epoch in (1, 2) for split in ("train", "validation") for level in ("0", "all")
@@ -111,7 +107,6 @@ def test_without_a_published_run_the_chapters_say_so(root):
     ("evaluation/memorisation", "| training clips themselves | cnn | 10 | 0.80 | 0.85 | 0.55 | 4 (0.6) | 3 | 0.5 |"),
     ("evaluation/seeds", "| esc10 | generated clips heard as asked | cnn | 25% | 38% |"),
     ("evaluation/seeds", "| esc10 | KAD | cnn | 0.25 | 0.38 |"),
-    ("engine/settings", "| codec | codec | 80 | – | – | 0.20 (0.10 to 0.30) | RMS (-0.80) | 70% | 0.50 |"),
     ("engine/training", "| 0 | 6.00 | 6.00 | 6.25 | -0.25 |"),
 ])  # fmt: skip
 def test_tables_hold_a_row_for_everything(parts, part, row):
@@ -120,7 +115,6 @@ def test_tables_hold_a_row_for_everything(parts, part, row):
 
 def test_origins_stand_above_the_tables(parts):
     assert "[esc10](executed/published_esc10.md) | ten classes of made-up sound" in parts["evaluation/runs"]
-    assert ":Data: ten classes of made-up sound" in parts["engine/settings"]
     assert ":Training: 2 epochs in 2 minutes" in parts["engine/training"]
     assert "### other" not in "".join(parts.values())
 

@@ -33,7 +33,7 @@ def stage_chapters(book: Staging) -> None:
         lines = []
         for run in runs:
             if (run.folder / f"{file}.csv").is_file():
-                lines += _origin(run, file) if name.startswith("engine/") else []
+                lines += _origin(run) if name.startswith("engine/") else []
                 path, page = run.folder / "figures" / f"{figure}.png", f"{name.partition('/')[0]}.md"
                 lines += book.figure(path, CAPTIONS.get(figure, ""), page, f"published-{run.folder.name}")
                 rows = make(run, read_csv(run.folder / f"{file}.csv"))
@@ -170,17 +170,6 @@ def seeds_rows(run: Run, table: pd.DataFrame) -> Shown:
     ]
 
 
-def settings_rows(run: Run, table: pd.DataFrame) -> Shown:
-    """Return every setting of decoding that was compared, floor and ceiling first."""
-    return [
-        {"control": row["control"], "setting": str(row["setting"]), "n": str(row["n"]), "passes": cell(row["passes"]),
-         "s a clip": cell(row["seconds_per_clip"]), "distance": with_interval(row, "distance", PLAIN),
-         "furthest in": f"{PER_CLIP[row['furthest']].label} ({row['furthest_delta']:+.2f})",
-         "heard as asked": with_interval(row, "accuracy", PERCENT), "diversity": with_interval(row, "diversity", PLAIN)}
-        for row in _records(table)
-    ]  # fmt: skip
-
-
 def training_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return the loss of the last epoch by level, nat a code, beside that of code frequencies."""
     last = table[table["epoch"] == table["epoch"].max()].astype({"level": str})
@@ -204,10 +193,8 @@ PARTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame], Shown], str, bool]] = 
     "evaluation/classes": ("distances_by_class", classes_rows, "", False),
     "evaluation/memorisation": ("memorisation", memorisation_rows, "listener_nearest", False),
     "evaluation/seeds": ("listener_seeds", seeds_rows, "", True),
-    "engine/settings": ("decoding", settings_rows, "decoding_settings", True),
     "engine/training": ("training", training_rows, "", False),
 }
-STEPS = {"decoding": "15_compare_decoding", "training": "02_train_model"}  # who wrote a table
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -223,12 +210,11 @@ def _by_system(
     return {SYSTEM_WORDS[name]: form(rows[name]) if name in rows else NO_NUMBER for name in names}
 
 
-def _origin(run: Run, file: str) -> list[str]:
-    """Return a run's name and where it comes from; of its training also the epochs and the minutes they took."""
-    made = read_json(run.folder / "provenance.json")["steps"].get(STEPS[file], {})
+def _origin(run: Run) -> list[str]:
+    """Return a run's name and where its training comes from, its epochs and the minutes they took."""
+    made = read_json(run.folder / "provenance.json")["steps"].get("02_train_model", {})
     fields = {"Data": run.origin.get("data_cut"), "Commit": made.get("commit"), "Machine": run.origin.get("device")}
-    if file == "training":
-        epochs = run.table("training.csv")[["epoch", "seconds"]].drop_duplicates()
-        minutes = number(float(epochs["seconds"].sum()) / 60, 3)
-        fields["Training"] = f"{epochs['epoch'].max()} epochs in {minutes} minutes"
+    epochs = run.table("training.csv")[["epoch", "seconds"]].drop_duplicates()
+    minutes = number(float(epochs["seconds"].sum()) / 60, 3)
+    fields["Training"] = f"{epochs['epoch'].max()} epochs in {minutes} minutes"
     return [f"### {run.folder.name}", "", *field_list(fields)]

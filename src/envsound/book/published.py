@@ -29,7 +29,6 @@ CAPTIONS = {
     "evaluation_overview": "Every metric, the model between floor, ceiling and clips that need no model.",
     "evaluation_octaves": "Energy by octave band: medians with 95% intervals.",
     "evaluation_diversity": "How far two clips of one class lie apart, generated and real.",
-    "decoding_settings": "Every setting of decoding: distance to real clips, accuracy and diversity.",
     "listener_distances": "Distances between embeddings: the model between floor, ceiling and trivial systems.",
     "listener_confusion": "What a network that learnt from real clips hears in real and in generated clips, by class.",
     "listener_nearest": "Relative distance to the nearest training clip, generated and held-out clips.",

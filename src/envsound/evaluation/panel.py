@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_json
 from envsound.evaluation.compare import Report
 from envsound.evaluation.listeners.mfcc import train_recogniser
 from envsound.evaluation.listeners.network import Listener
@@ -45,6 +44,7 @@ from envsound.evaluation.truth import (
     mixes_of,
     train_on_mixes,
 )
+from envsound.run.contract import read_table
 from envsound.run.record import RunSettings, read_runs
 
 REPORTS, MAY_SELECT = "reports", "may select"
@@ -55,10 +55,7 @@ CONFUSION_COLUMNS = ["side", "classifier", "category", "heard", "n"]
 MEMORISED = (REAL, MODEL)  # sides whose nearest training clips are looked for, beside the controls
 DISTANCES = ("kad", "fad", "fad_infinity", "precision", "recall")  # compared over training seeds
 SPREAD = ["mean", "sd", "lowest", "highest", "n_runs"]
-SELECTION = "15_compare_decoding"  # the step whose record names the judges of a run's settings
-PUBLISHED = Path("data") / "published"
-SAME = "judged the decoding settings itself: no independent judge"
-SAME_KIND = "another {kind} judged the decoding settings, which may favour this one"
+SAME = "chose among the candidates itself: no independent judge"
 Numbers = dict[tuple[str, str], float]  # by quantity and judge
 
 
@@ -77,43 +74,29 @@ class Panel:
 
 @dataclass(frozen=True)
 class Selectors:
-    """The judges of a run's settings: the content hashes of some, and the kinds of some, such as "MFCC and SVM"."""
+    """The judges that chose among a run's clips or settings, by their content hashes."""
 
     hashes: frozenset[str] = frozenset()
-    kinds: frozenset[str] = frozenset()
 
     def note(self, listener: Any, is_trained_anew: bool = False) -> str:
         """Return what a reader must know of a listener's numbers, "" for one that has nothing to do with a choice.
 
-        A listener may have a `content_hash` and a `kind`. is_trained_anew: the numbers are those of listeners like this
-        one, trained on other clips: only kinds count.
+        is_trained_anew: the numbers are those of listeners like this one, trained on other clips.
         """
-        if not is_trained_anew and getattr(listener, "content_hash", "") in self.hashes:
-            return SAME
-        kind = getattr(listener, "kind", "")
-        return SAME_KIND.format(kind=kind) if kind in self.kinds else ""
+        return SAME if not is_trained_anew and getattr(listener, "content_hash", "") in self.hashes else ""
 
     def check(self, reporting: Mapping[str, Any]) -> None:
-        """Raise InputError when a listener or an embedding that reports is a judge of the settings itself."""
+        """Raise InputError when a listener or an embedding that reports has chosen what it is to report on."""
         for name, one in reporting.items():
             if getattr(one, "content_hash", "") in self.hashes:
                 raise InputError(f"{name!r}: selected the model; expected another one to report on it")
 
 
-def read_selectors(run_dir: str | Path, more: Sequence[str] = (), published: str | Path = PUBLISHED) -> Selectors:
-    """Return the judges that a run's own record names, and that of the run published under its preset.
-
-    A preset's settings are chosen with one run and used by all of them. more: content hashes of further judges. A
-    record from before judges had a hash names their kind alone. Raises InputError for a record that cannot be read.
-    """
-    hashes, kinds = set(more), set()
-    for folder in (Path(run_dir), Path(published) / Path(run_dir).resolve().parent.name):
-        file = folder / "provenance.json"
-        facts = read_json(file).get("steps", {}).get(SELECTION, {}).get("facts", {}) if file.is_file() else {}
-        judges = facts.get("selected_by", {})
-        hashes |= set(judges.values())
-        kinds |= {*judges, *([facts["recogniser"]] if facts.get("recogniser") else [])}
-    return Selectors(frozenset(hashes), frozenset(kinds))
+def read_selectors(run_dir: str | Path, more: Sequence[str] = ()) -> Selectors:
+    """Return the judges that samples.csv names as having chosen among candidates, and `more` content hashes."""
+    samples = read_table(run_dir, "samples")
+    chosen = samples["score"].dropna() if "score" in samples else []
+    return Selectors(frozenset({*more, *chosen} - {""}))
 
 
 def train_panel(
@@ -281,7 +264,7 @@ def _facts(sides: Sides, panel: Panel, selectors: Selectors) -> dict[str, Any]:
         "n_taught": len(sides.taught),
         "taught_folds": sorted({source.fold for source in sides.taught}),
         "roles": ROLES,
-        "selected_by": {"hashes": sorted(selectors.hashes), "kinds": sorted(selectors.kinds)},
+        "selected_by": sorted(selectors.hashes),
         "cnn_hash": cnn.content_hash,
         "cnn_last_loss": float(np.round(cnn.facts["history"][-1]["loss"], 6)),
         "not_run_here": {embedding.name: embedding.reason for embedding in missing},

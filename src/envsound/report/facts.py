@@ -24,7 +24,6 @@ KEYED = {  # facts of a published run: the table they are in, and the columns th
     "taught": ("class_training", ("classifier", "mix")),
     "copies": ("memorisation", ("space", "side")),
     "seeds": ("listener_seeds", ("quantity", "judge")),
-    "decoding": ("decoding", ("control", "setting")),
 }
 
 
