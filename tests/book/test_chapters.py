@@ -58,6 +58,8 @@ TABLES = {
     ),
     "listener_seeds": table("quantity judge seed_0 mean n_runs", ("accuracy", "cnn", 0.25, 0.375, 2),
                             ("kad", "cnn", 0.25, 0.375, 2)),
+    "counting": table("u hidden columns level n_masked model unigram bigram",
+                      (0.5, 0.707, "all", 1, 40, 3.0, 4.0, 5.0), (0.5, 0.707, "sounding", 1, 30, 3.5, 4.5, 5.5)),
     "training": table("epoch level split loss unigram seconds", *(
         (epoch, level, split, 7.0 - epoch / 2, 6.25 if split == "validation" else None, 60.0)
         for epoch in (1, 2) for split in ("train", "validation") for level in ("0", "all")
@@ -107,6 +109,7 @@ def test_without_a_published_run_the_chapters_say_so(root):
     ("evaluation/memorisation", "| training clips themselves | cnn | 10 | 0.80 | 0.85 | 0.55 | 4 (0.6) | 3 | 0.5 |"),
     ("evaluation/seeds", "| esc10 | generated clips heard as asked | cnn | 25% | 38% |"),
     ("evaluation/seeds", "| esc10 | KAD | cnn | 0.25 | 0.38 |"),
+    ("engine/counting", "| 1 | 71% | 30 | 3.50 | 4.50 | 5.50 |"),
     ("engine/training", "| 0 | 6.00 | 6.00 | 6.25 | -0.25 |"),
 ])  # fmt: skip
 def test_tables_hold_a_row_for_everything(parts, part, row):

@@ -41,13 +41,12 @@ def run_dir(tmp_path):
     return folder
 
 
-def test_copies_tables_figures_and_some_clips_without_loss(run_dir, tmp_path):
+def test_copies_tables_figures_and_some_clips(run_dir, tmp_path):
     folder = publish(run_dir, tmp_path / "published" / "demo", clips_per_category=1)
     clips = sorted(path.name for path in (folder / "clips").iterdir())
-    assert clips == ["0_dog.flac", "2_rain.flac"]
-    heard, _ = soundfile.read(folder / "clips" / "0_dog.flac", dtype="int16")
-    made, _ = soundfile.read(run_dir / "samples" / "0_dog.wav", dtype="int16")
-    assert np.array_equal(heard, made)
+    assert clips == ["0_dog.ogg", "2_rain.ogg"]
+    heard, made = soundfile.info(folder / "clips" / "0_dog.ogg"), soundfile.info(run_dir / "samples" / "0_dog.wav")
+    assert heard.frames == made.frames and heard.samplerate == made.samplerate and heard.subtype == "VORBIS"
     assert (folder / "figures" / "ks.png").exists() and all((folder / name).exists() for name in TABLES)
 
 

@@ -182,6 +182,14 @@ def training_rows(run: Run, table: pd.DataFrame) -> Shown:
             for level, row in losses.to_dict("index").items()]  # fmt: skip
 
 
+def counting_rows(run: Run, table: pd.DataFrame) -> Shown:
+    """Return what hidden codes cost (nat) by level and share hidden: the model beside counting, in sounding columns."""
+    rows = table[table["columns"] == "sounding"] if (table["columns"] == "sounding").any() else table
+    names = {"model": "model", "code frequencies": "unigram", "bigram": "bigram"}
+    return [{"level": str(row["level"]), "hidden": PERCENT.format(row["hidden"]), "codes": str(row["n_masked"])}
+            | {words: PLAIN.format(row[name]) for words, name in names.items()} for row in _records(rows)]  # fmt: skip
+
+
 PARTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame], Shown], str, bool]] = {  # csv, table, figure, folded away?
     "evaluation/runs": ("evaluation", runs_rows, "", False),
     "evaluation/apart": ("evaluation", apart_rows, "evaluation_overview", False),
@@ -194,6 +202,7 @@ PARTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame], Shown], str, bool]] = 
     "evaluation/memorisation": ("memorisation", memorisation_rows, "listener_nearest", False),
     "evaluation/seeds": ("listener_seeds", seeds_rows, "", True),
     "engine/training": ("training", training_rows, "", False),
+    "engine/counting": ("counting", counting_rows, "", True),
 }
 
 

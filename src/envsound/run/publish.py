@@ -26,9 +26,11 @@ TABLES = ("table_metrics.csv", "ks.csv", "metrics.csv", "pairs.csv", "training.c
 EVALUATION = ("evaluation.csv", "evaluation_by_class.csv", "evaluation_seeds.csv", "diversity.csv")  # of notebook 14
 LISTENERS = ("distances.csv", "distances_by_class.csv", "class_truth.csv", "class_training.csv", "confusion.csv")
 LISTENERS += ("memorisation.csv", "nearest.csv", "listener_seeds.csv")  # of notebook 17; its sounds stay behind
+COUNTED = ("counting.csv",)  # of a training that asked for every level
 LARGEST_OPTIONAL = 500_000  # bytes; a larger table that a report can do without stays behind
 CLIP_COLUMNS = ["filename", "category", "seed", "n_frames", "seconds", "steps_per_level", "entropy_budget"]
 CLIP_COLUMNS += ["temperature", "fine_temperature", "top_k", "top_p", "order", "order_noise", "guidance_scale"]
+CLIP_COLUMNS += ["n_candidates", "score"]
 CLIP_COLUMNS += ["guidance_end", "precision", "codec_hash", "checkpoint_sha256"]
 
 
@@ -39,7 +41,7 @@ def publish(run_dir: str | Path, folder: str | Path, clips_per_category: int = 2
     """
     run_dir, folder = Path(run_dir), Path(folder)
     with _replacing(run_dir, folder, (*TABLES, "samples.csv", "provenance.json"), "a finished run") as fresh:
-        found = [name for name in (*EVALUATION, *LISTENERS) if (run_dir / name).is_file()]
+        found = [name for name in (*COUNTED, *EVALUATION, *LISTENERS) if (run_dir / name).is_file()]
         for name in (*TABLES, *found):
             shutil.copyfile(run_dir / name, fresh / name)
         shutil.copytree(run_dir / "figures", fresh / "figures", ignore=shutil.ignore_patterns(".*"))
@@ -140,13 +142,13 @@ def _replacing(run_dir: Path, folder: Path, needed: Sequence[str], expected: str
 
 
 def _publish_clips(run_dir: Path, folder: Path, per_category: int) -> pd.DataFrame:
-    """Copy the first clips of each class as flac (lossless) and return their rows of samples.csv."""
+    """Copy the first clips of each class as Ogg Vorbis and return their rows of samples.csv."""
     chosen = read_csv(run_dir / "samples.csv").groupby("category", sort=True).head(per_category)
     for name in chosen["filename"]:
-        clip, rate = soundfile.read(inside(run_dir / "samples", name), dtype="int16")
-        with atomic_path(folder / f"{Path(name).stem}.flac") as temporary:
-            soundfile.write(temporary, clip, rate, subtype="PCM_16")
-    chosen = chosen.assign(filename=[f"{Path(name).stem}.flac" for name in chosen["filename"]])
+        clip, rate = soundfile.read(inside(run_dir / "samples", name), dtype="float32")
+        with atomic_path(folder / f"{Path(name).stem}.ogg") as temporary:
+            soundfile.write(temporary, clip, rate, format="OGG", subtype="VORBIS")
+    chosen = chosen.assign(filename=[f"{Path(name).stem}.ogg" for name in chosen["filename"]])
     return chosen[[name for name in CLIP_COLUMNS if name in chosen]]
 
 
