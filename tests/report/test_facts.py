@@ -14,6 +14,7 @@ from envsound.report.facts import (
     book_facts,
     facts,
     house_table,
+    judged_facts,
     keyed,
     published_facts,
     run_origin,
@@ -86,3 +87,11 @@ def test_the_map_becomes_a_table_which_the_readme_holds(tmp_path):
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     between = text.partition("<!-- house -->\n")[2].partition("\n<!-- /house -->")[0]
     assert between == house_table(REPOSITORY / "house.toml")
+
+
+def test_what_judges_heard_is_a_percentage_and_a_share_of_real(root):
+    row = {"judge": "B", "system": "model", "accuracy": 0.5, "share": 0.625, "share_low": 0.5, "share_high": 0.75}
+    write_csv(root / "judges" / "mine" / "judged.csv", pd.DataFrame([row]))
+    told = judged_facts(root / "judges")["B"]["model"]
+    assert (told["heard"], told["of_real"]) == ("50%", "62% (50 to 75%)")
+    assert str(judged_facts(root)["B"]["model"]["heard"]) == "not measured"

@@ -136,6 +136,18 @@ def house_table(path: str | Path) -> str:
     return "\n".join(["| folder | what |", "|:--|:--|", *rows])
 
 
+def judged_facts(folder: Path) -> Facts:
+    """Return what judges heard: judge -> system -> heard, a percentage, and of_real, one with its interval."""
+    found = Facts()
+    for path in sorted(folder.glob("*/judged.csv")):
+        table = read_csv(path)
+        of_real = [f"{100 * row.share:.0f}% ({100 * row.share_low:.0f} to {100 * row.share_high:.0f}%)"
+                   for row in table.itertuples()]  # fmt: skip
+        told = table.assign(heard=[f"{value:.0%}" for value in table["accuracy"]], of_real=of_real)
+        found |= keyed(told, ("judge", "system"))
+    return found
+
+
 def notebook_links(book_dir: str | Path) -> Facts:
     """Return links to the staged notebooks by step: `n01` -> "[demo-fold1_seed0](executed/runs/...)".
 
@@ -152,7 +164,7 @@ def notebook_links(book_dir: str | Path) -> Facts:
 def book_facts(root: str | Path) -> dict[str, Any]:
     """Return the substitutions of the book that belong to no study.
 
-    codec (its card), published (the published study), paper, demo, esc10 (presets),
+    codec (its card), published (the published study), paper, demo, esc10 (presets), judged (see `judged_facts`),
     results (preset -> result_facts), steps (links to executed notebooks), house (the table of packages). `root` is the
     repository root. A file that is not there leaves its facts "not measured".
     """
@@ -164,6 +176,7 @@ def book_facts(root: str | Path) -> dict[str, Any]:
         path = root / "notebooks" / "presets" / f"{preset}.yml"
         found[preset] = facts(yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else Facts()
     folders = [path.parent for path in sorted(study.parent.glob("*/table_metrics.csv"))]
+    found["judged"] = judged_facts(study.parent / "judges")
     found["results"] = Facts({folder.name: result_facts(folder) for folder in folders})
     found["steps"] = notebook_links(root / "book")
     house = root / "house.toml"
