@@ -56,6 +56,18 @@ TABLES = {
         "side space n relative relative_held_out nearer n_nearest n_nearest_expected n_distinct p_holm copies_found",
         ("copied", "cnn", 10, 0.8, 0.85, 0.55, 4, 0.6, 3, 0.5, True), ("", "AST", *[None] * 9),
     ),
+    "copies": table(
+        "side n share_median share_median_goal share_p90 run_median run_p90 run_p90_goal run_max run_median_s "
+        "run_p90_s run_p90_s_goal run_max_s relative_median relative_p10 n_copies",
+        ("real", 80, 0.1, None, 0.2, 1, 2, None, 3, 0.05, 0.11, None, 0.16, 0.9, 0.8, 0),
+        ("generated", 200, 0.25, 0.12, 0.5, 4, 10.5, 8, 30, 0.21, 0.56, 0.43, 1.6, 0.7, 0.5, 17),
+    ),
+    "copies_by_clip": table(
+        "side clip category share share_of run run_of relative nearest beyond",
+        ("generated", "a.wav", "rain", 0.5, "x.ogg+3", 12, "x.ogg", 0.5, "y.ogg", True),
+        ("generated", "b.wav", "rain", 0.1, "x.ogg", 2, "x.ogg", 0.9, "y.ogg", False),
+        ("chain, copying", "c.wav", "rain", 0.9, "x.ogg", 90, "x.ogg", 0.1, "y.ogg", True),
+    ),
     "listener_seeds": table("quantity judge seed_0 mean n_runs", ("accuracy", "cnn", 0.25, 0.375, 2),
                             ("kad", "cnn", 0.25, 0.375, 2)),
     "counting": table("u hidden columns level n_masked model unigram bigram",
@@ -107,6 +119,9 @@ def test_without_a_published_run_the_chapters_say_so(root):
     ("evaluation/classes", "| rain | – | – | 0 of 8 | **3.00** |"),
     ("evaluation/classes", "| sea waves | – | – | – | 1.00 |"),
     ("evaluation/memorisation", "| training clips themselves | cnn | 10 | 0.80 | 0.85 | 0.55 | 4 (0.6) | 3 | 0.5 |"),
+    ("evaluation/copies", "| real | 80 | 10% | 20% | 1 | 2 | 0.11 | 0.16 | 0.90 | 0 |"),
+    ("evaluation/copies", "| model | 200 | 25% (at most 12%) | 50% | 4 | 10.5 (at most 8) | 0.56 (at most 0.43) |"),
+    ("evaluation/copied", "| esc10 | a.wav | 50% | x.ogg+3 | 12 | x.ogg | 0.50 | y.ogg |"),
     ("evaluation/seeds", "| esc10 | generated clips heard as asked | cnn | 25% | 38% |"),
     ("evaluation/seeds", "| esc10 | KAD | cnn | 0.25 | 0.38 |"),
     ("engine/counting", "| 1 | 71% | 30 | 3.50 | 4.50 | 5.50 |"),

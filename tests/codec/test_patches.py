@@ -22,6 +22,7 @@ from envsound.codec.patches import (
     PatchCodec,
     PatchConfig,
     PatchQuantizer,
+    column_loudness,
     column_noise,
     from_patches,
     to_patches,
@@ -134,6 +135,13 @@ def test_a_second_stage_codes_what_the_first_leaves_and_takes_no_patch_farther_a
     only_low = two_stages.decode(codes[:, :5])
     assert torch.equal(only_low[..., :20], two_stages.decode(codes)[..., :20])
     assert torch.equal(only_low[..., 20:], quantizer.decode(codes[:, :4])[..., 20:])
+
+
+def test_how_loud_a_column_is_the_first_stage_says_alone(quantizer, two_stages):
+    codes = two_stages.encode(two_stages.columns(sounds()))
+    loudness = column_loudness(codes, two_stages.vectors, TINY.n_levels)
+    means = to_patches(quantizer.decode(codes[:, :4]), TINY).double().mean(3)  # [batch, band, column]
+    assert loudness == pytest.approx(means.exp().sum(1).log().numpy(), abs=1e-5)
 
 
 def test_silence_stays_silent_in_two_stages(two_stages):

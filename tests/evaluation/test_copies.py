@@ -6,7 +6,7 @@ import soxr
 
 import envsound
 from envsound.base.errors import InputError
-from envsound.evaluation.copies import Coded, TrainedCodes, codings, measure_copies, sounding_columns
+from envsound.evaluation.copies import Coded, TrainedCodes, codings, copies_table, measure_copies, sounding_columns
 
 RATE, SECONDS = 24_000, 3.0
 N = 4  # copies of each kind
@@ -64,7 +64,7 @@ DISGUISES = {
 
 
 @pytest.fixture(scope="module")
-def measured(codec, training):
+def measured(codec, training, tmp_path_factory):
     """The two tables of held-out clips, new ones, and every disguise."""
     trained = [codings(clip, codec)[0] for clip in training.values()]
 
@@ -73,7 +73,7 @@ def measured(codec, training):
 
     sides = {"real": side(map(scene, range(100, 120))), "new": side(map(scene, range(200, 206)))}
     sides |= {name: side([make(training, seed) for seed in range(N)]) for name, make in DISGUISES.items()}
-    return measure_copies(sides, trained, list(training), codec)
+    return measure_copies(sides, trained, list(training), codec, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.mark.parametrize("name", DISGUISES)
@@ -85,6 +85,23 @@ def test_recordings_never_heard_before_are_no_copies(measured):
     table = measured[1].set_index("side")
     assert table.loc["real", "n_copies"] == 0 == table.loc["new", "n_copies"]
     assert table.loc["new", "share_median"] < 0.3 < table.loc["27 ms late", "share_median"]
+
+
+def test_clips_beyond_every_real_one_are_named_and_goals_stand_beside_the_model_alone(measured):
+    rows, table = measured
+    assert rows.groupby("side")["beyond"].sum().to_dict() == table.set_index("side")["n_copies"].to_dict()
+    named = copies_table(rows.replace({"side": {"new": "generated"}}), 18.75).set_index("side")
+    assert named["share_median_goal"].dropna().to_dict() == {"generated": named.loc["real", "share_median"] + 0.02}
+    assert named["run_p90_s_goal"].dropna().to_dict() == {"generated": 8 / 18.75}
+
+
+def test_what_was_found_is_found_again_in_the_store(codec, training, tmp_path, monkeypatch):
+    trained = [codings(clip, codec)[0] for clip in list(training.values())[:3]]
+    sides = {"real": [Coded("a", "", [trained[0]])], "generated": [Coded("b", "", [trained[1]])]}
+    first, _ = measure_copies(sides, trained, ["x", "y", "z"], codec, tmp_path)
+    monkeypatch.setattr(TrainedCodes, "find", None)
+    again, _ = measure_copies(sides, trained, ["x", "y", "z"], codec, tmp_path)
+    assert again.equals(first) and first["share_of"].tolist() == ["x", "y"]
 
 
 def test_the_version_that_was_copied_is_named(measured, training):

@@ -53,7 +53,8 @@ SHAPE = ListenerConfig(n_mels=32, widths=(8, 16, 16), embedding_dim=12)
 def stand_in(patch: pytest.MonkeyPatch) -> None:
     """Any run's codec is the steady one, and no network trained elsewhere is here."""
     patch.chdir(ROOT)
-    patch.setattr("envsound.evaluation.sides.load_codec", lambda *_: SteadyCodec())
+    for name in ("copies", "sides"):
+        patch.setattr(f"envsound.evaluation.{name}.load_codec", lambda *_: SteadyCodec())
     patch.setattr(module, "pretrained_embeddings", lambda *_: [NotRun("AST", "no weights")])
 
 
@@ -234,6 +235,7 @@ def test_the_notebook_runs_on_a_finished_run_and_trains_nothing_twice(judged, mo
     written = read_json(run / "provenance" / "17_evaluate_by_listeners.json")
     assert written["parameters"]["mix_epochs"] == 1 and written["facts"]["roles"] == ROLES
     assert written["facts"]["training_seeds"] == [0, 1] and written["facts"]["runs_left_out"] == []
+    assert written["facts"]["copies"] == {} and not (run / "copies.csv").exists()  # its codes are no patches
     assert len(list((run / "nearest_pairs").glob("*.wav"))) == 6
 
 

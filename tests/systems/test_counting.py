@@ -64,7 +64,7 @@ def periodic(n=6) -> CodeSet:
 def table():
     torch.manual_seed(0)
     loud = torch.tensor([0.0, 0.0, 0.0, -20.0])[None, :, None].expand(1, 4, 3)
-    return beside_counting(MaskedConformer(SHAPE), periodic(), periodic(3), 0, Codebooks(loud, apart=True))
+    return beside_counting(MaskedConformer(SHAPE), periodic(), periodic(3), 0, Codebooks(loud, n_bands=1))
 
 
 def test_there_is_a_row_for_each_rate_level_and_kind_of_column(table):

@@ -100,11 +100,12 @@ class Loudness:
 def test_the_best_of_several_candidates_is_kept_and_the_first_is_the_clip_itself(generator, tmp_path):
     system, requests, loud = generator.system, generator.requests("rain", 0.2, 2, seed=0), Loudness(1)
     chosen = [
-        list(Selection(n, score).clips(system, requests)) for n, score in ((4, Loudness(-1)), (1, None), (4, loud))
+        list(Selection(n, score).make(system, requests)) for n, score in ((4, Loudness(-1)), (1, None), (4, loud))
     ]
-    power = [[np.square(clip).mean() for clip in clips] for clips in chosen]
+    power = [[np.square(one.clip).mean() for one in some] for some in chosen]
     assert np.all(np.diff(power, axis=0) >= 0) and power[0] != power[2] and loud.asked == [(4, ["rain"] * 4)] * 2
-    assert all(np.array_equal(*both) for both in zip(chosen[1], system.generate(requests), strict=True))
+    assert all(np.array_equal(one.clip, clip) for one, clip in zip(chosen[1], system.generate(requests), strict=True))
+    assert all(np.array_equal(one.clip, system.sound(torch.from_numpy(one.codes))) for some in chosen for one in some)
     rows = generate_clips(system, requests, tmp_path, selection=Selection(4, loud))
     assert set(rows["n_candidates"]) == {4} and set(rows["score"]) == {"hash of it"}
     with pytest.raises(InputError, match="another request"):

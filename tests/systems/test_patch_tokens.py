@@ -7,7 +7,7 @@ import pytest
 import torch
 from fakes.codecs import RATE, noise, tone
 
-from envsound.base.files import write_csv, write_wav
+from envsound.base.files import write_csv, write_json, write_wav
 from envsound.codec import load_codec
 from envsound.codec.codes import bitrate, codec_facts, facts_of, load_codes
 from envsound.codec.decoder import DecoderConfig, MelDecoder
@@ -15,9 +15,8 @@ from envsound.codec.patches import PatchConfig
 from envsound.codec.stored import save_patches
 from envsound.codec.systems import systems
 from envsound.codec.training.code_vectors import fit_patches
-from envsound.data.folds import split_folds
 from envsound.data.recordings import load_recordings
-from envsound.evaluation.copies import Coded, copies_beside_chains
+from envsound.evaluation.copies import copies_of_run
 from envsound.run.presets import load_preset
 from envsound.systems.sampling import generate_clips, plan_requests
 from envsound.systems.soundstorm.listen import Studio
@@ -67,10 +66,15 @@ def test_clips_become_codes_a_model_learns_them_and_clips_come_back(root, settin
     assert system.reconstruct(clip).shape == clip.shape
     heard = [one.change(clip[None]) for one in systems({"patches": codec}) if one.codec]
     assert [one.shape for one in heard] == [(1, len(clip))] * 3  # 4, 2 and 1 bands
-    train, held_out = split_folds(table, 1, [])
-    made = [Coded("a", "dog", [codes.numpy()]) for codes in system.codes(requests)]
-    rows, copies = copies_beside_chains(made, train, held_out, codec)
+    write_csv(run / "samples.csv", samples)
+    made = settings | {"codec_weights": "", "preset": "tiny"}
+    facts = {"codec_hash": codec.content_hash}
+    steps = {step: {"parameters": made, "facts": facts} for step in ("01_encode_clips", "02_train_model")}
+    write_json(run / "provenance.json", {"steps": steps})
+    found = copies_of_run(run, device="cpu", cache_dir=root / "kept")
+    copies, rows = found["copies"], found["copies_by_clip"]
+    assert found.facts == {"n_versions": 4, "n_generated": 2, "n_with_drawn_codes": 2}
     assert copies["side"].tolist() == ["real", "generated", "chain, copying", "chain, no copying"]
-    assert copies["n"].tolist() == [2] * 4 and set(rows["share_of"]) <= set(train["filename"])
+    assert copies["n"].tolist() == [2] * 4 and not rows["share_of"].str.contains("1").any()  # fold 1 is held out
     edits = Studio(system.checkpoint, codec, system.decoding, run).hear_edits(clip, "dog", 2.0)
     assert len(edits) == 7 and (edits["rms"] > 0).all()

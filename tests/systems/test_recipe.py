@@ -20,7 +20,7 @@ from envsound.systems.soundstorm.plan import TrainingConfig
 from envsound.systems.soundstorm.training import Trainer
 
 TIED = TINY.__class__(**vars(TINY) | {"tied": True, "dropout": 0.0})
-BOOKS = Codebooks(torch.randn(3, 16, 6, generator=torch.Generator().manual_seed(0)), apart=True)
+BOOKS = Codebooks(torch.randn(3, 16, 6, generator=torch.Generator().manual_seed(0)), n_bands=3)
 RECIPE = dict(
     optimizer="adamw", weight_decay=0.05, betas=(0.9, 0.98), schedule="cosine", warmup_steps=2, ema_decay=0.9,
     level_shares=(0.5, 0.3, 0.2), label_smoothing=0.05, near_share=0.1, roll=True, start_from_codes=True,
@@ -132,7 +132,7 @@ def test_tied_heads_have_no_weights_of_their_own_and_come_back_from_a_file(tmp_p
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_embeddings_keep_the_distances_of_code_vectors(apart):
-    model, books = MaskedConformer(TINY), Codebooks(BOOKS.vectors, apart)
+    model, books = MaskedConformer(TINY), Codebooks(BOOKS.vectors, 3 * apart)
     start_from_codebooks(model, books, seeded())
     start_heads(model)
     ratios = [
@@ -195,7 +195,7 @@ def test_other_code_vectors_start_anew(tmp_path):
     recipe(tmp_path).fit()
     config = recipe(tmp_path).config
     assert recipe(tmp_path).finished
-    others = Codebooks(BOOKS.vectors + 1, apart=True)
+    others = Codebooks(BOOKS.vectors + 1, n_bands=3)
     again = Trainer(code_set(), code_set(4, seed=1), TIED, config, tmp_path, CPU, codec_hash="abc", codebooks=others)
     assert again.progress.epoch == 0
 
@@ -225,7 +225,7 @@ def test_what_does_not_fit_the_codes_is_refused(tmp_path):
         trainer(tmp_path, level_shares=(0.5, 0.5))
     with pytest.raises(InputError, match="at least 9 channels"):
         narrow = TINY.__class__(**vars(TINY) | {"dim": 8})
-        start_from_codebooks(MaskedConformer(narrow), Codebooks(torch.randn(3, 16, 8), True), seeded())
+        start_from_codebooks(MaskedConformer(narrow), Codebooks(torch.randn(3, 16, 8), 3), seeded())
 
 
 def test_a_clip_of_one_frame_is_turned_nowhere():

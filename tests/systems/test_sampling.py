@@ -9,7 +9,8 @@ import torch
 from fakes.soundstorm import CPU, SMALL_CODEC, small_checkpoint, small_codec
 
 from envsound.base.errors import InputError
-from envsound.run.contract import TABLES
+from envsound.codec.codes import load_codes
+from envsound.run.contract import TABLES, codes_beside
 from envsound.systems.base import load_recipe
 from envsound.systems.sampling import generate_clips, plan_requests
 from envsound.systems.soundstorm.checkpoints import load_checkpoint, save_checkpoint
@@ -59,6 +60,13 @@ def test_every_clip_is_a_wav_of_the_asked_length_and_a_row(made):
     for row in rows.itertuples():
         clip, rate = soundfile.read(folder / row.filename)
         assert rate == 24_000 and len(clip) == row.n_frames * 320 and row.seconds == row.n_frames / 75
+
+
+def test_the_codes_of_every_clip_lie_beside_it(made, system):
+    planned, folder, _ = made
+    for request, codes in zip(planned, system.codes(planned), strict=True):
+        kept = load_codes(codes_beside(folder / request.filename), SMALL_CODEC)
+        assert np.array_equal(kept, codes)
 
 
 def test_goes_on_where_it_was(made, system):

@@ -159,6 +159,28 @@ def memorisation_rows(run: Run, table: pd.DataFrame) -> Shown:
     ]  # fmt: skip
 
 
+def copies_rows(run: Run, table: pd.DataFrame) -> Shown:
+    """Return what clips of every side share with one version trained on, with the goals of the model."""
+    return [
+        {"run": run.folder.name, "clips": SYSTEM_WORDS.get(row["side"], row["side"]), "n": cell(row["n"]),
+         "equal codes, median": _with_goal(row, "share_median", PERCENT), "90%": PERCENT.format(row["share_p90"]),
+         "longest run (columns), median": cell(row["run_median"]), "run, 90%": _with_goal(row, "run_p90", "{:g}"),
+         "run, 90% (s)": _with_goal(row, "run_p90_s", PLAIN), "longest of all (s)": PLAIN.format(row["run_max_s"]),
+         "relative": PLAIN.format(row["relative_median"]), "beyond every real one": cell(row["n_copies"])}
+        for row in _records(table)
+    ]  # fmt: skip
+
+
+def copied_rows(run: Run, table: pd.DataFrame) -> Shown:
+    """Return the model's clips that are beyond every real one, each with the versions that it is like."""
+    return [
+        {"run": run.folder.name, "clip": row["clip"], "equal codes": PERCENT.format(row["share"]),
+         "of": row["share_of"], "longest run (columns)": cell(row["run"]), "in": row["run_of"],
+         "relative": PLAIN.format(row["relative"]), "nearest": row["nearest"]}
+        for row in _records(table[table["beyond"] & (table["side"] == "generated")])
+    ]  # fmt: skip
+
+
 def seeds_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return what listeners say over training seeds."""
     numbers = [name for name in table if name not in ("quantity", "judge", "n_runs")]
@@ -200,6 +222,8 @@ PARTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame], Shown], str, bool]] = 
     "evaluation/training": ("class_training", taught_rows, "", False),
     "evaluation/classes": ("distances_by_class", classes_rows, "", False),
     "evaluation/memorisation": ("memorisation", memorisation_rows, "listener_nearest", False),
+    "evaluation/copies": ("copies", copies_rows, "copied_runs", False),
+    "evaluation/copied": ("copies_by_clip", copied_rows, "", True),
     "evaluation/seeds": ("listener_seeds", seeds_rows, "", True),
     "engine/training": ("training", training_rows, "", False),
     "engine/counting": ("counting", counting_rows, "", True),
@@ -208,6 +232,12 @@ PARTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame], Shown], str, bool]] = 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table.to_dict("records")
+
+
+def _with_goal(row: Row, name: str, form: str) -> str:
+    """Return a number of a row with the goal that it should not exceed, where there is one."""
+    goal = row[f"{name}_goal"]
+    return form.format(row[name]) + ("" if pd.isna(goal) else f" (at most {form.format(goal)})")
 
 
 def _by_system(

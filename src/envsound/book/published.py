@@ -32,6 +32,7 @@ CAPTIONS = {
     "listener_distances": "Distances between embeddings: the model between floor, ceiling and trivial systems.",
     "listener_confusion": "What a network that learnt from real clips hears in real and in generated clips, by class.",
     "listener_nearest": "Relative distance to the nearest training clip, generated and held-out clips.",
+    "copied_runs": "For how many columns on end a clip follows one training clip; dotted upright: the goal of its 90%.",
 }
 
 

@@ -157,13 +157,14 @@ class PatchQuantizer(PatchCoder):
         return from_patches(patches, self.config)
 
 
-def column_loudness(codes: Tensor, vectors: Tensor) -> Tensor:
+def column_loudness(codes: Tensor, vectors: Tensor, n_bands: int) -> Tensor:
     """Return how loud columns of codes [..., n_levels, n_columns] are, nepers of power, float64 [..., n_columns].
 
-    The powers of the bands are added up, each taken from the mean of its patch. vectors: those of the quantizer.
+    The powers of the bands are added up, each taken from the mean of its patch. vectors: those of the quantizer. Of
+    several stages only the first, n_bands levels, is asked: later ones hold what it leaves, which is no power.
     """
-    means = vectors.double().mean(2)  # [n_levels, codebook_size]
-    bands = [own[chosen] for own, chosen in zip(means, codes.long().unbind(-2), strict=True)]
+    means = vectors[:n_bands].double().mean(2)  # [n_bands, codebook_size]
+    bands = [own[chosen] for own, chosen in zip(means, codes[..., :n_bands, :].long().unbind(-2), strict=True)]
     return torch.stack(bands).logsumexp(0)
 
 

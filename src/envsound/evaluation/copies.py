@@ -8,7 +8,8 @@ changes, which log-mel distances do not see.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +17,21 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from envsound.base.cache import FOLDER, JSON, kept_all
 from envsound.base.errors import InputError
+from envsound.base.files import sha256_bytes
+from envsound.codec import load_codec
 from envsound.codec.codes import load_codes
 from envsound.codec.counting import ColumnChain
-from envsound.codec.patches import LOG_FLOOR, PatchCodec, column_loudness, sounding
+from envsound.codec.patches import LOG_FLOOR, PatchCodec, PatchQuantizer, column_loudness, sounding
 from envsound.data.audio import read_clip
+from envsound.data.folds import recorded, training_sets
+from envsound.evaluation.compare import Report
 from envsound.evaluation.memorisation import NEIGHBOURS, RANGE_DB, level_distances
-from envsound.evaluation.sides import MODEL, REAL
+from envsound.evaluation.sides import MODEL, REAL, samples_of
+from envsound.run.contract import codes_beside, read_table
+from envsound.run.identity import methods_hash
+from envsound.run.record import read_settings
 
 QUARTERS = 4  # shifts of a column at which a clip is coded
 ALIKE = 3  # of four codes: columns so much alike make a run
@@ -30,11 +39,14 @@ FEWEST = 20  # columns that a share is of, at least: two equal columns of three 
 N_BANDS = 20  # of log-mel, each a mean of four mel bands and of a column's frames
 AUDIBLE_DB = 20.0  # above the floor of all bands; a quieter column is next to silence and never sounds
 BLOCK = 2048  # shifts whose runs are looked for at once
+GOAL_SHARE = 0.02  # most by which a model's median share of equal codes may exceed that of real held-out clips
+GOAL_RUN = 8  # columns, most that the 90th percentile of a model's longest runs may have
+CACHE = FOLDER / "copies"
 CHAINS = {"chain, copying": True, "chain, no copying": False}  # and whether a column may keep its successor
-CLIP_COLUMNS = ["side", "clip", "category", "share", "share_of", "run", "run_of", "relative", "nearest"]
+CLIP_COLUMNS = ["side", "clip", "category", "share", "share_of", "run", "run_of", "relative", "nearest", "beyond"]
 COLUMNS = [
-    "side", "n", "share_median", "share_p90", "run_median", "run_p90", "run_max", "run_p90_s", "run_max_s",
-    "relative_median", "relative_p10", "n_copies",
+    "side", "n", "share_median", "share_median_goal", "share_p90", "run_median", "run_p90", "run_p90_goal", "run_max",
+    "run_median_s", "run_p90_s", "run_p90_s_goal", "run_max_s", "relative_median", "relative_p10", "n_copies",
 ]  # fmt: skip
 
 
@@ -46,7 +58,7 @@ class Coded(NamedTuple):
 
     name: str
     category: str
-    codings: Sequence[np.ndarray]
+    codings: list[np.ndarray]
 
 
 class Copied(NamedTuple):
@@ -149,36 +161,102 @@ def codings(clip: np.ndarray, codec: PatchCodec) -> list[np.ndarray]:
 
 
 def measure_copies(
-    sides: Mapping[str, Sequence[Coded]], trained: Sequence[np.ndarray], names: Sequence[str], codec: PatchCodec
+    sides: Mapping[str, Sequence[Coded]],
+    trained: Sequence[np.ndarray],
+    names: Sequence[str],
+    codec: PatchCodec,
+    cache_dir: str | Path = CACHE,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare the clips of every side with all versions trained on; return a row for each clip, and `copies_table`.
+
+    Of codes in several stages the first are compared.
 
     sides: clips by the name of their side, among them REAL, the held-out ones; trained: codes of the versions, int
     [n_levels, n_columns], and their names. The first table has CLIP_COLUMNS: share (0 to 1) and run (columns) as
     `TrainedCodes.find` has them, the most over a clip's codings; relative: distance to the nearest version in log-mel
-    over the mean distance to the 50 nearest (see `memorisation.neighbour_table`); and the version of each.
-    Raises InputError for fewer than two versions, or no held-out clip.
+    over the mean distance to the 50 nearest (see `memorisation.neighbour_table`); the version of each; and beyond:
+    whether a clip has more of a version than every held-out real clip has in share, run or log-mel.
+    What was found of a clip's codes is kept in cache_dir. Raises InputError for fewer than two versions, or no
+    held-out clip.
     """
     empty = [side for side in {REAL: (), **sides} if not sides.get(side)]
     if len(trained) < 2 or empty:
         given = f"{len(trained)} versions, no clip of {empty or 'no side'}"
         raise InputError(f"{given}: expected two versions or more, and held-out clips ({REAL!r}) among the sides")
     longest = max(codes.shape[1] for clips in sides.values() for clip in clips for codes in clip.codings)
-    search = TrainedCodes(trained, codec.codebook_size, longest)
+    search = TrainedCodes([codes[: codec.config.n_levels] for codes in trained], codec.codebook_size, longest)
     levels, rows = [level_map(codes, codec) for codes in trained], []
     for side, clips in sides.items():
         relative, nearest = _nearness(clips, levels, codec)
-        for number, clip in enumerate(tqdm(clips, desc=f"copies: {side}", unit="clip", leave=False)):
-            found = [search.find(codes, sounding_columns(codes, codec)) for codes in clip.codings]
-            most, longest_run = max(found, key=lambda one: one.share), max(found, key=lambda one: one.run)
-            in_codes = [most.share, names[most.share_of], longest_run.run, names[longest_run.run_of]]
-            rows.append([side, clip.name, clip.category, *in_codes, relative[number], names[nearest[number]]])
-    table = pd.DataFrame(rows, columns=CLIP_COLUMNS)
+        found = _find_all(side, clips, search, codec, cache_dir)
+        for clip, (share, share_of, run, run_of), *near in zip(clips, found, relative, nearest, strict=True):
+            in_codes = [share, names[share_of], run, names[run_of]]
+            rows.append([side, clip.name, clip.category, *in_codes, near[0], names[near[1]]])
+    table = pd.DataFrame(rows, columns=CLIP_COLUMNS[:-1])
+    table = table.assign(beyond=_beyond(table))
     return table, copies_table(table, codec.frame_rate)
 
 
+def _find_all(
+    side: str, clips: Sequence[Coded], search: TrainedCodes, codec: PatchCodec, cache_dir: str | Path
+) -> list[list]:
+    """Return the most that a version has of any coding of each clip: the values of a `Copied`, from the store if there.
+
+    A stop costs no more than the clip that was looked for.
+    """
+
+    bands = codec.config.n_levels  # a second stage says little by itself
+    asked = [[(codes[:bands], sounding_columns(codes, codec)) for codes in clip.codings] for clip in clips]
+
+    def look(places: list[int]) -> Iterator[list]:
+        bar = tqdm(places, total=len(clips), initial=len(clips) - len(places), desc=f"copies: {side}", unit="clip")
+        for place in bar:
+            found = [search.find(*one) for one in asked[place]]
+            most, longest = max(found, key=lambda one: one.share), max(found, key=lambda one: one.run)
+            yield [most.share, most.share_of, longest.run, longest.run_of]
+
+    fixed = ["copies", methods_hash(f"{__name__}:TrainedCodes", ["__init__", "find"]), _hash(search.codes)]
+    parts = [[*fixed, *(_hash(part) for one in own for part in one)] for own in asked]
+    return kept_all(cache_dir, parts, look, JSON)
+
+
+def _hash(values: np.ndarray) -> str:
+    return sha256_bytes(np.array(values.shape).tobytes() + values.astype(np.int16).tobytes())
+
+
+def copies_of_run(run_dir: str | Path, seed: int = 0, device: str = "auto", cache_dir: str | Path = CACHE) -> Report:
+    """Return the tables copies and copies_by_clip of a finished run, as `copies_beside_chains` has them.
+
+    Generated clips are compared as they sound, at every shift, and as the codes they were made of where sampling kept
+    them. A run whose codec has no code vectors of log-mel has no such tables, and a note that says why.
+    """
+    run = read_settings(run_dir)
+    codec = load_codec(run.codec, run.codec_weights, device, run.codec_weights_sha256)
+    if not isinstance(getattr(codec, "quantizer", None), PatchQuantizer):
+        why = f"Copies in codes are not looked for: those of the codec {codec.name} are no patches of log-mel."
+        return Report({}, notes=[why])
+    table = read_table(run_dir, "recordings")
+    train, _ = training_sets(table, run.fold, list(run.train_folds), run.validation_fold)
+    held_out = recorded(table[table["fold"] == run.fold])
+    samples, n_drawn, generated = samples_of(run_dir), 0, []
+    for row in tqdm(samples.itertuples(), total=len(samples), desc="encoding samples", unit="clip"):
+        clip, drawn = _recording(row, codec), codes_beside(Path(row.path))
+        if drawn.is_file():
+            clip.codings.append(load_codes(drawn, codec.content_hash))
+        n_drawn += drawn.is_file()
+        generated.append(clip)
+    by_clip, found = copies_beside_chains(generated, train, held_out, codec, seed, cache_dir)
+    facts = {"n_versions": len(train), "n_generated": len(samples), "n_with_drawn_codes": n_drawn}
+    return Report({"copies": found, "copies_by_clip": by_clip}, facts)
+
+
 def copies_beside_chains(
-    generated: Sequence[Coded], train: pd.DataFrame, held_out: pd.DataFrame, codec: PatchCodec, seed: int = 0
+    generated: Sequence[Coded],
+    train: pd.DataFrame,
+    held_out: pd.DataFrame,
+    codec: PatchCodec,
+    seed: int = 0,
+    cache_dir: str | Path = CACHE,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare generated clips as `measure_copies` does, beside held-out recordings and chains of whole columns.
 
@@ -200,7 +278,7 @@ def copies_beside_chains(
             Coded(row.filename, row.category, [chains[row.category].draw(int(row.n_frames), rng, copying)])
             for row, rng in zip(held_out.itertuples(), np.random.default_rng(seed).spawn(len(held_out)), strict=True)
         ]
-    return measure_copies(sides, trained, names, codec)
+    return measure_copies(sides, trained, names, codec, cache_dir)
 
 
 def _recording(row: Any, codec: PatchCodec) -> Coded:
@@ -210,22 +288,32 @@ def _recording(row: Any, codec: PatchCodec) -> Coded:
 def copies_table(rows: pd.DataFrame, columns_per_second: float) -> pd.DataFrame:
     """Return a row for each side, COLUMNS: medians, 90th (of `relative` 10th) percentiles and maxima of its clips.
 
-    n_copies counts clips that are beyond every held-out real clip in share, run or log-mel; among these there is none.
+    Runs are in columns and, _s, in seconds. Goals stand in the model's row alone. n_copies counts clips that are beyond
+    every held-out real clip; among these there is none.
     """
-    real, found = rows[rows["side"] == REAL], []
+    goal, found = rows.loc[rows["side"] == REAL, "share"].median() + GOAL_SHARE, []
     for side, clips in rows.groupby("side", sort=False):
-        beyond = clips["share"].gt(real["share"].max()) | clips["run"].gt(real["run"].max())
-        beyond |= clips["relative"] < real["relative"].min()
-        share, run = (clips[name].quantile([0.5, 0.9, 1.0]).to_numpy() for name in ("share", "run"))
-        seconds, near = run[1:] / columns_per_second, clips["relative"].quantile([0.5, 0.1])
-        found.append([side, len(clips), *share[:2], *run, *seconds, *near, int(beyond.sum())])
+        share, runs = clips["share"].quantile([0.5, 0.9]), clips["run"].quantile([0.5, 0.9, 1.0])
+        goals = (goal, GOAL_RUN) if side == MODEL else (math.nan, math.nan)
+        columns = [runs[0.5], runs[0.9], goals[1], runs[1.0]]
+        seconds, near = [run / columns_per_second for run in columns], clips["relative"].quantile([0.5, 0.1])
+        row = [side, len(clips), share[0.5], goals[0], share[0.9], *columns, *seconds, *near]
+        found.append([*row, int(clips["beyond"].sum())])
     return pd.DataFrame(found, columns=COLUMNS)
+
+
+def _beyond(rows: pd.DataFrame) -> pd.Series:
+    """Say which clips have more of a version trained on than every held-out real clip, bool by row."""
+    real = rows[rows["side"] == REAL]
+    in_codes = rows["share"].gt(real["share"].max()) | rows["run"].gt(real["run"].max())
+    return in_codes | rows["relative"].lt(real["relative"].min())
 
 
 def sounding_columns(codes: np.ndarray, codec: PatchCodec) -> np.ndarray:
     """Say which columns of codes [n_levels, n_columns] sound, bool [n_columns]; what is next to silence never does."""
-    loudness = column_loudness(torch.from_numpy(codes), codec.quantizer.vectors.cpu())
-    return (sounding(loudness) & (loudness > LOG_FLOOR + math.log(len(codes)) + AUDIBLE_DB / 10 * math.log(10))).numpy()
+    bands = codec.config.n_levels
+    loudness = column_loudness(torch.from_numpy(codes), codec.quantizer.vectors.cpu(), bands)
+    return (sounding(loudness) & (loudness > LOG_FLOOR + math.log(bands) + AUDIBLE_DB / 10 * math.log(10))).numpy()
 
 
 def level_map(codes: np.ndarray, codec: PatchCodec) -> np.ndarray:

@@ -23,6 +23,7 @@ KEYED = {  # facts of a published run: the table they are in, and the columns th
     "truth": ("class_truth", ("classifier", "side", "category")),
     "taught": ("class_training", ("classifier", "mix")),
     "copies": ("memorisation", ("space", "side")),
+    "copied": ("copies", ("side",)),
     "seeds": ("listener_seeds", ("quantity", "judge")),
 }
 

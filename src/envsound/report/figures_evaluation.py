@@ -12,13 +12,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from envsound.evaluation.copies import CHAINS, GOAL_RUN
 from envsound.evaluation.diversity import ALL, MEAN
 from envsound.evaluation.memorisation import COPIED, THROUGH_CODEC
 from envsound.metrics.extended import GROUPS, MODULATION, OCTAVES_HZ, PER_CLIP
 from envsound.metrics.measures import MODULATION_EDGES_HZ
 from envsound.metrics.tests import ALPHA
 from envsound.report.fragments import SYSTEM_WORDS
-from envsound.report.style import DOTTED, DOUBLE_COLUMN, GREY, LOOKS, empty_figure, new_figure, style
+from envsound.report.style import DOTTED, DOUBLE_COLUMN, GREY, LOOKS, SINGLE_COLUMN, empty_figure, new_figure, style
 
 SYSTEM_LOOKS = {  # short words, colour, marker; the four sides as in every other figure
     "real": (SYSTEM_WORDS["real"], LOOKS["real"].colour, "s"),
@@ -48,6 +49,8 @@ NEAREST = {  # sides of nearest.csv: words, colour, line
     THROUGH_CODEC: ("training clips, through the codec", "#222222", DOTTED),
     COPIED: ("training clips themselves", GREY, (0, (4, 1.2, 1, 1.2))),
 }
+COPIES = {"real": NEAREST["real"], "generated": NEAREST["generated"]}  # sides of copies_by_clip.csv, likewise
+COPIES |= {name: (name, *NEAREST[like][1:]) for name, like in zip(CHAINS, (THROUGH_CODEC, COPIED), strict=True)}
 MOST_NUMBERED = 20  # classes up to which the cells of a confusion matrix bear numbers
 
 
@@ -204,6 +207,23 @@ def nearest_curves(nearest: pd.DataFrame) -> Figure:
             ax.grid(axis="x")
         axes[0].set_ylabel("share of clips")
         fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        return fig
+
+
+def copied_runs(clips: pd.DataFrame) -> Figure:
+    """Draw for how many columns on end clips of every side follow one training clip, cumulated over clips.
+
+    clips: copies_by_clip.csv. A model that copies has a curve right of the held-out clips'.
+    """
+    with style():
+        fig = new_figure(SINGLE_COLUMN, 2.7)
+        ax = fig.subplots()
+        for side, (label, colour, line) in COPIES.items():
+            ax.ecdf(clips.loc[clips["side"] == side, "run"], color=colour, ls=line, lw=1.3, label=label)
+        ax.axvline(GOAL_RUN, color=GREY, ls=DOTTED, lw=0.8)
+        ax.set(xlabel="longest run (columns of codes)", ylabel="share of clips", xscale="symlog", xlim=(0, None))
+        ax.xaxis.set_major_formatter("{x:g}")
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         return fig
 
 

@@ -106,6 +106,11 @@ TABLES = {
 }
 
 
+def codes_beside(clip: Path) -> Path:
+    """Return the file of the codes that a generated clip was made of; it is there if its system draws codes."""
+    return clip.parent / "codes" / f"{clip.stem}.safetensors"
+
+
 def read_table(run: str | Path, name: str) -> pd.DataFrame:
     """Return a table of a run, such as "samples" (a key of TABLES).
 

@@ -27,6 +27,7 @@ EVALUATION = ("evaluation.csv", "evaluation_by_class.csv", "evaluation_seeds.csv
 LISTENERS = ("distances.csv", "distances_by_class.csv", "class_truth.csv", "class_training.csv", "confusion.csv")
 LISTENERS += ("memorisation.csv", "nearest.csv", "listener_seeds.csv")  # of notebook 17; its sounds stay behind
 COUNTED = ("counting.csv",)  # of a training that asked for every level
+COPIES = ("copies.csv", "copies_by_clip.csv")  # of notebook 17, too, where the codec has patches
 LARGEST_OPTIONAL = 500_000  # bytes; a larger table that a report can do without stays behind
 CLIP_COLUMNS = ["filename", "category", "seed", "n_frames", "seconds", "steps_per_level", "entropy_budget"]
 CLIP_COLUMNS += ["temperature", "fine_temperature", "top_k", "top_p", "order", "order_noise", "guidance_scale"]
@@ -41,7 +42,8 @@ def publish(run_dir: str | Path, folder: str | Path, clips_per_category: int = 2
     """
     run_dir, folder = Path(run_dir), Path(folder)
     with _replacing(run_dir, folder, (*TABLES, "samples.csv", "provenance.json"), "a finished run") as fresh:
-        found = [name for name in (*COUNTED, *EVALUATION, *LISTENERS) if (run_dir / name).is_file()]
+        optional = (*COUNTED, *EVALUATION, *LISTENERS, *COPIES)
+        found = [name for name in optional if (run_dir / name).is_file()]
         for name in (*TABLES, *found):
             shutil.copyfile(run_dir / name, fresh / name)
         shutil.copytree(run_dir / "figures", fresh / "figures", ignore=shutil.ignore_patterns(".*"))

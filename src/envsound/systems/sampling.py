@@ -5,18 +5,53 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_json, write_json, write_wav
+from envsound.codec import Codec
+from envsound.codec.codes import save_codes
+from envsound.run.contract import codes_beside
 from envsound.run.presets import nearest
 from envsound.systems.base import Request, System
 
 RECORD = "request.json"  # in a folder of samples: what they were asked for
+
+
+@runtime_checkable
+class DrawsCodes(Protocol):
+    """A `System` that draws codes, which its codec makes sound of."""
+
+    codec: Codec
+
+    def codes(self, requests: Sequence[Request]) -> Iterator[Tensor]:
+        """Yield codes, int64 [n_levels, n_frames], for each request."""
+        ...
+
+    def sound(self, codes: Tensor) -> np.ndarray:
+        """Return the clip of codes [n_levels, n_frames], float32 [n_samples]."""
+        ...
+
+
+class Made(NamedTuple):
+    """A generated clip, float32 [n_samples], and the codes int64 [n_levels, n_frames] of a system that draws them."""
+
+    clip: np.ndarray
+    codes: np.ndarray | None = None
+
+
+def make(system: System, requests: Sequence[Request]) -> Iterator[Made]:
+    """Yield what a system makes of each request."""
+    if not isinstance(system, DrawsCodes):
+        yield from map(Made, system.generate(requests))
+        return
+    for codes in system.codes(requests):
+        yield Made(system.sound(codes), codes.cpu().numpy())
 
 
 class Score(Protocol):
@@ -49,19 +84,19 @@ class Selection:
         """Return what samples.csv says of it: n_candidates and, where one was chosen, the hash of the score."""
         return {"n_candidates": self.n_candidates, "score": self.score.content_hash if self.n_candidates > 1 else ""}
 
-    def clips(self, system: System, requests: Sequence[Request]) -> Iterator[np.ndarray]:
-        """Yield the chosen clip of each request, float32 [n_samples].
+    def make(self, system: System, requests: Sequence[Request]) -> Iterator[Made]:
+        """Yield the chosen candidate of each request.
 
         The first candidate is the clip of the request itself; the others' seeds are drawn from its seed.
         """
         n = self.n_candidates
         if n == 1:
-            yield from system.generate(requests)
+            yield from make(system, requests)
             return
-        made = system.generate([one for request in requests for one in _candidates(request, n)])
+        made = make(system, [one for request in requests for one in _candidates(request, n)])
         for request in requests:
-            clips = [next(made) for _ in range(n)]
-            yield clips[int(np.argmax(self.score(clips, [request.category] * n)))]
+            some = [next(made) for _ in range(n)]
+            yield some[int(np.argmax(self.score([one.clip for one in some], [request.category] * n)))]
 
 
 ONE_CANDIDATE = Selection()
@@ -113,9 +148,10 @@ def generate_clips(
 ) -> pd.DataFrame:
     """Generate every requested clip into `folder` and return the rows of samples.csv (see `run.contract`).
 
-    Clips that an interrupted call with the same requests, system and selection left behind are kept. Raises InputError,
-    and writes nothing, when the folder holds the clips of another request, unless these may be replaced, or files that
-    are nobody's clips, or when a request names a recording that cannot be read.
+    Codes go beside the clips of a system that draws them (see `contract.codes_beside`). Clips that an interrupted call
+    with the same requests, system and selection left behind are kept. Raises InputError, and writes nothing, when the
+    folder holds the clips of another request, unless these may be replaced, or files that are nobody's clips, or when
+    a request names a recording that cannot be read.
     """
     chosen = selection.facts()
     rows = [
@@ -126,7 +162,9 @@ def generate_clips(
     missing = [request for request in requests if not (folder / request.filename).exists()]
     missing.sort(key=lambda request: request.seconds)  # clips of similar length share a batch
     with tqdm(total=len(requests), initial=len(requests) - len(missing), desc="sampling", unit="clip") as bar:
-        for request, clip in zip(missing, selection.clips(system, missing), strict=True):
+        for request, (clip, codes) in zip(missing, selection.make(system, missing), strict=True):
+            if codes is not None:
+                save_codes(codes_beside(folder / request.filename), codes, system.codec.content_hash, len(clip))
             write_wav(folder / request.filename, clip, system.sample_rate)
             bar.update()
     return pd.DataFrame(rows)

@@ -20,12 +20,17 @@ N_NEAR = 8  # codes that count as near ones of a code
 class Codebooks:
     """Code vectors, float32 [n_levels, codebook_size, latent_dim], on the CPU.
 
-    apart: whether each level's vectors lie in a space of their own, as patches of frequency bands do, or all in one, as
-    residuals do. Those that lie apart are patches of log-mel (nepers of power).
+    n_bands: how many of the levels are patches of log-mel (nepers of power), each of a frequency band of its own; any
+    further ones hold what these leave. 0: all levels are residuals of one space.
     """
 
     vectors: Tensor
-    apart: bool = False
+    n_bands: int = 0
+
+    @property
+    def apart(self) -> bool:
+        """Whether each level's vectors lie in a space of their own, as those of bands do."""
+        return self.n_bands > 0
 
     def digest(self) -> str:
         """Return a hash of the vectors, 64 hexadecimal digits."""
@@ -42,7 +47,7 @@ class Codebooks:
 
     def loudness(self, codes: Tensor) -> Tensor | None:
         """Return how loud each column of codes is (see `codec.patches.column_loudness`); None for residuals."""
-        return column_loudness(codes, self.vectors) if self.apart else None
+        return column_loudness(codes, self.vectors, self.n_bands) if self.apart else None
 
 
 def codebooks_of(codec: Codec) -> Codebooks:
@@ -52,7 +57,7 @@ def codebooks_of(codec: Codec) -> Codebooks:
 
     patches = getattr(getattr(codec, "quantizer", None), "vectors", None)
     if patches is not None:
-        return Codebooks(patches.detach().float().cpu(), apart=True)
+        return Codebooks(patches.detach().float().cpu(), codec.config.n_levels)
     if isinstance(codec, StoredCodec):
         found = codec.model.quantizer.codebooks
     elif isinstance(codec, EnCodec24kHz):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from envsound.codec.counting import PairCounts
 from envsound.codec.patches import sounding
 from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.codebooks import Codebooks
@@ -16,15 +17,14 @@ from envsound.systems.soundstorm.objective import dense_losses, unigram_losses
 STAGES = (0.0, 0.25, 0.5, 0.75)  # u: at each, cos(pi u / 2) of a level's codes are hidden
 COLUMNS = ["u", "hidden", "columns", "level", "n_masked", "model", "unigram", "bigram"]
 BATCH = 32  # clips
+SIDES = slice(None, -1), slice(1, None)  # all codes but the last, and those that follow them
 
 
 class NeighbourBigram:
     """What codes cost by how often each stands beside each, level by level and class by class, counted in some clips.
 
-    After a code seen n times with T different successors, a code has the chance (its count there + T times its
-    frequency) / (n + T): Witten and Bell's interpolation (1991, method C), with the frequencies of `unigram_losses`.
-    Likewise before the code that follows. Where both neighbours are visible the two chances are averaged, where none
-    is the frequency counts alone.
+    After a code and before one the chance is that of `PairCounts`, with the frequencies of `unigram_losses`. Where both
+    neighbours are visible the two chances are averaged, where none is the frequency counts alone.
     """
 
     def __init__(self, train: CodeSet, codebook_size: int, by_class: bool) -> None:
@@ -37,35 +37,21 @@ class NeighbourBigram:
             clips = [codes for codes, of in zip(train.codes, train.classes, strict=True) if self.group[of] == group]
             self.pairs.append([self._count(clips, level) for level in range(n_levels)])
 
-    def _count(self, clips: list[np.ndarray], level: int) -> tuple[np.ndarray, ...]:
-        """Return pairs (first * size + second, sorted), their counts, and for first and second: how often, and T."""
-        found = [codes[level, :-1].astype(np.int64) * self.size + codes[level, 1:] for codes in clips]
-        pairs, counts = np.unique(np.concatenate([*found, np.empty(0, np.int64)]), return_counts=True)
-        sides = pairs // self.size, pairs % self.size
-        seen = [np.bincount(side, weights=counts, minlength=self.size) for side in sides]
-        different = [np.bincount(side, minlength=self.size) for side in sides]
-        return pairs, counts, np.stack(seen), np.stack(different)
+    def _count(self, clips: list[np.ndarray], level: int) -> list[PairCounts]:
+        """Return the counts of codes after a known one, and of those before one."""
+        sides = [np.concatenate([np.empty(0, np.int64), *(codes[level, part] for codes in clips)]) for part in SIDES]
+        return [PairCounts(*both, self.size) for both in (sides, sides[::-1])]
 
     def costs(self, codes: np.ndarray, hidden: np.ndarray, label: int, level: int) -> np.ndarray:
         """Return the cost (nat) of every code of a clip's level [n_frames], of which those `hidden` are not seen."""
         codes = codes.astype(np.int64)
         frequency, counted = self.frequencies[label, level][codes], self.pairs[self.group[label]][level]
         total, n_seen = np.zeros(len(codes)), np.zeros(len(codes))
-        for side, (here, there) in enumerate(((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None)))):
-            chance = self._chances(codes[there], codes[here], frequency[here], counted, side)
+        for pairs, there, here in zip(counted, SIDES, SIDES[::-1], strict=True):
+            chance = pairs.chances(codes[there], codes[here], frequency[here])
             total[here] += np.where(hidden[there], 0.0, chance)
             n_seen[here] += ~hidden[there]
         return -np.log(np.where(n_seen > 0, total / np.maximum(n_seen, 1), frequency))
-
-    def _chances(self, neighbour, code, frequency, counted, side: int) -> np.ndarray:
-        """Return the chances of codes beside a neighbour that comes before (side 0) or after (side 1) them."""
-        pairs, counts, seen, different = counted
-        first, second = (neighbour, code) if side == 0 else (code, neighbour)
-        wanted = first * self.size + second
-        place = np.minimum(np.searchsorted(pairs, wanted), max(len(pairs) - 1, 0))
-        together = np.where(pairs[place] == wanted, counts[place], 0) if len(pairs) else np.zeros(len(wanted))
-        n, t = seen[side][neighbour], different[side][neighbour]
-        return np.where(n > 0, (together + t * frequency) / np.maximum(n + t, 1), frequency)
 
 
 @torch.no_grad()

@@ -73,7 +73,7 @@ class Generator:
         that cannot be read.
         """
         requests = self.requests(category, seconds, count, seed, like, share)
-        return Sounds(np.stack([*selection.clips(self.system, requests)]), self.system.sample_rate)
+        return Sounds(np.stack([one.clip for one in selection.make(self.system, requests)]), self.system.sample_rate)
 
     def requests(
         self, category: str, seconds: float, count: int, seed: int, like: str | Path = "", share: float = 0.0

@@ -89,9 +89,12 @@ class SoundStorm:
         return known if request.share else known + self._n_new(request)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
-        """Yield a clip, float32 [n_samples], for each request."""
-        for codes in self.codes(requests):
-            yield self.codec.decode(codes[None])[0].cpu().numpy().astype(np.float32)
+        """Return an iterator over the clips, float32 [n_samples], of the requests."""
+        return map(self.sound, self.codes(requests))
+
+    def sound(self, codes: Tensor) -> np.ndarray:
+        """Return the clip of codes [n_levels, n_frames], float32 [n_samples]."""
+        return self.codec.decode(codes[None])[0].cpu().numpy().astype(np.float32)
 
     def codes(self, requests: Sequence[Request]) -> Iterator[Tensor]:
         """Yield codes, int64 [n_levels, n_frames], for each request; clips that follow one another share a batch.
