@@ -14,6 +14,7 @@ from envsound.metrics.extended import PER_CLIP
 from envsound.report.figures_evaluation import (
     SYSTEM_LOOKS,
     confusion_pair,
+    copied_runs,
     distance_dots,
     diversity_dots,
     nearest_curves,
@@ -127,3 +128,13 @@ def test_copies_are_left_of_everything_in_each_space():
         assert np.nanmax(curves["training clips themselves"][1:]) == 0 < curves["model"][-1] <= 1
     assert "nothing" not in words(figure) and len(figure.legends[0].get_texts()) == 4
     assert "no clip was compared with the training clips" in words(nearest_curves(nearest().iloc[:0]))
+
+
+def test_the_longest_runs_of_every_side_are_cumulated_beside_the_goal():
+    runs = {"real": [1, 2], "generated": [4, 30], "chain, copying": [20, 94], "chain, no copying": [2, 8]}
+    rows = pd.DataFrame([(side, run) for side, both in runs.items() for run in both], columns=["side", "run"])
+    (ax,) = copied_runs(rows).axes
+    *curves, goal = ax.lines
+    assert [line.get_label() for line in curves] == ["real, held out", "model", "chain, copying", "chain, no copying"]
+    assert [sorted(set(line.get_xdata()[1:])) for line in curves] == list(runs.values())
+    assert set(goal.get_xdata()) == {8}

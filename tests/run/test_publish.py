@@ -62,10 +62,12 @@ def test_the_command_takes_paths_from_where_it_is_called(run_dir, tmp_path, monk
 
 
 def test_what_the_evaluation_found_goes_along_where_it_has_run(run_dir, tmp_path):
-    (run_dir / "evaluation.csv").write_text("metric\n")
+    for name in ("evaluation.csv", "copies.csv"):
+        (run_dir / name).write_text("metric\n")
     (run_dir / "evaluation_clips.csv").write_text("path\n/home/me/a.wav\n")
     folder = publish(run_dir, tmp_path / "published")
-    assert (folder / "evaluation.csv").exists() and not (folder / "diversity.csv").exists()
+    assert (folder / "evaluation.csv").exists() and (folder / "copies.csv").exists()
+    assert not (folder / "diversity.csv").exists()
     assert not (folder / "evaluation_clips.csv").exists()  # it holds paths
 
 

@@ -21,7 +21,7 @@ QUANTITIES = {
     "accuracy": "generated clips heard as asked",
     "accuracy_taught": "real clips recognised after learning from generated ones",
 }  # fmt: skip
-PERCENT, PLAIN = "{:.0%}", "{:.2f}"
+PERCENT, TENTHS, PLAIN = "{:.0%}", "{:.1%}", "{:.2f}"
 Row = Mapping[str, Any]
 Shown = list[dict[str, str]]  # the rows of a table, each by the headings of its columns
 
@@ -163,7 +163,7 @@ def copies_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return what clips of every side share with one version trained on, with the goals of the model."""
     return [
         {"run": run.folder.name, "clips": SYSTEM_WORDS.get(row["side"], row["side"]), "n": cell(row["n"]),
-         "equal codes, median": _with_goal(row, "share_median", PERCENT), "90%": PERCENT.format(row["share_p90"]),
+         "equal codes, median": _with_goal(row, "share_median", TENTHS), "90%": TENTHS.format(row["share_p90"]),
          "longest run (columns), median": cell(row["run_median"]), "run, 90%": _with_goal(row, "run_p90", "{:g}"),
          "run, 90% (s)": _with_goal(row, "run_p90_s", PLAIN), "longest of all (s)": PLAIN.format(row["run_max_s"]),
          "relative": PLAIN.format(row["relative_median"]), "beyond every real one": cell(row["n_copies"])}

@@ -169,15 +169,13 @@ def measure_copies(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare the clips of every side with all versions trained on; return a row for each clip, and `copies_table`.
 
-    Of codes in several stages the first are compared.
-
     sides: clips by the name of their side, among them REAL, the held-out ones; trained: codes of the versions, int
     [n_levels, n_columns], and their names. The first table has CLIP_COLUMNS: share (0 to 1) and run (columns) as
     `TrainedCodes.find` has them, the most over a clip's codings; relative: distance to the nearest version in log-mel
     over the mean distance to the 50 nearest (see `memorisation.neighbour_table`); the version of each; and beyond:
-    whether a clip has more of a version than every held-out real clip has in share, run or log-mel.
-    What was found of a clip's codes is kept in cache_dir. Raises InputError for fewer than two versions, or no
-    held-out clip.
+    whether a clip has more of a version than every held-out real clip has in share, run or log-mel. Of several stages
+    of codes the first is searched. What was found of a clip's codes is kept in cache_dir. Raises InputError for fewer
+    than two versions, or no held-out clip.
     """
     empty = [side for side in {REAL: (), **sides} if not sides.get(side)]
     if len(trained) < 2 or empty:
@@ -189,9 +187,9 @@ def measure_copies(
     for side, clips in sides.items():
         relative, nearest = _nearness(clips, levels, codec)
         found = _find_all(side, clips, search, codec, cache_dir)
-        for clip, (share, share_of, run, run_of), *near in zip(clips, found, relative, nearest, strict=True):
-            in_codes = [share, names[share_of], run, names[run_of]]
-            rows.append([side, clip.name, clip.category, *in_codes, near[0], names[near[1]]])
+        for clip, one, distance, place in zip(clips, found, relative, nearest, strict=True):
+            in_codes = [one.share, names[one.share_of], one.run, names[one.run_of]]
+            rows.append([side, clip.name, clip.category, *in_codes, distance, names[place]])
     table = pd.DataFrame(rows, columns=CLIP_COLUMNS[:-1])
     table = table.assign(beyond=_beyond(table))
     return table, copies_table(table, codec.frame_rate)
@@ -199,25 +197,20 @@ def measure_copies(
 
 def _find_all(
     side: str, clips: Sequence[Coded], search: TrainedCodes, codec: PatchCodec, cache_dir: str | Path
-) -> list[list]:
-    """Return the most that a version has of any coding of each clip: the values of a `Copied`, from the store if there.
-
-    A stop costs no more than the clip that was looked for.
-    """
-
+) -> list[Copied]:
+    """Return the most that a version has of any coding of each clip; what was found before is in the store."""
     bands = codec.config.n_levels  # a second stage says little by itself
     asked = [[(codes[:bands], sounding_columns(codes, codec)) for codes in clip.codings] for clip in clips]
 
     def look(places: list[int]) -> Iterator[list]:
-        bar = tqdm(places, total=len(clips), initial=len(clips) - len(places), desc=f"copies: {side}", unit="clip")
-        for place in bar:
+        for place in tqdm(places, desc=f"copies: {side}", unit="clip"):
             found = [search.find(*one) for one in asked[place]]
             most, longest = max(found, key=lambda one: one.share), max(found, key=lambda one: one.run)
             yield [most.share, most.share_of, longest.run, longest.run_of]
 
     fixed = ["copies", methods_hash(f"{__name__}:TrainedCodes", ["__init__", "find"]), _hash(search.codes)]
     parts = [[*fixed, *(_hash(part) for one in own for part in one)] for own in asked]
-    return kept_all(cache_dir, parts, look, JSON)
+    return [Copied(*found) for found in kept_all(cache_dir, parts, look, JSON)]
 
 
 def _hash(values: np.ndarray) -> str:
