@@ -1,4 +1,4 @@
-"""Copies what may be shown of a finished run to data/published: tables, figures, provenance, a few generated clips.
+"""Copies what may be shown of a run to data/published: tables, figures (png), provenance, a few generated clips.
 
 `envsound publish data/runs/esc10/fold1_seed0` writes data/published/esc10/; reports beside the study's runs, which the
 studies declare as kinds, go to the folder that their kind names. No recording is copied, and no path of the machine
@@ -46,7 +46,7 @@ def publish(run_dir: str | Path, folder: str | Path, clips_per_category: int = 2
         found = [name for name in optional if (run_dir / name).is_file()]
         for name in (*TABLES, *found):
             shutil.copyfile(run_dir / name, fresh / name)
-        shutil.copytree(run_dir / "figures", fresh / "figures", ignore=shutil.ignore_patterns(".*"))
+        shutil.copytree(run_dir / "figures", fresh / "figures", ignore=shutil.ignore_patterns(".*", "*.pdf"))
         write_csv(fresh / "clips.csv", _publish_clips(run_dir, fresh / "clips", clips_per_category))
     return folder
 
