@@ -86,6 +86,13 @@ def stability() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["codec", "level", "change", "n_codes", "kept", "perplexity"])
 
 
+def predictability() -> pd.DataFrame:
+    """Return predictability.csv of a codec with two levels, the second of which nothing foretells."""
+    rows = [("mine", 0, 3000, 8.5, 2.25, np.nan), ("mine", 1, 3000, 9.5, 0.0, 0.125)]
+    names = ["codec", "level", "n_codes", "bits_alone", "saved_by_previous", "saved_by_lower"]
+    return pd.DataFrame(rows, columns=names)
+
+
 def make_report(folder: Path, examples: int = 2) -> Path:
     """Write a whole report into `folder` (data/runs/codec/<name>) and return it."""
     speed = {"codec": "mine", "device": "cpu", "device_name": "CPU test, 1 threads", "clip_seconds": 5.0,
@@ -93,6 +100,7 @@ def make_report(folder: Path, examples: int = 2) -> Path:
     tables = {
         "systems": systems(), "by_class": by_class(), "ceiling": ceiling(), "codebook": codebook(),
         "speed": pd.DataFrame([speed]), "judged": judged(), "stability": stability(),
+        "predictability": predictability(),
         "clips": pd.DataFrame({"system": ["original"], "clip": ["a.wav"], "category": ["dog"]}),
     }  # fmt: skip
     for name, table in tables.items():

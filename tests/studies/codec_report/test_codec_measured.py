@@ -116,7 +116,7 @@ def test_speed_has_one_row_for_each_codec_and_device(monkeypatch):
 
 def test_the_notebook_writes_every_table_and_figure_and_what_made_it(measured):
     run, report = measured
-    tables = {"by_class", "ceiling", "clips", "codebook", "judged", "speed", "stability", "systems"}
+    tables = {"by_class", "ceiling", "clips", "codebook", "judged", "predictability", "speed", "stability", "systems"}
     assert {path.stem for path in run.glob("*.csv")} == tables
     named = ["sample, 4 levels", "sample, 2 levels", "sample, 1 level", "coarse, 1 level"]
     everything = ["original", *named, "Opus, 6 kbit/s", "Opus, 12 kbit/s", "white noise"]

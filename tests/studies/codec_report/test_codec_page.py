@@ -49,6 +49,7 @@ def test_facts_come_from_the_files(published):
     assert (
         "| dog | 90% | 80% | 60% | 40% | 30% | 20% |" in found["judged_classes"] and found["heard"]["original"] == "90%"
     )
+    assert "| mine | 0 | 8.50 | 2.25 | – |" in found["predictability"]
     assert "| mine | 1 | 200 | 25% | 25% |" in found["stability"] and "| dog | 0.00 | 0.11 |" in found["periodic"]
 
 

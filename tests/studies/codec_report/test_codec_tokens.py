@@ -35,6 +35,13 @@ def test_codes_of_levels_stay_when_a_clip_comes_later_and_change_when_it_is_quie
     assert set(table["n_codes"]) == {20} and table["perplexity"][0] == pytest.approx(2)  # two levels, equally frequent
 
 
+def test_what_counting_saves_is_told_for_every_level_of_every_codec():
+    clips = [np.repeat([0.5, 0.25], 500).astype(np.float32), np.repeat([0.25, 0.5], 500).astype(np.float32)]
+    table = measuring.foretold({"level": LevelCodec()}, clips, clips)
+    assert table[["codec", "level", "n_codes"]].to_numpy().tolist() == [["level", 0, 18]]  # none for the first columns
+    assert 0 < table["saved_by_previous"][0] < table["bits_alone"][0] and np.isnan(table["saved_by_lower"][0])
+
+
 @pytest.fixture
 def recordings(tmp_path):
     rows = []

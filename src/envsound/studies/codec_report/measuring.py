@@ -12,6 +12,7 @@ from envsound.base.errors import InputError
 from envsound.codec import distances
 from envsound.codec.base import Codec
 from envsound.codec.codes import code_usage, count_codes
+from envsound.codec.counting import predictability
 from envsound.codec.systems import ORIGINAL, Clips, System, equal_batches, systems, through_levels
 from envsound.evaluation.listeners.mfcc import Listener
 from envsound.metrics.acoustic import ACOUSTIC, acoustic
@@ -271,3 +272,29 @@ def stability(codecs: Mapping[str, Codec], clips: Clips) -> pd.DataFrame:
             about = {"codec": name, "change": change, "n_codes": n_codes, "perplexity": use["perplexity"]}
             rows.append(pd.DataFrame({"level": range(codec.n_levels), "kept": kept[place] / n_codes, **about}))
     return pd.concat(rows, ignore_index=True)[STABILITY_COLUMNS]
+
+
+def foretold(codecs: Mapping[str, Codec], training: Clips, clips: Clips) -> pd.DataFrame:
+    """Return predictability.csv: bits that counting in training clips saves on sounding columns of other clips.
+
+    A row for each codec and level, with the columns of `counting.predictability`: what a code costs by its frequency,
+    and what knowing the code before, or that of the next lower level of the same column, saves.
+    """
+    rows = []
+    for name, codec in codecs.items():
+        known, asked = (_coded(codec, part, name) for part in (training, clips))
+        sounding = [chosen for _, chosen in asked]
+        codes = [[one for one, _ in part] for part in (known, asked)]
+        found = predictability(*codes, sounding, codec.codebook_size, codec.n_levels)
+        rows.append(found.assign(codec=name))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _coded(codec: Codec, clips: Clips, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the codes of each clip, int [n_levels, n_columns], and which columns sound, bool [n_columns]."""
+    found = []
+    for _, batch in tqdm(equal_batches(clips), desc=f"counting codes of {name}", unit="batch", leave=False):
+        sound = torch.from_numpy(batch)
+        codes = codec.encode(sound).cpu()
+        found += zip(codes.numpy(), distances.sounding_columns(sound, codes.shape[2]).numpy(), strict=True)
+    return found

@@ -19,6 +19,7 @@ from envsound.studies.codec_report.tables import ALL, DISTANCES, fixed, listener
 PAGE = "studies/codec_report.md"
 REPORT = "codec"  # in data/published
 TABLES = ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv", "judged.csv", "stability.csv")
+TABLES += ("predictability.csv",)
 CODES = ("patch_codes.csv", "patch_codes_by_level.csv")  # of notebook 11
 REPORTS = (
     ReportKind(TABLES, "a finished codec report", ("clips.csv",)),
@@ -41,6 +42,10 @@ SPEED = {
     **{f"{way} (s)": (f"{way}_seconds", lambda value: number(value, 2)) for way in ("encode", "decode")},
     "seconds of sound a second": ("real_time_factor", lambda value: fixed(value, 0)),
 }  # fmt: skip
+FORETOLD = {
+    "codec": ("codec", str), "level": ("level", str), "bits a code": ("bits_alone", fixed),
+    "saved by the one before": ("saved_by_previous", fixed), "saved by the level below": ("saved_by_lower", fixed),
+}  # fmt: skip
 STABILITY = {
     "codec": ("codec", str), "level": ("level", str), "perplexity": ("perplexity", lambda value: fixed(value, 0)),
 }  # fmt: skip
@@ -58,7 +63,7 @@ def report_facts(folder: Path) -> Facts:
     Markdown tables; own: the row of the codec measured, with all its levels, from systems.csv; system: name -> row;
     bands: "b8000_12000" -> "n1", "n2", ... and "all" -> level_difference_db (with its sign), distance_db, n,
     n_left_out; worst: the class whose log-mel distance is largest; high_band: its edges in words; judged,
-    judged_classes, stability, periodic: Markdown tables, the two of classes with a column for each whole codec.
+    judged_classes, periodic, stability, predictability: Markdown tables, the first two by class, whole codecs alone.
     """
     tables = {path.stem: read_csv(path) for path in folder.glob("*.csv")}
     if not {"systems", "ceiling"} <= set(tables):
@@ -83,6 +88,8 @@ def report_facts(folder: Path) -> Facts:
     else:
         found["judged"] = found["judged_classes"] = ABSENT
     found["stability"] = _stability(tables["stability"]) if "stability" in tables else ABSENT
+    if "predictability" in tables:
+        found["predictability"] = _wide(table(tables["predictability"], FORETOLD))
     if "by_class" in tables and "harmonicity_error" in tables["by_class"]:
         found["periodic"] = _by_class(tables["by_class"], "harmonicity_error", whole, fixed)
     if "by_class" in tables:

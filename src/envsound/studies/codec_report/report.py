@@ -27,6 +27,7 @@ from envsound.studies.codec_report.measuring import (
     by_class,
     by_system,
     codebook_use,
+    foretold,
     measure_ceiling,
     measure_clips,
     stability,
@@ -47,6 +48,7 @@ class CodecReport:
     speed: pd.DataFrame  # measure_speed
     ceiling: pd.DataFrame  # measuring.measure_ceiling, of the codec measured
     judged: pd.DataFrame  # judged.judge_systems
+    predictability: pd.DataFrame  # measuring.foretold
     stability: pd.DataFrame  # measuring.stability
     examples: pd.DataFrame  # systems.write_examples; beside its sounds
     system: str  # the codec measured, with all its levels, as the tables name it
@@ -187,6 +189,7 @@ def measure_codec(
         "ceiling": measure_ceiling(measured, clips, categories),
         "judged": judge_systems(compared, recordings, held_out, embedding, held_out_fold, timed),
         "stability": stability(codecs, clips),
+        "predictability": foretold(codecs, ClipList(recordings, heard["clip_id"]), clips),
     }
     write_tables(folder, tables)
     examples = write_examples(measured, name, recordings, held_out, Path(folder) / "examples", n_examples)
