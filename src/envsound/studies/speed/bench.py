@@ -100,9 +100,12 @@ class PeakMemory:
             self.before = peak_resident()
 
     def added_mib(self) -> float:
-        """Return the peak since this was made, less what was held then, in MiB."""
+        """Return the peak since this was made, less what was held then, in MiB, at least 0.
+
+        The system counts pages in lots, so that a peak may seem a little below what was held.
+        """
         peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else peak_resident()
-        return (peak - self.before) / 2**20
+        return max(peak - self.before, 0) / 2**20
 
 
 def peak_resident() -> int:
