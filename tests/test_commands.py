@@ -106,7 +106,10 @@ def envsound(rest: list[str]) -> None:
 
 
 def python(rest: list[str]) -> None:
-    assert rest[0] == "-m" and importlib.util.find_spec(rest[1]) is not None
+    if rest[0] == "-m":
+        assert importlib.util.find_spec(rest[1]) is not None
+    else:  # a script of the repository
+        assert (ROOT / rest[0]).is_file() and Path(rest[0]).parent.as_posix() == "tools"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

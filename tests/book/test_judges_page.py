@@ -17,10 +17,11 @@ HEARD |= {"share_low": 0.4, "share_high": 0.6}
 
 def test_tables_name_who_was_refused_and_give_shares_with_intervals():
     assert [row["why not"] for row in verdict_rows(LADDER)] == ["", "hears noise as dogs"]
-    rows = [{"judge": "A", "system": "model", "n": 20} | HEARD, {"judge": "B", "system": "x", "n": 9} | HEARD]
+    rows = [{"judge": "A", "system": "model", "n": 20} | HEARD, {"judge": "probe B", "system": "x", "n": 9} | HEARD]
     first, second = judged_rows(pd.DataFrame(rows))
-    assert first["A"] == "50% (40% to 60%)" and first["A, n"] == "20" and first["B"] == first["B, of real"] == "–"
-    assert second["B, of real"] == "50% (40% to 60%)"
+    assert list(first)[1:3] == ["probe B", "probe B, of real"]  # whoever reports stands first
+    assert first["A"] == "50% of 20" and first["probe B"] == first["probe B, of real"] == "–"
+    assert second["probe B, of real"] == "50% (40% to 60%)"
 
 
 def test_the_page_gets_tables_and_players_and_says_when_there_is_nothing(root):
@@ -35,6 +36,6 @@ def test_the_page_gets_tables_and_players_and_says_when_there_is_nothing(root):
     tone(folder / "clips" / "codec" / "dog" / "1-100032-A-0.ogg", 400)
     stage_judges(staging(root))
     assert "hears noise as dogs" in (pieces / "ladder.txt").read_text()
-    assert "| model | 20 | 50% (40% to 60%)" in (pieces / "judged.txt").read_text()
+    assert "| model | 50% of 20 | 50% (40% to 60%) |" in (pieces / "judged.txt").read_text()
     sounds = (pieces / "sounds.txt").read_text()
     assert sounds.count("<audio") == 2 and sounds.count("–") == 0

@@ -1,9 +1,13 @@
 """A codec whose every answer is known, and sounds to send through it."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from envsound.base.files import write_csv, write_wav
 from envsound.codec.fourier import FourierCodec, FourierConfig
 from envsound.codec.seanet import SeanetConfig
 
@@ -64,3 +68,15 @@ def toy_model(seed: int = 0, shape: FourierConfig = TOY) -> FourierCodec:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return FourierCodec(shape).eval()
+
+
+def noise_and_tones(folder: Path, n: int, per_fold: int, step: float, n_samples: int = 5000) -> Path:
+    """Write n recordings of two classes in turn, `per_fold` a fold, and clips.csv; tones rise by `step` Hz."""
+    rows = []
+    for number in range(n):
+        category = ("noise", "tone")[number % 2]
+        clip = noise(n_samples, seed=number) if category == "noise" else tone(n_samples, 300 + step * number)
+        write_wav(folder / "audio" / f"{number}.wav", clip, RATE)
+        rows.append({"filename": f"{number}.wav", "category": category, "fold": 1 + number // per_fold})
+    write_csv(folder / "clips.csv", pd.DataFrame(rows))
+    return folder

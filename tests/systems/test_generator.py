@@ -33,7 +33,7 @@ from envsound.systems.soundstorm.system import SoundStorm
 
 HOP, RATE = 320, 24_000  # samples of a frame of the small codec, Hz
 TRAINING = {"material": "clips of a test", "n_clips": 6, "n_versions": 3, "held_out_fold": 1, "preset": "tiny",
-            "seed": 0, "steps": 12, "batch_size": 4, "minutes": 0.5, "device": "CPU"}  # fmt: skip
+            "seed": 0, "epochs": 3, "steps": 12, "batch_size": 4, "minutes": 0.5, "device": "CPU"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ WORDS = (
     "them are on grey. A judge that was not admitted is drawn open. Bars are 95% intervals."
 )
 SHARES = "{:.0%}"
+REPORTING = "probe B"  # taught by recordings that no generator has met
 
 
 def stage_judges(book: Staging) -> None:
@@ -40,14 +41,16 @@ def verdict_rows(ladder: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def judged_rows(judged: pd.DataFrame) -> list[dict[str, str]]:
-    """Return a row for each system, what each judge heard in it: the share, and relative to recordings."""
-    rows = []
+    """Return a row for each system, what each judge heard in it: the share, and relative to recordings.
+
+    The judge that reports generators stands first.
+    """
+    judges, rows = sorted(judged["judge"].unique(), key=lambda name: name != REPORTING), []
     for system, of_system in judged.groupby("system", sort=False):
         row = {"system": str(system)}
-        for judge in judged["judge"].unique():
+        for judge in judges:
             found = of_system[of_system["judge"] == judge].to_dict("records")
-            row[f"{judge}, n"] = str(int(found[0]["n"])) if found else NO_NUMBER
-            row[judge] = with_interval(found[0], "accuracy", SHARES) if found else NO_NUMBER
+            row[judge] = f"{found[0]['accuracy']:.0%} of {found[0]['n']:.0f}" if found else NO_NUMBER
             row[f"{judge}, of real"] = with_interval(found[0], "share", SHARES) if found else NO_NUMBER
         rows.append(row)
     return rows

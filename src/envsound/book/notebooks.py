@@ -71,6 +71,7 @@ class NotebookStager:
             return f'<em class="absent">not here: {Path(urlsplit(match[2]).path).name}</em>'
 
         def linked(match: re.Match[str]) -> str:
+            """Return a source that the book holds; what is elsewhere or not here stays as it is."""
             found = None if is_elsewhere(match[3]) else self._find(match[3])
             return match[0] if found is None else f'{match[1]}"{self.assets.link(found, self.label, page)}"'
 
@@ -80,6 +81,7 @@ class NotebookStager:
         """Return Markdown with media linked as in `html`, and links that leave the book as plain text."""
 
         def linked(match: re.Match[str]) -> str:
+            """Return a link to a page or picture of the book, or its words."""
             picture, words, target = match.groups()
             if is_elsewhere(target):
                 return match[0]

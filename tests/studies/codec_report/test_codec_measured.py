@@ -6,14 +6,13 @@ from pathlib import Path
 from unittest.mock import create_autospec
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from fakes.codecs import RATE, SampleCodec, noise, tone, toy_model
+from fakes.codecs import RATE, SampleCodec, noise_and_tones, toy_model
 from fakes.notebooks import run_cells
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv, read_json, write_csv, write_wav
+from envsound.base.files import read_csv, read_json
 from envsound.base.paths import find_root
 from envsound.codec import systems
 from envsound.codec.stored import save_codec
@@ -30,14 +29,7 @@ CODECS = {"sample": SampleCodec(4), "coarse": SampleCodec(1)}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Recordings of two classes in two folds, three clips of each."""
-    folder, rows = tmp_path_factory.mktemp("recordings"), []
-    for number in range(12):
-        category, fold = ("noise", "tone")[number % 2], 1 + number // 6
-        clip = noise(5000, seed=number) if category == "noise" else tone(5000, 300 + 40 * number)
-        write_wav(folder / "audio" / f"{number}.wav", clip, RATE)
-        rows.append({"filename": f"{number}.wav", "category": category, "fold": fold})
-    write_csv(folder / "clips.csv", pd.DataFrame(rows))
-    return folder
+    return noise_and_tones(tmp_path_factory.mktemp("recordings"), 12, 6, 40)
 
 
 @pytest.fixture(scope="module")

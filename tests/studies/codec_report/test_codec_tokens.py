@@ -1,12 +1,10 @@
 """Are codes stable, and what a judge hears through a codec: on codecs and embeddings whose answers are known."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from fakes.codecs import RATE, noise, tone
+from fakes.codecs import RATE, noise, noise_and_tones
 
-from envsound.base.files import write_csv, write_wav
 from envsound.codec.systems import System
 from envsound.data.recordings import load_recordings
 from envsound.evaluation.spaces.embeddings import NotRun
@@ -44,14 +42,7 @@ def test_what_counting_saves_is_told_for_every_level_of_every_codec():
 
 @pytest.fixture
 def recordings(tmp_path):
-    rows = []
-    for number in range(60):
-        category, fold = ("noise", "tone")[number % 2], 1 + number // 20
-        clip = noise(4000, seed=number) if category == "noise" else tone(4000, 300 + 10 * number)
-        write_wav(tmp_path / "audio" / f"{number}.wav", clip, RATE)
-        rows.append({"filename": f"{number}.wav", "category": category, "fold": fold})
-    write_csv(tmp_path / "clips.csv", pd.DataFrame(rows))
-    return load_recordings("folder", str(tmp_path), "clips.csv")
+    return load_recordings("folder", str(noise_and_tones(tmp_path, 60, 20, 10, 4000)), "clips.csv")
 
 
 class Flatness:

@@ -122,11 +122,16 @@ class SpectrumDiscriminator(nn.Module):
         hop, rules = self.n_fft // 4, {"normalized": True, "return_complex": True}
         spectrum = torch.stft(clips, self.n_fft, hop, window=self.window, **rules)
         x = torch.view_as_real(spectrum).permute(0, 3, 2, 1)  # [batch, real and imaginary, time, frequency]
-        features = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
-            features.append(x)
-        return self.judge(x), features
+        return _judged(self, x, 0.2)
+
+
+def _judged(discriminator: nn.Module, x: Tensor, slope: float) -> tuple[Tensor, list[Tensor]]:
+    """Return a discriminator's scores of x and the feature maps of its layers, leaky at `slope`."""
+    features = []
+    for layer in discriminator.layers:
+        x = F.leaky_relu(layer(x), slope)
+        features.append(x)
+    return discriminator.judge(x), features
 
 
 class MultiScaleDiscriminator(nn.Module):
@@ -156,11 +161,7 @@ class PeriodDiscriminator(nn.Module):
     def forward(self, clips: Tensor) -> tuple[Tensor, list[Tensor]]:
         """[batch, n_samples] -> scores [batch, 1, time, period] and the feature maps of every layer."""
         x = F.pad(clips, (0, -clips.shape[1] % self.period)).unflatten(1, (1, -1, self.period))
-        features = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.1)
-            features.append(x)
-        return self.judge(x), features
+        return _judged(self, x, 0.1)
 
 
 class Jury(nn.Module):

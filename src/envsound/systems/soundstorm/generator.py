@@ -150,7 +150,8 @@ def ship(
 def card_text(card: Mapping[str, Any]) -> str:
     """Return the generator's card in Markdown; every number in it comes from `card`, the content of CARD.
 
-    Of its training: material, n_clips, n_versions, held_out_fold, preset, seed, steps, batch_size, minutes, device.
+    Of its training: material, n_clips, n_versions, held_out_fold, preset, seed, epochs, steps, batch_size, minutes,
+    device.
     """
     training, decoding = card["training"], card["decoding"]
     settings = ", ".join(f"`{name}: {value}`" for name, value in decoding.items())
@@ -169,8 +170,9 @@ the codes of the codec `{CODEC}` for {len(card["categories"])} classes: {", ".jo
   ({training["n_clips"]} clips, each as it is and in {training["n_versions"] - 1} altered versions; licence, author and
   source of each in `attribution.csv`).
 - Held out: fold {training["held_out_fold"]}. Nothing was chosen by it; the last step is kept.
-- Made by: preset `{training["preset"]}`, seed {training["seed"]}, {training["steps"]:,} steps of
-  {training["batch_size"]} clips in {training["minutes"]:.1f} minutes on {training["device"]}.
+- Made by: the values of preset `{training["preset"]}`, seed {training["seed"]}, {training["epochs"]} epochs:
+  {training["steps"]:,} steps of {training["batch_size"]} clips in {training["minutes"]:.1f} minutes on
+  {training["device"]}.
 - Decoding, as stored in the file: {settings}.
 
 ## Measured

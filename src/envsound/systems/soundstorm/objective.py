@@ -96,6 +96,11 @@ class MaskedObjective(nn.Module):
         valid: Tensor | None,
         classes: Tensor | None,
     ) -> Tensor:
+        """Return the summed cross-entropy (nat) of each level's targets, as `masked_loss` does: [n_levels].
+
+        inputs, codes: int64 [batch, n_levels, n_frames], codes with masks and without; targets: bool [batch, n_frames];
+        levels, classes: int64 [batch]; valid: bool [batch, n_frames].
+        """
         given = self.model, TrainingMask(inputs, targets, levels), codes, valid, classes, self.smoothing
         if self.dense:
             return by_level(dense_losses(*given), levels, self.model.config.n_levels)
