@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import soundfile
 import torch
 import yaml
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv, write_csv
+from envsound.base.files import atomic_path, read_csv, write_csv
+from envsound.base.text import slug
 from envsound.data.folds import recorded, split_folds
 from envsound.data.recordings import Recordings
 from envsound.evaluation.listeners.shipped import ClassScorer
@@ -29,6 +31,7 @@ from envsound.systems.sampling import Selection, generate_clips, plan_requests
 PRESET = "ladder"
 RUNGS = Path("notebooks/studies/ladder/rungs.yml")
 VALIDATION_FOLD = 2  # held out of every rung; the ladder is judged on it, and fold 1 is not touched
+HEARD_CLASS = "dog"  # whose first clip of each rung can be heard
 BASE = "base"  # the rung that changes nothing
 LEARNING = ("notebooks/01_encode_clips.ipynb", "notebooks/02_train_model.ipynb")  # what they use makes another model
 NAME = re.compile(r"[a-z0-9][a-z0-9 ,.-]*")  # of a rung: it is the name of a folder, too
@@ -88,7 +91,8 @@ class Climb:
     ) -> None:
         """given: parameters that all rungs share beside those of the preset, such as `n_samples`."""
         self.recordings, self.folder, self.device = recordings, Path(folder), device
-        self.preset, self.given = preset, given | {"device": device.type}
+        self.given, self.base = given | {"device": device.type}, load_preset(preset) | given
+        self.preset = preset
         self.names = [name for notebook in LEARNING for name in used_names(notebook)]
 
     def climb(self, rungs: Sequence[Rung]) -> pd.DataFrame:
@@ -128,7 +132,7 @@ class Climb:
 
     def _sample(self, rung: Rung, model: Path, settings: Mapping[str, Any]) -> None:
         system = load_recipe(settings["system"]).load(settings, model, self.device)
-        all_of_them, _ = split_folds(self.recorded(), settings["fold"], load_preset(self.preset)["train_folds"])
+        all_of_them, _ = split_folds(self.recorded(), settings["fold"], self.base["train_folds"])
         seconds = recorded(all_of_them)["seconds"].to_numpy()  # of the base, so that all rungs are asked the same
         asked = {name: settings[name] for name in ("n_samples", "seed", "category", "sample_seconds")}
         requests = plan_requests(categories=system.categories, train_seconds=seconds, **asked)
@@ -140,7 +144,7 @@ class Climb:
 
 def _facts(found: Mapping[str, Any], run: Path) -> dict[str, Any]:
     """Return what the training of a rung took and reached: seconds, and losses in nat a code of the watched fold."""
-    facts = {"n_steps": found["steps"], "n_parameters": found["n_parameters"], "training_seconds": found["training_seconds"]}
+    facts = {"n_steps": found["steps"]} | {name: found[name] for name in ("n_parameters", "training_seconds")}
     return facts | {"validation_loss": found["last_validation_loss"], "gain_on_bigram": _gain(run / "counting.csv")}
 
 
@@ -149,3 +153,16 @@ def _gain(table: Path) -> float:
     counted = read_csv(table)
     sounding = counted[counted["columns"] == "sounding"]
     return float((sounding["bigram"] - sounding["model"]).mean())
+
+
+def keep_sounds(climb: Climb, rungs: Sequence[Rung], folder: Path, category: str = HEARD_CLASS) -> None:
+    """Write the first clip of a class of each rung as Ogg Vorbis, `folder`/<slug of the rung>.ogg.
+
+    Of a rung that was not told classes its first clip.
+    """
+    for rung in rungs:
+        samples = climb.samples(rung)
+        first = samples.iloc[(samples["category"] != category).argmin()]
+        clip, rate = soundfile.read(first["path"], dtype="float32")
+        with atomic_path(folder / f"{slug(rung.name)}.ogg") as temporary:
+            soundfile.write(temporary, clip, rate, format="OGG", subtype="VORBIS")
