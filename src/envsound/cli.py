@@ -17,6 +17,7 @@ from envsound.run.identity import module_file
 COMMANDS = (
     "envsound.run.pipeline",
     "envsound.report.folders",
+    "envsound.report.comparison",
     "envsound.report.sounds",
     "envsound.evaluation.classify",
     "envsound.run.publish",
