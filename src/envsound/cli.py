@@ -19,6 +19,7 @@ COMMANDS = (
     "envsound.report.folders",
     "envsound.report.comparison",
     "envsound.report.sounds",
+    "envsound.report.studio",
     "envsound.evaluation.classify",
     "envsound.run.publish",
 )
