@@ -139,19 +139,30 @@ def teach_refusing(
     device: str = "auto",
     cache_dir: str | Path = LISTENERS,
 ) -> Judge:
-    """Return the log-mel network with a class NONE beside those of some rows of codes.csv, its training clips.
+    """Return the log-mel network with a class NONE beside those of some rows of codes.csv, taught by their `lessons`.
 
-    It learns every clip as it is and through the codec, which is no reason to refuse it, and as NONE a decoy of each
-    kind in TAUGHT for every clip of the classes `timed`, whose sound has a course in time. The last epoch is kept.
-    Raises InputError when no row is of these classes.
+    The last epoch is kept. Raises InputError when no row is of the classes `timed`.
     """
-    decoys, teaching = Decoys(rows, codec, training.seed), of_classes(rows, timed)
+    sources, names = lessons(rows, codec, timed, training.seed)
+    clips = SourceClips(sources, codec.sample_rate)
+    listener = kept_listener(clips, names, codec.sample_rate, training, device, cache_dir)
+    return Judge(CNN, listener, listener.content_hash, tuple(sorted({int(fold) for fold in rows["fold"]})), TAUGHT)
+
+
+def lessons(
+    rows: pd.DataFrame, codec: Codec, timed: Sequence[str] = TIMED, seed: int = 0
+) -> tuple[list[Source], list[str]]:
+    """Return clips that teach a network to refuse, and the class of each: those of some rows of codes.csv, and NONE.
+
+    Every clip comes as it is and through the codec, which is no reason to refuse it, and as NONE a decoy of each kind
+    in TAUGHT for every clip of the classes `timed`, whose sound has a course in time. Raises InputError when no row is
+    of these classes.
+    """
+    decoys, teaching = Decoys(rows, codec, seed), of_classes(rows, timed)
     sides = {kind: decoys.sources(kind, rows) for kind in (REAL, "codec")}
     sides |= {kind: decoys.sources(kind, teaching) for kind in TAUGHT}
     names = [NONE if kind in TAUGHT else one.category for kind, part in sides.items() for one in part]
-    clips = SourceClips([one for part in sides.values() for one in part], codec.sample_rate)
-    listener = kept_listener(clips, names, codec.sample_rate, training, device, cache_dir)
-    return Judge(CNN, listener, listener.content_hash, tuple(sorted({int(fold) for fold in rows["fold"]})), TAUGHT)
+    return [one for part in sides.values() for one in part], names
 
 
 def teach_judges(
