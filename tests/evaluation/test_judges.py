@@ -205,13 +205,18 @@ def test_the_notebook_climbs_judges_folders_and_its_report_is_logged_when_publis
     names = run_cells(ROOT / "notebooks" / "evaluation" / "18_judges.ipynb", given | {"folders": {"a model": "made"}})
     table = read_csv("data/runs/judges/patches/ladder.csv")
     asked = table.dropna(subset="n").groupby("judge", sort=False)["n"].max().to_dict()
-    assert list(asked.values()) == [6, 12, 6, 12, 6] and list(table.columns) == ladder.COLUMNS and names["judged"].empty
+    assert list(asked.values()) == [6, 12, 6, 12, 6] and list(table.columns) == ladder.COLUMNS
+    assert names["judged"].whole.empty
     everyone = [one for one in names["panel"] if isinstance(one, Judge)]
     judged = judges.judge_folders({"a model": "made"}, everyone, names["clips"], RATE)
+    by_class, judged = judged.by_class, judged.whole
+    assert list(by_class) == judges.CLASS_COLUMNS and set(by_class["category"]) == set(CLASSES)
+    assert list(by_class.groupby(["judge", "system"], sort=False)["n"].sum()) == list(judged["n"])
+    assert list(by_class.groupby(["judge", "system"], sort=False)["n_right"].sum()) == list(judged["n_right"])
     assert list(judged["system"]) == [REAL, "a model"] * 5 and set(judged["n_real"]) == {6, 12}
     recording = names["clips"].iloc[0]  # in another form, it is new to those alone whom its fold did not teach
     write_wav(f"again/{recording['category']}/{Path(recording['filename']).stem}.wav", noise(RATE), RATE)
-    again = judges.judge_folders({"again": "again"}, everyone, names["clips"], RATE)
+    again = judges.judge_folders({"again": "again"}, everyone, names["clips"], RATE).whole
     hears = {one.name for one in everyone if recording["fold"] not in one.taught_by}
     assert set(again.loc[again["system"] == "again", "judge"]) == hears and 0 < len(hears) < len(everyone)
     write_csv("data/runs/judges/patches/judged.csv", judged[judged["judge"] == B])
