@@ -12,7 +12,7 @@ from fakes.notebooks import run_cells
 from fakes.sounds import CLASSES, sound
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv, write_csv, write_json, write_wav
+from envsound.base.files import read_csv, read_json, write_csv, write_json, write_wav
 from envsound.codec import load_codec
 from envsound.codec.codes import encode_recordings
 from envsound.codec.stored import save_codec
@@ -242,3 +242,14 @@ def test_without_aisfx_the_ladder_says_so(coded):
     taught = Judge(A, SimpleNamespace(), "h", (1, 2, 3))
     with pytest.raises(InputError, match="every clip is of the folds that taught it"):
         ladder.climb([taught], coded.rows, coded.codec, TIMED)
+
+
+def test_the_generators_card_says_how_often_each_class_was_heard():
+    by_class = read_csv(ROOT / "data" / "published" / "judges" / "patches" / "judged_by_class.csv")
+    card = read_json(ROOT / "data" / "generator" / "generator.json")["measured"]
+    for judge in (A, B):
+        said = dict(part.rsplit(" ", 1) for part in card[f"heard as asked by {judge}, of 20 clips a class"].split(", "))
+        rows = by_class[(by_class["judge"] == judge) & by_class["system"].str.startswith("masked model")]
+        assert {name.replace(" ", "_"): int(n) for name, n in said.items()} == dict(
+            zip(rows["category"], rows["n_right"], strict=True)
+        )
