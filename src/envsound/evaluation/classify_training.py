@@ -183,8 +183,9 @@ the best of several generated candidates.
 {table}
 
 The interval is that over clips (Wilson). *kHz*: the clips without anything above it, as a recording at twice that rate
-would have them. *Decoys* are made of the codes of the classes whose sound has a course in time,
-{", ".join(card["timed"])}, and have lost that course: they are to be refused. Blocks and halves taught it nothing.
+would have them. *Decoys* are made of the codes of the classes whose sound has a course in time
+({", ".join(card["timed"])}) and have lost that course: they are to be refused.
+Blocks and halves taught it nothing.
 
 ## What it is for, and what not
 
