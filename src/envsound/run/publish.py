@@ -24,6 +24,7 @@ NAME, HELP = "publish", "copy what may be shown of a run or a report into data/p
 EXAMPLE = "envsound publish data/runs/esc10/fold1_seed0"
 TABLES = ("table_metrics.csv", "ks.csv", "metrics.csv", "pairs.csv", "training.csv")
 EVALUATION = ("evaluation.csv", "evaluation_by_class.csv", "evaluation_seeds.csv", "diversity.csv")  # of notebook 14
+EVALUATION += ("goals_by_class.csv",)
 LISTENERS = ("distances.csv", "distances_by_class.csv", "class_truth.csv", "class_training.csv", "confusion.csv")
 LISTENERS += ("memorisation.csv", "nearest.csv", "listener_seeds.csv")  # of notebook 17; its sounds stay behind
 COUNTED = ("counting.csv",)  # of a training that asked for every level
