@@ -99,6 +99,12 @@ def test_what_cannot_be_compared_is_named_with_its_reason_and_has_no_say_in_the_
     assert facts["folder"].endswith("/made") and report.facts["n_skipped"] == 6
 
 
+def test_files_above_full_scale_are_named_with_their_peak(places, compare):
+    soundfile.write(places[1] / "sixteen bits as floats.wav", 30_000 * noise(8), RATE, subtype="FLOAT")
+    (note,) = [note for note in compare(*places).notes if note.startswith("Limited")]
+    assert note.startswith("Limited to full scale in real, 1 files: `sixteen bits as floats.wav` (peak 1")
+
+
 def test_clips_are_judged_by_the_part_that_is_compared_and_requests_that_cannot_be_met_refused(
     places, compare, tmp_path
 ):

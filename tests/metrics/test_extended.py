@@ -177,7 +177,7 @@ def measured(monkeypatch):
 
 def test_rows_are_what_the_metrics_give_in_the_order_of_the_files(files, tmp_path):
     table = measure_files(files[::-1], REQUEST, tmp_path / "cache")
-    assert list(table.columns) == ["path", *PER_CLIP, "problem"]
+    assert list(table.columns) == ["path", *PER_CLIP, "found_peak", "problem"]
     assert list(table["path"]) == [str(path) for path in files[::-1]]
     for path, row in zip(files[::-1], table.to_dict("records"), strict=True):
         expected = measure(read_clip(path, RATE), RATE)

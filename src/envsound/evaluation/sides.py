@@ -19,7 +19,7 @@ from envsound.base.files import inside
 from envsound.base.text import printable
 from envsound.codec import Codec, load_codec
 from envsound.codec.codes import decode_clip
-from envsound.data.audio import read_clip
+from envsound.data.audio import read_clip, stored_rate
 from envsound.data.folds import recorded, training_sets
 from envsound.evaluation.controls import SYSTEMS, draw_like, make_controls
 from envsound.run.contract import SAMPLES, read_table
@@ -75,7 +75,7 @@ def from_file(path: str | Path, name: str = "", category: str = "", fold: int = 
     return Source(
         name=name or Path(path).name,
         load=lambda rate: read_clip(path, rate, limit),
-        sample_rate=_stored_rate(path),
+        sample_rate=stored_rate(path),
         category=category,
         fold=fold,
         path=str(path),
@@ -234,12 +234,5 @@ def _floor_fold(train: pd.DataFrame, run: RunSettings, asked: int) -> int:
     return 0 if folds == [chosen] else chosen
 
 
-def _stored_rate(path: str | Path) -> int:
-    try:
-        return int(soundfile.info(str(path)).samplerate)
-    except (RuntimeError, TypeError, OSError, UnicodeError):
-        return 0
-
-
 def _is_audio(path: Path) -> bool:
-    return path.suffix.lower() in AUDIO_SUFFIXES or _stored_rate(path) > 0
+    return path.suffix.lower() in AUDIO_SUFFIXES or stored_rate(path) > 0
