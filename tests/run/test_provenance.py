@@ -30,6 +30,15 @@ def test_steps_are_merged_in_order_and_replaced(tmp_path):
     assert merged["steps"]["04_metrics"]["parameters"] == {"seed": 2}
 
 
+def test_what_a_killed_step_left_is_no_record(tmp_path):
+    for name in (".01_encode_clips-x1y2.json", ".tmp-0-1-01_encode_clips-x1y2.json"):
+        (tmp_path / "provenance").mkdir(exist_ok=True)
+        (tmp_path / "provenance" / name).write_text("{")
+    with provenance.step(tmp_path, "02_train_model", {}):
+        pass
+    assert list(read_json(tmp_path / "provenance.json")["steps"]) == ["02_train_model"]
+
+
 def test_a_failed_step_leaves_no_record(tmp_path):
     with pytest.raises(InputError), provenance.step(tmp_path, "01_encode_clips", {}):
         raise InputError("no such folder")

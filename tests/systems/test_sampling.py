@@ -89,6 +89,43 @@ def test_the_clips_of_another_request_are_kept_unless_they_may_be_replaced(made,
     assert {p.name for p in folder.glob("*.wav")} == {planned[0].filename}
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-9]),
+        lambda path: path.write_bytes(b""),
+        lambda path: codes_beside(path).write_bytes(b"no codes"),
+        lambda path: codes_beside(path).unlink(),
+    ],
+)
+def test_a_damaged_clip_is_named_and_made_again(made, system, damage):
+    planned, folder, _ = made
+    clip = folder / planned[1].filename
+    content, codes = clip.read_bytes(), load_codes(codes_beside(clip))
+    damage(clip)
+    with pytest.warns(UserWarning, match="damaged"):
+        generate_clips(system, planned, folder)
+    assert clip.read_bytes() == content and np.array_equal(load_codes(codes_beside(clip)), codes)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"requests": [{}]}'])
+def test_a_damaged_record_lets_the_pipeline_begin_anew_and_nobody_s_files_go(made, system, content):
+    planned, folder, _ = made
+    (folder / "request.json").write_text(content)
+    (folder / "favourite dog.wav").write_bytes((folder / planned[0].filename).read_bytes())
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(InputError, match="another request"):
+        generate_clips(system, planned, folder)
+    with pytest.warns(UserWarning, match="damaged"):
+        generate_clips(system, planned[:1], folder, replace=True)
+    assert {path.name for path in folder.glob("*.wav")} == {planned[0].filename, "favourite dog.wav"}
+
+
+def test_a_linked_folder_is_refused(tmp_path, made, system):
+    (tmp_path / "link").symlink_to(made[1])
+    with pytest.raises(InputError, match="link: is a link"):
+        generate_clips(system, requests(), tmp_path / "link", replace=True)
+
+
 @pytest.mark.parametrize("may_replace", [False, True])
 def test_a_folder_with_other_files_is_left_alone(tmp_path, system, may_replace):
     (tmp_path / "thesis.txt").write_text("mine")

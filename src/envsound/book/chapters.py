@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from envsound.base.files import read_csv, read_json
+from envsound.base.files import read_csv, read_json, visible
 from envsound.base.text import NO_NUMBER, cell, dropdown, number
 from envsound.book.published import CAPTIONS
 from envsound.metrics.extended import PER_CLIP
@@ -28,7 +28,7 @@ Shown = list[dict[str, str]]  # the rows of a table, each by the headings of its
 
 def stage_chapters(book: Staging) -> None:
     """Write what the two chapters include: executed/evaluation/<part>.txt and executed/engine/<part>.txt."""
-    runs = [Run(path.parent) for path in sorted(book.published.glob("*/table_metrics.csv"))]
+    runs = [Run(path.parent) for path in visible(book.published, "*/table_metrics.csv")]
     for name, (file, make, figure, folded) in PARTS.items():
         lines = []
         for run in runs:

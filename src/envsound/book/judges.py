@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from envsound.base.files import read_csv
+from envsound.base.files import read_csv, visible
 from envsound.base.text import NO_NUMBER
 from envsound.report.fragments import Staging, table_of, with_interval
 
@@ -21,7 +21,7 @@ REPORTING = "probe B"  # taught by recordings that no generator has met
 
 def stage_judges(book: Staging) -> None:
     """Write judges/ladder.txt, judges/judged.txt and judges/sounds.txt from data/published/judges."""
-    folders = [path.parent for path in sorted((book.published / FOLDER).glob("*/ladder.csv"))]
+    folders = [path.parent for path in visible(book.published / FOLDER, "*/ladder.csv")]
     ladder, judged, sounds = [], [], []
     for folder in folders:
         ladder += book.figure(folder / "figures" / "ladder.png", WORDS, PAGE, f"judges-{folder.name}")
@@ -58,7 +58,7 @@ def judged_rows(judged: pd.DataFrame) -> list[dict[str, str]]:
 
 def players(book: Staging, folder: Path) -> list[str]:
     """Return a table of the clips in `folder`/<system>/<class>/: a row for each system, a column for each class."""
-    found = [(path.parent.parent.name, path.parent.name, path) for path in sorted(folder.glob("*/*/*.ogg"))]
+    found = [(path.parent.parent.name, path.parent.name, path) for path in visible(folder, "*/*/*.ogg")]
     classes = sorted({category for _, category, _ in found})
     rows: dict[str, dict[str, str]] = {}
     for system, category, path in found:

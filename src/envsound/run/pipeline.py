@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from envsound.base.errors import InputError
+from envsound.base.files import visible
 from envsound.base.paths import MATERIAL, taken_to_root
 from envsound.run.identity import digest
 from envsound.run.presets import load_preset, nearest, notebook_parameters, run_dir
@@ -122,8 +123,8 @@ def book_sources(folder: str | Path = "book", published: str | Path = "data/publ
     made_there = tuple(f"{Path(folder, part).as_posix()}/" for part in made)
     sources = (Path(folder), Path(published), *WEIGHT_FOLDERS, Path("notebooks/presets"))
     single = (Path("_config.yml"), Path("house.toml"), MATERIAL / "attribution.csv")  # whom players name
-    paths = (*single, *(path for source in sources for path in source.rglob("*")))
-    files = [path.as_posix() for path in paths if path.is_file() and not path.name.startswith(".")]
+    paths = (*single, *(path for source in sources for path in visible(source, "**/*")))
+    files = [path.as_posix() for path in paths if path.is_file()]
     return sorted(file for file in files if not file.startswith(made_there) and "__pycache__" not in file)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from envsound.base.errors import InputError
+from envsound.base.files import visible
 
 FOLDER = Path("notebooks/presets")
 BASE = "paper"
@@ -40,7 +41,7 @@ def run_dir(preset: str, fold: int | str, seed: int | str) -> str:
 
 def preset_names(folder: str | Path = FOLDER) -> list[str]:
     """Return the names of all presets in `folder`, sorted."""
-    return sorted(path.stem for path in Path(folder).glob("*.yml"))
+    return [path.stem for path in visible(folder, "*.yml")]
 
 
 def nearest(word: str, known: Any) -> str:

@@ -16,7 +16,7 @@ import torch
 
 from envsound.base.cache import version_of
 from envsound.base.device import choose_device, describe_device
-from envsound.base.files import read_json, write_json
+from envsound.base.files import read_json, visible, write_json
 
 RESULTS = ":(exclude,glob)data/published/*/**"
 PACKAGES = ("torch", "encodec", "numpy", "scipy", "librosa", "soundfile", "soxr", "statsmodels", "papermill")
@@ -92,7 +92,7 @@ def step(run_dir: str | Path, name: str, parameters: dict[str, Any]) -> Iterator
 def merge(run_dir: str | Path) -> dict[str, Any]:
     """Merge the steps' records of a run into `provenance.json`, ordered by step name, and return them."""
     run_dir = Path(run_dir)
-    steps = {path.stem: read_json(path) for path in sorted((run_dir / "provenance").glob("*.json"))}
+    steps = {path.stem: read_json(path) for path in visible(run_dir / "provenance", "*.json")}
     write_json(run_dir / "provenance.json", {"run": str(run_dir), "steps": steps})
     return steps
 

@@ -17,7 +17,7 @@ import pandas as pd
 import soundfile
 
 from envsound.base.errors import InputError
-from envsound.base.files import atomic_path, inside, read_csv, read_json, write_csv, write_json
+from envsound.base.files import atomic_path, inside, read_csv, read_json, visible, write_csv, write_json
 from envsound.base.paths import taken_to_root
 
 NAME, HELP = "publish", "copy what may be shown of a run or a report into data/published"
@@ -117,7 +117,7 @@ def _is_small(path: Path) -> bool:
 
 def _copy_figures(run_dir: Path, fresh: Path) -> None:
     (fresh / "figures").mkdir()
-    for path in sorted((run_dir / "figures").glob("[!.]*")):
+    for path in visible(run_dir / "figures", "*"):
         if path.suffix in (".pdf", ".png"):
             shutil.copyfile(path, fresh / "figures" / path.name)
 

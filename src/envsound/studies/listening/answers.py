@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_json, write_json
+from envsound.base.files import read_json, visible, write_json
 from envsound.studies.listening import material
 from envsound.studies.listening.material import ANCHOR, FORMAT, GENERATED, RECORDING, REFERENCE, TASKS, VERSION
 
@@ -104,7 +104,7 @@ def read_answers(folder: str | Path, key: Key) -> Answers:
     Unfinished files count for what they hold. Raises InputError naming the file when one is damaged, was saved by
     something else or by another build of the page, repeats a listener, or is made up where others are not.
     """
-    paths = sorted(path for path in Path(folder).glob("*.json") if not path.name.startswith("."))
+    paths = visible(folder, "*.json")
     if not paths:
         raise InputError(f"{folder}: no answers in it; expected files envsound-listening-<name>.json")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("listeners", *TABLES)}
