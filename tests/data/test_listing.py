@@ -1,6 +1,4 @@
-"""The csv of a folder: columns, whole numbers, filters, rows led to files, files led to recordings."""
-
-from pathlib import Path
+"""The csv of a folder: columns, whole numbers, filters, files led to recordings."""
 
 import pytest
 
@@ -8,9 +6,7 @@ from envsound.base.errors import InputError
 from envsound.data.listing import (
     ESC50_COLUMNS,
     FOLDER_COLUMNS,
-    audio_folders,
     choose,
-    find_audio,
     read_listing,
     recording_of,
 )
@@ -92,32 +88,6 @@ def test_esc50_columns_are_typed_and_filters_keep_what_they_say(tmp_path):
 def test_an_impossible_choice_is_one_clear_error(tmp_path, request_, message):
     with pytest.raises(InputError, match=message):
         choose(listing(tmp_path, ESC50), **request_)
-
-
-def test_a_file_is_found_in_the_first_folder_around_the_csv_or_under_another_suffix(tmp_path):
-    folders = [tmp_path / "audio", tmp_path]
-    (tmp_path / "audio").mkdir()
-    (tmp_path / "meta" / "audio").mkdir(parents=True)
-    around = audio_folders(tmp_path, tmp_path / "meta" / "clips.csv")
-    assert around == [tmp_path / name for name in ("audio", "meta/audio", "meta", ".")]
-    for name in ("audio/a.wav", "a.wav", "b.ogg", "c.5.flac"):
-        (tmp_path / name).touch()
-    assert find_audio("a.wav", folders) == (tmp_path / "audio" / "a.wav", "")
-    assert find_audio("audio/a.wav", folders)[0] == tmp_path / "audio" / "a.wav"
-    assert find_audio("b.wav", folders) == (tmp_path / "b.ogg", "other suffix: b.ogg stands in")
-    assert find_audio("c.5", folders)[0] == tmp_path / "c.5.flac"
-    assert find_audio("d.wav", folders) == (None, "no such file")
-
-
-@pytest.mark.parametrize("name", ["../secret.wav", "a/../../secret.wav", "/etc/hostname", "link/secret.wav", "x\0"])
-def test_a_name_that_leads_outside_is_never_opened(tmp_path, name, monkeypatch):
-    inside_folder = tmp_path / "data"
-    inside_folder.mkdir()
-    (tmp_path / "secret.wav").touch()
-    (inside_folder / "link").symlink_to(tmp_path)
-    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("a file was opened"))
-    assert find_audio(name, [inside_folder]) == (None, "file name leads outside the folder")
-    assert find_audio("", [inside_folder]) == (None, "row has no file name")
 
 
 @pytest.mark.parametrize(

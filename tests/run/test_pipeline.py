@@ -53,31 +53,6 @@ def test_a_bad_request_is_one_clear_error(at_root, config, message):
         pipeline.read_request(config)
 
 
-def test_the_fingerprint_of_recordings_follows_csv_and_audio(at_root, tmp_path):
-    values = pipeline.values_of("esc10", {"data_dir": str(tmp_path)})
-    with pytest.raises(InputError, match=r"meta/esc50\.csv: no such file"):
-        pipeline.recordings_table(values)
-    changes = [("meta/esc50.csv", "filename\na.wav\n"), ("audio/a.wav", "1"), ("audio/a.wav", "12")]
-    seen = set()
-    for name, text in (*changes, ("meta/esc50.csv", "filename\nb.wav\n")):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-        seen.add(pipeline.recordings_fingerprint(values))
-    assert len(seen) == 4
-    os.utime(tmp_path / "audio" / "a.wav", (1, 1))
-    assert pipeline.recordings_fingerprint(values) in seen
-
-
-def test_recordings_that_ship_are_watched_unless_a_folder_takes_their_place(at_root, tmp_path):
-    ships, paper = pipeline.values_of("demo", {}), pipeline.values_of("paper", {})
-    assert pipeline.recordings_table(ships) == ["data/material/meta/esc50.csv"]
-    assert pipeline.recordings_table(paper) == [] and pipeline.recordings_fingerprint(paper) != (
-        pipeline.recordings_fingerprint(ships)
-    )
-    with pytest.raises(InputError, match=str(tmp_path)):
-        pipeline.recordings_table(pipeline.values_of("demo", {"data_dir": str(tmp_path)}))
-
-
 def test_training_by_command_asks_for_the_run_s_model_and_takes_paths_from_where_it_was_called(monkeypatch, tmp_path):
     asked, folder = [], tmp_path / "ESC-50"
     folder.mkdir()

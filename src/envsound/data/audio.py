@@ -75,6 +75,13 @@ def read(path: str | Path, sample_rate: int = SAMPLE_RATE, max_seconds: float | 
     return Reading(clip, parts[0].rate, max(part.n_channels for part in parts), seconds, float(np.abs(mono).max()))
 
 
+def why_missing(path: str | Path) -> str:
+    """Return why there is no file of sound at a path, as "kind" or "kind: detail"."""
+    if Path(path).is_symlink() and not Path(path).exists():
+        return "broken link: it leads nowhere"
+    return "unreadable: a folder, or one that may not be opened" if Path(path).is_dir() else "no such file"
+
+
 def stored_rate(path: str | Path) -> int:
     """Return the rate in Hz that a file is stored at; 0 for one that is no audio or cannot be opened."""
     try:
@@ -102,10 +109,10 @@ class _Stream(soundfile.SoundFile):
 
 def _decode(path: str | Path, max_seconds: float | None) -> list[_Decoded]:
     """Return the parts of a file, of which no more is decoded than the first `max_seconds` need."""
-    if not Path(path).is_file():
-        raise BadClip(path, "no such file")
     decoded, left = [], math.inf if max_seconds is None else max_seconds + EDGE_SECONDS
     try:
+        if not Path(path).is_file():
+            raise BadClip(path, why_missing(path))
         for part in parts_of(Path(path)):
             decoded.append(_decode_part(path, part, left))
             left = max(0.0, left - decoded[-1].n_samples / decoded[-1].rate)
@@ -151,6 +158,6 @@ def _check_whole(path: str | Path, stream: soundfile.SoundFile) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """Return libsndfile's own words without the path, which the message names already."""
-    words = getattr(error, "error_string", str(error)).strip().rstrip(".").replace("\n", " ").replace(";", ",")
+    """Return libsndfile's own words, or the system's, without the path, which the message names already."""
+    words = getattr(error, "error_string", getattr(error, "strerror", None) or str(error)).strip().rstrip(".").replace("\n", " ").replace(";", ",")
     return words or "it is damaged, or no audio"

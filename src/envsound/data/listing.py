@@ -1,4 +1,4 @@
-"""The csv beside a folder of audio: read, checked, filtered, each row led to its file, each file to its recording."""
+"""The csv beside a folder of audio: read, checked, filtered, each file led to its recording."""
 
 import os
 import re
@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.base.files import inside
 from envsound.data.audio import SUFFIXES
 
 FOLDER_COLUMNS = ("filename", "category", "fold")
@@ -44,7 +43,7 @@ def read_listing(csv_path: str | Path, required: Sequence[str]) -> pd.DataFrame:
         row = int((rows["category"] == "").argmax())
         raise InputError(f"{csv_path}: row {row + 1} has no category; expected a class name in every row")
     classes = sorted(rows["category"].unique())
-    listing = pd.DataFrame({"clip_id": [_without_suffix(name) for name in rows["filename"]]})
+    listing = pd.DataFrame({"clip_id": [without_suffix(name) for name in rows["filename"]]})
     listing["repeated"] = listing["clip_id"].duplicated()
     listing["filename"] = rows["filename"]
     listing["fold"] = _whole_numbers(rows["fold"], csv_path)
@@ -71,7 +70,8 @@ def _read_text(csv_path: str | Path) -> pd.DataFrame:
     return rows
 
 
-def _without_suffix(filename: str) -> str:
+def without_suffix(filename: str) -> str:
+    """Return a file's name without an audio suffix; any other suffix is part of it."""
     stem, suffix = os.path.splitext(filename)
     return stem if suffix.lower() in SUFFIXES else filename
 
@@ -127,32 +127,6 @@ def _check_known(parameter: str, wanted: Sequence, column: pd.Series) -> None:
             f"{parameter}={list(wanted)}: {', '.join(map(str, unknown))} not in the csv; "
             f"expected some of {', '.join(map(str, known))}"
         )
-
-
-def audio_folders(data_dir: Path, csv_path: Path) -> list[Path]:
-    """Return the folders where a listing's files are looked for, in that order."""
-    places = [data_dir / "audio", csv_path.parent / "audio", csv_path.parent, data_dir]
-    return [place for place in dict.fromkeys(places) if place.is_dir()]
-
-
-def find_audio(filename: str, folders: Sequence[Path]) -> tuple[Path | None, str]:
-    """Return (path, remark) of a row's file: the first of `folders` that has it, under any audio suffix.
-
-    path is None when there is no such file or its name leads out of the folders, and remark says which; else
-    remark names the file that stands in for one with another suffix, or is "".
-    """
-    try:
-        for folder in folders:
-            if inside(folder, filename).is_file():
-                return folder / filename, ""
-        for folder in folders:
-            for suffix in SUFFIXES:
-                other = _without_suffix(filename) + suffix
-                if inside(folder, other).is_file():
-                    return folder / other, f"other suffix: {other} stands in"
-    except ValueError:  # InputError from `inside`, or a name that no file can have
-        return None, "file name leads outside the folder" if filename else "row has no file name"
-    return None, "no such file"
 
 
 def recording_of(filename: str | Path) -> str:

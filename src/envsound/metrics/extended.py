@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from envsound.base import cache
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_file
-from envsound.data.audio import RESAMPLER, BadClip, read
+from envsound.data.audio import RESAMPLER, BadClip, read, why_missing
 from envsound.metrics.acoustic import ACOUSTIC, METRICS, Metric, acoustic, checked_clip
 from envsound.metrics.measures import (
     ENVELOPE_HZ,
@@ -308,7 +308,11 @@ def _each(paths: list[str | Path], request: Request, n_jobs: int) -> Iterator[di
         yield from pool.map(work, paths, chunksize=CHUNK)
 
 
+def _why(path: str | Path) -> str:
+    return "unreadable: it may not be opened" if Path(path).is_file() else why_missing(path)
+
+
 def _row(path: str | Path, found: dict[str, Any] | None) -> dict[str, Any]:
-    found = found or {"reason": "no such file, or it may not be opened"}
+    found = found or {"reason": _why(path)}
     values = {name: np.nan if found.get(name) is None else found[name] for name in (*PER_CLIP, FOUND)}
     return {"path": str(path), **values, "problem": f"{path}: {found['reason']}" if found["reason"] else ""}

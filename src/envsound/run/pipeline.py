@@ -81,35 +81,6 @@ def papermill_parameters(
     return yaml.safe_dump(given, default_flow_style=True, sort_keys=False, width=2**31).strip()
 
 
-def recordings_table(values: dict[str, Any]) -> list[str]:
-    """Return the csv that describes the recordings, as a list of one, or of none where they are yet to be downloaded.
-
-    Raises InputError when the folder has no such csv.
-    """
-    folder = _recordings_folder(values)
-    if folder is None:
-        return []
-    table = folder / values["csv_name"]
-    if not table.is_file():
-        raise InputError(f"{table}: no such file; expected a data_dir that holds {values['csv_name']}")
-    return [table.as_posix()]
-
-
-def recordings_fingerprint(values: dict[str, Any]) -> str:
-    """Return a hash of the recordings' csv and of the names and sizes of the files in audio/ beside it."""
-    tables, folder = recordings_table(values), _recordings_folder(values)
-    audio = sorted((folder / "audio").glob("*")) if folder else []
-    listing = [f"{path.name} {path.stat().st_size}" for path in audio]
-    return digest([*(Path(table).read_text(encoding="utf-8") for table in tables), *listing])
-
-
-def _recordings_folder(values: dict[str, Any]) -> Path | None:
-    """Return the folder of the recordings, below the root where they ship; None where they are yet to be downloaded."""
-    if values["data_dir"]:
-        return Path(values["data_dir"])
-    return MATERIAL if values["dataset"] == "material" else None
-
-
 def codec_fingerprint(values: dict[str, Any]) -> str:
     """Return a hash of the codec's weights where they are a file of this repository or one the user names."""
     named = (CODEC_FOLDER / f"{values['codec']}.safetensors", values["codec"], values["codec_weights"])
