@@ -122,7 +122,7 @@ def test_json_comes_back_and_bad_json_is_named(tmp_path):
 
 
 def test_a_table_comes_back_as_it_went(tmp_path):
-    text = {"clip_id": ["007", "NA"], "category": ["", ""], "remark": ["", "None"]}
+    text = {"clip_id": ["007", "NA"], "category": ["", ""], "remark": ["", "None"], "opus": ["", ""], "like": ["", ""]}
     numbers = {"value": [0.1 + 0.2, np.nan], "undefined": [np.nan, np.nan], "count": [3, 4]}
     frame = pd.DataFrame(text | numbers)
     write_tables(tmp_path, {"table": frame})

@@ -18,6 +18,7 @@ from envsound.base.errors import InputError
 
 STEM = 40  # letters of a file's name that its temporary file shows
 TEXT_COLUMNS = ("clip_id", "clip", "filename", "path", "codes_file", "category", "reason", "note")
+TEXT_COLUMNS += ("original", "codec", "opus", "nearest_category", "like")
 
 
 def sha256_bytes(data: bytes) -> str:

@@ -199,7 +199,7 @@ def _in_order(versions: dict[str, Sound]) -> list[Sound]:
 
 
 def _trials_of(folder: Path, most: int) -> Iterator[dict[str, Sound]]:
-    examples = read_csv(folder / "examples.csv").fillna(dict.fromkeys(("original", "codec", "opus"), ""))
+    examples = read_csv(folder / "examples.csv")
     for row in examples.head(most).to_dict("records"):
         codec, stem = row["codec_name"], row["codec"].removesuffix("codec.wav")
         kinds = {REFERENCE: row["original"], f"Opus, {row['opus_kbps']:g} kbit/s": row["opus"]}
