@@ -18,6 +18,7 @@ import pandas as pd
 
 from envsound.base.errors import InputError
 from envsound.run.identity import code_cells, digest
+from envsound.run.limits import check_together, check_value
 from envsound.run.presets import WIRING, checked, load_preset, nearest, notebook_parameters, run_dir
 
 INJECTED = "# Parameters"  # how the cell begins that papermill puts below the parameters cell
@@ -76,7 +77,7 @@ def settle(notebook: dict[str, Any], also: Sequence[str] = ()) -> Chosen:
     that is unknown, or a value of another type than the preset's, before the notebook has touched anything.
     """
     declared = notebook["__annotations__"]
-    check_parameters(notebook, also)
+    _check_injected(notebook, also)
     name = checked(notebook["preset"], "", "parameter preset")
     full = load_preset(name)
     own = [key for key in declared if key not in NOT_OF_PRESETS]
@@ -88,16 +89,32 @@ def settle(notebook: dict[str, Any], also: Sequence[str] = ()) -> Chosen:
     there = {key: checked(notebook[key], full[key], f"parameter {key}") for key in own if notebook[key] is not None}
     values = {key: there.get(key, given.get(key, value)) for key, value in preset.items()}
     wiring = {key: checked(notebook[key], declared[key](), f"parameter {key}") for key in WIRING}
+    for key, value in given.items():
+        check_value(key, value, f"settings: {key}")
+    for key, value in (there | wiring).items():
+        check_value(key, value, f"parameter {key}")
+    check_together(full | given | there)
     wiring["run_dir"] = wiring["run_dir"] or run_dir(name, wiring["fold"], wiring["seed"])
     origins = dict.fromkeys(wiring, "notebook") | {key: f"preset {name}" for key in values}
     origins |= {key: "settings" for key, value in given.items() if key in preset and value != preset[key]}
     return Chosen(wiring | values, origins | dict.fromkeys(there, "notebook"), preset)
 
 
-def check_parameters(notebook: dict[str, Any], beside: Sequence[str] = ()) -> None:
-    """Raise InputError when papermill was given a name that the parameters cell, all of whose names have types, lacks.
+def check_parameters(notebook: dict[str, Any]) -> None:
+    """Raise InputError for a value that cannot be, and for a name that papermill gave and the parameters cell lacks.
 
-    papermill itself only warns. notebook: its `globals()`; beside: names that may be given in `settings` instead.
+    notebook: its `globals()`, of which all parameters have types.
+    """
+    for name in notebook.get("__annotations__", {}):
+        if notebook.get(name) is not None:
+            check_value(name, notebook[name], f"parameter {name}")
+    _check_injected(notebook)
+
+
+def _check_injected(notebook: dict[str, Any], beside: Sequence[str] = ()) -> None:
+    """Raise InputError when papermill was given a name that the parameters cell lacks; it only warns itself.
+
+    beside: names that may be given in `settings` instead.
     """
     known = list(notebook.get("__annotations__", {}))
     cells = [text for text in notebook.get("In", []) if text.startswith(INJECTED)]
