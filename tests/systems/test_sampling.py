@@ -47,6 +47,16 @@ def test_what_cannot_be_asked_for_is_one_clear_error(n, classes, category, secon
         plan_requests(n, 0, classes, category, LENGTHS, seconds)
 
 
+@pytest.mark.parametrize("name", ["../../outside", "a/b", "x" * 250, "<b>", "дождь"])
+def test_a_class_of_any_name_has_its_clips_inside_the_folder_and_is_named_as_given(tmp_path, system, name):
+    named = replace(system, checkpoint=replace(system.checkpoint, categories=[name, "dog"]))
+    planned = plan_requests(3, 0, named.categories, "", LENGTHS, 0.0)
+    rows = generate_clips(named, planned, tmp_path / "samples")
+    assert rows["category"].tolist() == [name, "dog", name]
+    assert {path.parent for path in tmp_path.rglob("*.wav")} == {tmp_path / "samples"}
+    assert len(list((tmp_path / "samples").glob("*.wav"))) == 3
+
+
 @pytest.fixture
 def made(tmp_path, system):
     """Three requests, the folder of their clips, and the rows of samples.csv."""

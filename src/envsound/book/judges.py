@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from envsound.base.files import read_csv, visible
-from envsound.base.text import NO_NUMBER
+from envsound.base.text import NO_NUMBER, plain
 from envsound.report.fragments import Staging, table_of, with_interval
 
 PAGE, FOLDER = "judges.md", "judges"
@@ -62,7 +62,8 @@ def players(book: Staging, folder: Path) -> list[str]:
     classes = sorted({category for _, category, _ in found})
     rows: dict[str, dict[str, str]] = {}
     for system, category, path in found:
-        row = rows.setdefault(system, {"system": system} | {name.replace("_", " "): NO_NUMBER for name in classes})
+        empty = {plain(name.replace("_", " ")): NO_NUMBER for name in classes}
+        row = rows.setdefault(system, {"system": plain(system)} | empty)
         play = book.assets.player(path, f"judges-{folder.parent.name}", book.book_dir / PAGE, clip=path.name)
-        row[category.replace("_", " ")] = play or NO_NUMBER
+        row[plain(category.replace("_", " "))] = play or NO_NUMBER
     return table_of([*rows.values()])

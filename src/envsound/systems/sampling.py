@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from envsound.base.cache import Format, stored, warn_of_damage
 from envsound.base.errors import InputError
 from envsound.base.files import read_json, remove_written, write_json, write_wav
+from envsound.base.text import file_name
 from envsound.codec import Codec
 from envsound.codec.codes import load_codes, save_codes
 from envsound.data.audio import read_clip
@@ -135,7 +136,7 @@ def plan_requests(
     requests = []
     for index in range(n_samples):
         name = asked[index % len(asked)]
-        stem = f"{index:04d}_{name}" if name else f"{index:04d}"
+        stem = f"{index:04d}_{file_name(name)}" if name else f"{index:04d}"
         requests.append(Request(f"{stem}.wav", name, float(lengths[index]), int(seeds[index])))
     return requests
 

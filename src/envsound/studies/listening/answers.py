@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_json, visible, write_json
+from envsound.base.files import read_json, remove_written, visible, write_json
 from envsound.studies.listening import material
 from envsound.studies.listening.material import ANCHOR, FORMAT, GENERATED, RECORDING, REFERENCE, TASKS, VERSION
 
@@ -173,8 +173,7 @@ def given_or_made_up(
         return Path(answers_dir), read_key(key or Path("book") / material.FOLDER / "key.json")
     place = Path(out_dir) / "made_up"
     made = read_key(make_up_key(place / "key.json"))
-    for old in (place / "answers").glob("*.json"):
-        old.unlink()
+    remove_written(place / "answers", [path.name for path in visible(place / "answers", f"{FORMAT}-*.json")])
     return make_up_answers(made, place / "answers", n_listeners, seed), made
 
 
