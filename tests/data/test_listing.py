@@ -58,6 +58,31 @@ def test_a_csv_that_makes_no_sense_is_refused(tmp_path, text, message):
         listing(tmp_path, text, FOLDER_COLUMNS)
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-32"])
+def test_a_csv_in_another_encoding_is_one_line(tmp_path, encoding):
+    (tmp_path / "clips.csv").write_bytes("filename,category,fold\na.wav,chien aboyé,1\n".encode(encoding))
+    with pytest.raises(InputError, match=r"clips\.csv: .*expected a csv saved as UTF-8") as caught:
+        read_listing(tmp_path / "clips.csv", FOLDER_COLUMNS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("head", ["filename,category,fold,category", "filename,category,fold, category ", "fold,fold,a,b"])
+def test_a_column_twice_is_one_line(tmp_path, head):
+    with pytest.raises(InputError, match=r"clips\.csv: has the column (category|fold) twice"):
+        listing(tmp_path, f"{head}\na.wav,dog,1,x\n", FOLDER_COLUMNS)
+
+
+def test_csvs_of_people_who_met_these_faults_are_read_or_one_line(cases):
+    refused = {}
+    for path in sorted(cases.glob("csv_*.csv")):
+        try:
+            assert read_listing(path, FOLDER_COLUMNS)["category"].str.len().min() > 0
+        except InputError as error:
+            refused[path.stem] = str(error)
+    assert set(refused) == {"csv_latin1_makes_snakemake_traceback", "csv_same_column_twice_after_strip"}
+    assert not any("\n" in words for words in refused.values())
+
+
 def test_a_csv_that_is_not_there_or_is_binary_is_refused(tmp_path):
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x80" * 50)
     for name, words in (("no.csv", "no such file"), ("binary.csv", "")):

@@ -183,6 +183,8 @@ def test_esc50_without_a_folder_is_downloaded(tmp_path, monkeypatch):
         ({"categories": ["wolf"]}, "wolf not in the csv; expected some of cat, dog"),
         ({"categories": ["cat"]}, r"none of its 7 clips can be used \(first: 'empty.wav', zero samples\)"),
         ({"clip_seconds": 0.0}, "clip_seconds=0.0"),
+        ({"clip_seconds": "5"}, "clip_seconds='5'"),
+        ({"data_dir": "~/no/such/folder"}, f"data_dir='{Path.home()}/no/such/folder': no such folder"),
         ({"sample_rate": 0}, "sample_rate=0"),
     ],
 )

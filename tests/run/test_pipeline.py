@@ -34,7 +34,8 @@ def at_root(monkeypatch):
 def test_a_request_is_one_run_of_the_demo_unless_lists_say_more(at_root):
     request = pipeline.read_request({})
     assert request.run_dirs() == ["data/runs/demo/fold1_seed0"] and request.overrides == {}
-    request = pipeline.read_request({"preset": "tiny", "folds": ["2", "1", "2"], "seeds": [0, 7]})
+    with pytest.warns(UserWarning, match=r"--config folds: \['2', '1', '2'\] names one twice"):
+        request = pipeline.read_request({"preset": "tiny", "folds": ["2", "1", "2"], "seeds": [0, 7]})
     runs = [(fold, seed) for fold in (2, 1) for seed in (0, 7)]
     assert request.run_dirs() == [f"data/runs/tiny/fold{fold}_seed{seed}" for fold, seed in runs]
 
@@ -46,6 +47,11 @@ def test_a_request_is_one_run_of_the_demo_unless_lists_say_more(at_root):
         ({"preset": "dema"}, "preset 'dema'.*perhaps 'demo'"),
         ({"fold": "one"}, "--config fold: 'one'; expected an integer"),
         ({"seed": -1}, "--config seed: -1; expected an integer"),
+        ({"seed": 2**70}, "--config seed=1180591620717411303424: expected at least 0 and at most"),
+        ({"data_dir": {"/a": "b"}}, "--config data_dir: .*expected text, in quotes"),
+        ({"preset": "a{b}"}, "preset 'a{b}': expected a name of letters"),
+        ({"preset": "it's #1"}, "expected a name of letters"),
+        ({"preset": "../demo"}, "expected a name of letters"),
     ],
 )
 def test_a_bad_request_is_one_clear_error(at_root, config, message):
@@ -61,7 +67,7 @@ def test_training_by_command_asks_for_the_run_s_model_and_takes_paths_from_where
     parser = pipeline.argparse.ArgumentParser()
     pipeline.add_arguments(parser)
     assert pipeline.run(parser.parse_args(["esc10", "--fold", "2", "--data", "ESC-50"])) == 3
-    assert Path.cwd() == ROOT and {f"data_dir={folder}", "preset=esc10", "fold=2"} <= set(asked[0])
+    assert Path.cwd() == ROOT and {f"data_dir= '{folder}' ", "preset= 'esc10' ", "fold=2"} <= set(asked[0])
     assert asked[0][-1] == "data/runs/esc10/fold2_seed0/training.csv"
     pipeline.run(parser.parse_args(["demo", "--all"]))
     assert asked[1][-1] == "runs"

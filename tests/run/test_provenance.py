@@ -62,6 +62,7 @@ def test_commit_tells_changes_and_absence(tmp_path, monkeypatch):
         subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
 
     git("init")
+    (tmp_path / "notebooks" / "presets").mkdir(parents=True)
     (tmp_path / "file").write_text("one")
     result = tmp_path / "data" / "published" / "esc10" / "ks.csv"
     result.parent.mkdir(parents=True)
@@ -75,6 +76,26 @@ def test_commit_tells_changes_and_absence(tmp_path, monkeypatch):
     assert provenance.commit() == clean  # results are not code
     (tmp_path / "file").write_text("two")
     assert provenance.commit() == clean + "+changes"
+
+
+def test_a_git_that_hangs_or_belongs_to_somebody_else_tells_no_commit(tmp_path, monkeypatch):
+    """As in a copy of the files alone, unpacked inside another repository."""
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    for words in (["init"], ["commit", "--allow-empty", "-m", "of somebody else"]):
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "study" / "notebooks" / "presets").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "study")
+    assert provenance.commit() == "unknown"
+    (tmp_path / "notebooks" / "presets").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert len(provenance.commit()) == 40
+    monkeypatch.setattr(provenance.subprocess, "run", hang)
+    assert provenance.commit() == "unknown"
+
+
+def hang(command, timeout, **_):
+    raise subprocess.TimeoutExpired(command, timeout)
 
 
 def test_an_absent_package_is_said_to_be_absent(monkeypatch):

@@ -36,12 +36,16 @@ def sha256_file(path: str | Path) -> str:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, delete it on any error.
 
-    What is renamed is on the disk already. Temporary files of processes that were killed are deleted.
+    What is renamed is on the disk already. Temporary files of processes that were killed are deleted. Raises InputError
+    for a folder that nothing can be written in.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path.parent.absolute(), os.getpid())
-    handle, name = tempfile.mkstemp(path.suffix, f"{_mark()}{os.getpid()}-{path.stem[:STEM]}-", path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent.absolute(), os.getpid())
+        handle, name = tempfile.mkstemp(path.suffix, f"{_mark()}{os.getpid()}-{path.stem[:STEM]}-", path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); expected a folder that may be") from None
     os.close(handle)
     temporary = Path(name)
     try:

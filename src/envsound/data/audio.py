@@ -1,6 +1,7 @@
 """Reading one recording as a clip, mono float32 at one sample rate, or saying why it cannot be read."""
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from itertools import groupby
@@ -58,6 +59,7 @@ def read_clip(path: str | Path, sample_rate: int = SAMPLE_RATE, max_seconds: flo
 
 def read(path: str | Path, sample_rate: int = SAMPLE_RATE, max_seconds: float | None = None) -> Reading:
     """Read a recording as `read_clip` does, with the facts of its file. Raises BadClip."""
+    path = os.path.expanduser(path)
     if sample_rate <= 0 or (max_seconds is not None and not max_seconds > 0):
         raise InputError(f"sample_rate={sample_rate} Hz, max_seconds={max_seconds}: expected both above zero")
     parts = _decode(path, max_seconds)

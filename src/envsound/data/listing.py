@@ -1,5 +1,6 @@
 """The csv beside a folder of audio: read, checked, filtered, each file led to its recording."""
 
+import csv
 import os
 import re
 from collections.abc import Sequence
@@ -60,14 +61,26 @@ def _read_text(csv_path: str | Path) -> pd.DataFrame:
         rows = pd.read_csv(csv_path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except FileNotFoundError:
         raise InputError(f"{csv_path}: no such file; expected a csv of clips") from None
-    except (OSError, ValueError) as error:  # pandas' parser errors and wrong encodings are ValueErrors
+    except UnicodeError as error:
+        raise InputError(f"{csv_path}: not text in UTF-8 ({error.reason}); expected a csv saved as UTF-8") from None
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise InputError(f"{csv_path}: not a readable csv ({str(error).strip()})") from None
+    names = [name.strip() for name in _header(csv_path)]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise InputError(f"{csv_path}: has the column {twice[0]} twice; expected each once")
     rows.columns = [str(name).strip() for name in rows.columns]
     rows = rows.fillna("").apply(lambda column: column.str.strip())
     if set(URBANSOUND_NAMES) | {"fold"} <= set(rows.columns):
         rows = rows.rename(columns=URBANSOUND_NAMES)
         rows["filename"] = "fold" + rows["fold"] + "/" + rows["filename"]
     return rows
+
+
+def _header(csv_path: str | Path) -> list[str]:
+    """Return the names of a csv's columns as they stand there; pandas tells equal ones apart by itself."""
+    with open(csv_path, encoding="utf-8-sig", newline="") as stream:
+        return next((row for row in csv.reader(stream) if row), [])
 
 
 def without_suffix(filename: str) -> str:

@@ -88,8 +88,9 @@ def load_recordings(
     """
     if dataset not in DATASETS:
         raise InputError(f"dataset={dataset!r}: expected one of {', '.join(DATASETS)}")
-    if not clip_seconds > 0 or sample_rate <= 0:
-        raise InputError(f"clip_seconds={clip_seconds}, sample_rate={sample_rate}: expected both above zero")
+    if not isinstance(clip_seconds, int | float) or not clip_seconds > 0 or sample_rate <= 0:
+        raise InputError(f"clip_seconds={clip_seconds!r}, sample_rate={sample_rate}: expected both above zero")
+    data_dir, raw_dir = (str(Path(name).expanduser()) if str(name) else "" for name in (data_dir, raw_dir))
     if dataset == "material" and data_dir:
         dataset = "esc50"
     csv_name = csv_name or OFFICIAL_CSV.get(dataset, OFFICIAL_CSV["esc50"])

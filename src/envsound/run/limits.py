@@ -44,7 +44,8 @@ CHOICES = {
     "metrics": ("snr_db", "zcr", "rms", "spectral_entropy", "spectral_centroid_hz", "spectral_rolloff_hz", "duration_s",
                 "spectral_convergence", "log_spectral_distance"),
 }  # fmt: skip
-ONCE = ("train_folds", "real_folds", "categories", "augment", "metrics")  # no item of these is named twice
+# No item of these is named twice.
+ONCE = ("folds", "seeds", "train_folds", "real_folds", "categories", "augment", "metrics")
 RANGE = re.compile(r"(0 or )?([\[(])([\d.]+), ([\d.]+)([\])])")
 LEVELS = {"encodec_24khz": 8}  # of codecs that do not ship as a file
 CODECS = Path("data/codec")

@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from envsound.base.errors import InputError
 from envsound.base.files import visible
 from envsound.base.paths import MATERIAL, taken_to_root
 from envsound.run.identity import digest
+from envsound.run.limits import check_value
 from envsound.run.presets import load_preset, nearest, notebook_parameters, run_dir
 from envsound.run.settings import parameters_for
 
@@ -52,6 +54,8 @@ def read_request(config: dict[str, Any]) -> Request:
     for key in config:
         if key not in known:
             raise InputError(f"--config {key}: unknown; expected {nearest(key, known)}")
+        if isinstance(config[key], dict) or (key in OVERRIDES and isinstance(config[key], list)):
+            raise InputError(f"--config {key}: {config[key]!r}; expected text, in quotes within quotes")
     preset = str(config.get("preset", "demo"))
     load_preset(preset)  # a misspelt name is an error here
     overrides = {key: str(config[key]) for key in OVERRIDES if config.get(key) not in (None, "")}
@@ -106,7 +110,11 @@ def _integers(config: dict[str, Any], name: str, default: int) -> list[int]:
     for item in found:
         if not str(item).isdecimal():  # Snakemake passes the elements of a list as text
             raise InputError(f"--config {name}: {item!r}; expected an integer from 0 up, or a list of them")
-    return list(dict.fromkeys(int(item) for item in found))
+        check_value(name, int(item), f"--config {name}")
+    once = list(dict.fromkeys(int(item) for item in found))
+    if len(once) < len(found):
+        warnings.warn(f"--config {name}s: {found} names one twice; it runs once", stacklevel=2)
+    return once
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,4 +136,9 @@ def run(options: argparse.Namespace) -> int:
     request = read_request(config)
     target = "runs" if options.all else f"{request.run_dirs()[0]}/training.csv"
     command = [sys.executable, "-m", "snakemake", "--cores", options.cores, "--rerun-incomplete", "--config"]
-    return subprocess.call([*command, *(f"{key}={value}" for key, value in config.items()), "--", target])
+    return subprocess.call([*command, *(f"{key}={quoted(value)}" for key, value in config.items()), "--", target])
+
+
+def quoted(value: Any) -> str:
+    """Return a value of `--config` as Snakemake, which strips quotes there and reads YAML, takes it for what it is."""
+    return " '" + value.replace("'", "''") + "' " if isinstance(value, str) else str(value)

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,8 @@ def _lineage(name: str, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 def _find(name: str, folder: Path) -> Path:
     path, known = folder / f"{name}.yml", preset_names(folder)
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise InputError(f"preset {name!r}: expected a name of letters, digits, dots, dashes and underscores")
     if name not in known:
         raise InputError(f"preset {name!r}: no such file as {path}; expected {nearest(name, known)}")
     return path

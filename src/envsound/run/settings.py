@@ -10,6 +10,7 @@ the notebook again.
 """
 
 import ast
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from envsound.run.identity import code_cells, digest
 from envsound.run.limits import check_together, check_value
 from envsound.run.presets import WIRING, checked, load_preset, nearest, notebook_parameters, run_dir
 
+PATHS = ("data_dir", "codec", "codec_weights", "initial_checkpoint", "checkpoint")  # in which ~ is a home folder
 INJECTED = "# Parameters"  # how the cell begins that papermill puts below the parameters cell
 NOT_OF_PRESETS = (*WIRING, "settings", "replace")
 NO_CHANGE = ("data_dir", "codec_weights", "codec_weights_sha256", "device", "devices", "sample_batch_size")
@@ -88,13 +90,14 @@ def settle(notebook: dict[str, Any], also: Sequence[str] = ()) -> Chosen:
     given = {key: checked(value, full[key], f"settings: {key}") for key, value in settings.items()}
     there = {key: checked(notebook[key], full[key], f"parameter {key}") for key in own if notebook[key] is not None}
     values = {key: there.get(key, given.get(key, value)) for key, value in preset.items()}
+    values |= {key: os.path.expanduser(value) for key, value in values.items() if key in PATHS}
     wiring = {key: checked(notebook[key], declared[key](), f"parameter {key}") for key in WIRING}
     for key, value in given.items():
         check_value(key, value, f"settings: {key}")
     for key, value in (there | wiring).items():
         check_value(key, value, f"parameter {key}")
     check_together(full | given | there)
-    wiring["run_dir"] = wiring["run_dir"] or run_dir(name, wiring["fold"], wiring["seed"])
+    wiring["run_dir"] = os.path.expanduser(wiring["run_dir"]) or run_dir(name, wiring["fold"], wiring["seed"])
     origins = dict.fromkeys(wiring, "notebook") | {key: f"preset {name}" for key in values}
     origins |= {key: "settings" for key, value in given.items() if key in preset and value != preset[key]}
     return Chosen(wiring | values, origins | dict.fromkeys(there, "notebook"), preset)
