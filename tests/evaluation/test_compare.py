@@ -38,7 +38,7 @@ from envsound.report.figures_metrics import examples_of_run
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = ("metrics", "pairs", "table_metrics")
-EXTENDED = ("evaluation", "evaluation_by_class", "evaluation_seeds", "diversity", "evaluation_clips")
+EXTENDED = ("evaluation", "evaluation_by_class", "evaluation_seeds", "diversity", "evaluation_clips", "goals_by_class")
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +195,8 @@ def test_two_training_seeds_are_evaluated_together(both, tmp_path):
     assert lengths["mean"].notna().all() and len(table) == (len(SYSTEMS) + 1) * len(PER_CLIP)
     assert set(table.loc[table["system"] == "generated", "run"]) == {"tiny seed 0", "tiny seed 1"}
     assert set(tables["evaluation_by_class"]["category"]) == {"dog", "rain"}
+    goals = tables["goals_by_class"]
+    assert set(goals["run"]) == {"tiny seed 0", "tiny seed 1"} and len(goals) == 2 * 2 * 9
     assert set(tables["evaluation_seeds"]["n_runs"]) == {2}
     diversity = both["diversity"].set_index(["system", "run", "category"])["ratio"]
     assert diversity["copy", "", MEAN] == 0 < diversity["copy", "", ALL]

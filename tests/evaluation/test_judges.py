@@ -12,7 +12,7 @@ from fakes.notebooks import run_cells
 from fakes.sounds import CLASSES, sound
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv, write_csv, write_json, write_wav
+from envsound.base.files import read_csv, read_json, write_csv, write_json, write_wav
 from envsound.codec import load_codec
 from envsound.codec.codes import encode_recordings
 from envsound.codec.stored import save_codec
@@ -205,13 +205,18 @@ def test_the_notebook_climbs_judges_folders_and_its_report_is_logged_when_publis
     names = run_cells(ROOT / "notebooks" / "evaluation" / "18_judges.ipynb", given | {"folders": {"a model": "made"}})
     table = read_csv("data/runs/judges/patches/ladder.csv")
     asked = table.dropna(subset="n").groupby("judge", sort=False)["n"].max().to_dict()
-    assert list(asked.values()) == [6, 12, 6, 12, 6] and list(table.columns) == ladder.COLUMNS and names["judged"].empty
+    assert list(asked.values()) == [6, 12, 6, 12, 6] and list(table.columns) == ladder.COLUMNS
+    assert names["judged"].whole.empty
     everyone = [one for one in names["panel"] if isinstance(one, Judge)]
     judged = judges.judge_folders({"a model": "made"}, everyone, names["clips"], RATE)
+    by_class, judged = judged.by_class, judged.whole
+    assert list(by_class) == judges.CLASS_COLUMNS and set(by_class["category"]) == set(CLASSES)
+    assert list(by_class.groupby(["judge", "system"], sort=False)["n"].sum()) == list(judged["n"])
+    assert list(by_class.groupby(["judge", "system"], sort=False)["n_right"].sum()) == list(judged["n_right"])
     assert list(judged["system"]) == [REAL, "a model"] * 5 and set(judged["n_real"]) == {6, 12}
     recording = names["clips"].iloc[0]  # in another form, it is new to those alone whom its fold did not teach
     write_wav(f"again/{recording['category']}/{Path(recording['filename']).stem}.wav", noise(RATE), RATE)
-    again = judges.judge_folders({"again": "again"}, everyone, names["clips"], RATE)
+    again = judges.judge_folders({"again": "again"}, everyone, names["clips"], RATE).whole
     hears = {one.name for one in everyone if recording["fold"] not in one.taught_by}
     assert set(again.loc[again["system"] == "again", "judge"]) == hears and 0 < len(hears) < len(everyone)
     write_csv("data/runs/judges/patches/judged.csv", judged[judged["judge"] == B])
@@ -237,3 +242,14 @@ def test_without_aisfx_the_ladder_says_so(coded):
     taught = Judge(A, SimpleNamespace(), "h", (1, 2, 3))
     with pytest.raises(InputError, match="every clip is of the folds that taught it"):
         ladder.climb([taught], coded.rows, coded.codec, TIMED)
+
+
+def test_the_generators_card_says_how_often_each_class_was_heard():
+    by_class = read_csv(ROOT / "data" / "published" / "judges" / "patches" / "judged_by_class.csv")
+    card = read_json(ROOT / "data" / "generator" / "generator.json")["measured"]
+    for judge in (A, B):
+        said = dict(part.rsplit(" ", 1) for part in card[f"heard as asked by {judge}, of 20 clips a class"].split(", "))
+        rows = by_class[(by_class["judge"] == judge) & by_class["system"].str.startswith("masked model")]
+        assert {name.replace(" ", "_"): int(n) for name, n in said.items()} == dict(
+            zip(rows["category"], rows["n_right"], strict=True)
+        )

@@ -9,6 +9,7 @@ from envsound.systems.soundstorm.drawing import (
     ORDERS,
     Noise,
     acceptance_order,
+    descending,
     draw,
     fixed_ranks,
     n_within_entropy,
@@ -65,6 +66,13 @@ def test_top_k_keeps_the_k_best():
 def test_top_p_keeps_the_smallest_set_that_is_likely_enough(top_p, kept):
     scores = torch.log(torch.tensor([[0.15, 0.5, 0.05, 0.3]]))
     assert restrict(scores, 0, top_p).isfinite().sum() == kept
+
+
+def test_values_are_sorted_as_torch_sorts_them_bit_for_bit():
+    scores = torch.randn(3, 9, 100, generator=torch.Generator().manual_seed(1)).half().float()  # some are equal
+    scores[1, :, ::3] = -INF
+    for some in (scores, scores.transpose(0, 1), scores.double()):
+        assert torch.equal(descending(some), some.sort(dim=-1, descending=True).values)
 
 
 def test_confidence_puts_the_surest_frames_first_and_the_unmasked_last():

@@ -146,6 +146,25 @@ def classes_rows(run: Run, table: pd.DataFrame) -> Shown:
     return rows
 
 
+def goals_rows(run: Run, table: pd.DataFrame) -> Shown:
+    """Return a row for each run and class: how far it is from real clips, bold where that is beyond the goal."""
+
+    def shown(row: Row, form: str) -> str:
+        return form.format(row["difference"]).join(["**", "**"] if row["met"] == "no" else ["", ""])
+
+    names = {"level_db": ("level (dB)", "{:+.1f}"), "envelope_correlation_s": ("envelope correlation", "{:+.0%}"),
+             "modulation_8_16_hz": ("modulation, 8 to 16 Hz", "{:+.0%}")}  # fmt: skip
+    rows = []
+    for (name, category), part in table.groupby(["run", "category"], sort=True):
+        own = part.set_index("quantity").to_dict("index")
+        row = {"run": name, "class": str(category).replace("_", " ")}
+        row |= {words: shown(own[key], form) for key, (words, form) in names.items() if key in own}
+        distances = {key.removeprefix("ks_"): found for key, found in own.items() if key.startswith("ks_")}
+        above = [f"{key} {PLAIN.format(found['value'])}" for key, found in distances.items() if found["met"] == "no"]
+        rows.append(row | {"distances above their threshold": ", ".join(above) or "none"})
+    return rows
+
+
 def memorisation_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return the verdicts on copies, the model's and the controls'."""
     return [
@@ -221,6 +240,7 @@ PARTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame], Shown], str, bool]] = 
     "evaluation/truth": ("class_truth", truth_rows, "listener_confusion", False),
     "evaluation/training": ("class_training", taught_rows, "", False),
     "evaluation/classes": ("distances_by_class", classes_rows, "", False),
+    "evaluation/goals": ("goals_by_class", goals_rows, "", False),
     "evaluation/memorisation": ("memorisation", memorisation_rows, "listener_nearest", False),
     "evaluation/copies": ("copies", copies_rows, "copied_runs", False),
     "evaluation/copied": ("copies_by_clip", copied_rows, "", True),

@@ -20,16 +20,19 @@ REPORTING = "probe B"  # taught by recordings that no generator has met
 
 
 def stage_judges(book: Staging) -> None:
-    """Write judges/ladder.txt, judges/judged.txt and judges/sounds.txt from data/published/judges."""
+    """Write ladder.txt, judged.txt, by_class.txt and sounds.txt in judges/ from data/published/judges."""
     folders = [path.parent for path in visible(book.published / FOLDER, "*/ladder.csv")]
-    ladder, judged, sounds = [], [], []
+    ladder, judged, by_class, sounds = [], [], [], []
     for folder in folders:
         ladder += book.figure(folder / "figures" / "ladder.png", WORDS, PAGE, f"judges-{folder.name}")
         ladder += table_of(verdict_rows(read_csv(folder / "ladder.csv")))
         if (folder / "judged.csv").is_file():
             judged += table_of(judged_rows(read_csv(folder / "judged.csv")))
+        if (folder / "judged_by_class.csv").is_file():
+            by_class += table_of(class_rows(read_csv(folder / "judged_by_class.csv")))
         sounds += players(book, folder / "clips")
-    for name, lines in (("ladder", ladder), ("judged", judged), ("sounds", sounds)):
+    pieces = {"ladder": ladder, "judged": judged, "by_class": by_class, "sounds": sounds}
+    for name, lines in pieces.items():
         book.write(f"{FOLDER}/{name}.txt", lines or [NOTHING])
 
 
@@ -54,6 +57,17 @@ def judged_rows(judged: pd.DataFrame) -> list[dict[str, str]]:
             row[f"{judge}, of real"] = with_interval(found[0], "share", SHARES) if found else NO_NUMBER
         rows.append(row)
     return rows
+
+
+def class_rows(by_class: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row for each class: the share that each judge heard in each system, with its interval, and refused."""
+    rows: dict[str, dict[str, str]] = {}
+    order = by_class.assign(later=by_class["judge"] != REPORTING).sort_values("later", kind="stable")
+    for found in order.to_dict("records"):
+        row = rows.setdefault(found["category"], {"class": plain(found["category"].replace("_", " "))})
+        heard, refused = with_interval(found, "accuracy", SHARES), SHARES.format(found["refused"])
+        row[f"{found['judge']}: {found['system']}"] = f"{heard}, refused {refused}"
+    return [*rows.values()]
 
 
 def players(book: Staging, folder: Path) -> list[str]:

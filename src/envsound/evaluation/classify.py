@@ -1,4 +1,4 @@
-"""The classifier that ships with the study: says which of the ten classes of ESC-10 a recording sounds like.
+"""The classifier that ships with the study: which of the ten classes of ESC-10 a recording sounds like, or none.
 
 `envsound.classify("dog.wav")` from Python, `envsound classify dog.wav rain.mp3` from a shell. Its card,
 data/classifier/README.md, says what it learnt from and how often it is right.
@@ -17,7 +17,7 @@ from envsound.base.paths import go_to_root
 from envsound.data.audio import read_clip
 from envsound.evaluation.listeners.shipped import FOLDER, load_shipped, mean_probabilities
 
-NAME, HELP = "classify", "say which of ten classes of sound recordings hold"
+NAME, HELP = "classify", "say which of ten classes of sound recordings hold, or none"
 EXAMPLE = "envsound classify dog.wav rain.mp3 --top 3"
 MAKE = "envsound classify --train"
 
@@ -48,7 +48,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what `envsound classify` takes: recordings, or the folder to make the classifier from."""
     parser.add_argument("files", nargs="*", metavar="FILE", help="recordings")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes to name")
-    parser.add_argument("--train", metavar="FOLDER", help="make the classifier again, from ESC-50 at 44.1 kHz")
+    again = "make the classifier again, from the recordings that ship or a folder of ESC-50 at full bandwidth"
+    parser.add_argument("--train", nargs="?", const="", metavar="FOLDER", help=again)
     parser.add_argument("--to", default=str(FOLDER), metavar="FOLDER", help="where --train writes it")
     parser.add_argument("--epochs", type=int, default=40, help="of --train")
     parser.add_argument("--seed", type=int, default=0, help="of --train")
@@ -58,10 +59,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print one line for each file, or make the classifier; return 1 when something cannot be read, else 0."""
-    if bool(options.files) == bool(options.train):
-        print(f"error: {NAME}: expected recordings, or --train and a folder", file=sys.stderr)
+    if bool(options.files) == (options.train is not None):
+        print(f"error: {NAME}: expected recordings, or --train", file=sys.stderr)
         return 1
-    if options.train:
+    if options.train is not None:
         return exit_code(lambda: _train(options), f"Shipped to {options.to}.")
     failed = 0
     for file in options.files:
@@ -75,10 +76,13 @@ def run(options: Namespace) -> int:
 
 
 def _train(options: Namespace) -> None:
-    from envsound.evaluation.classify_training import RECIPE, make
+    from envsound.codec import load_codec
+    from envsound.evaluation.classify_training import CODEC, RECIPE, load_material, make
 
-    data_dir = Path(options.train).absolute()
+    data_dir = Path(options.train).absolute() if options.train else ""
     go_to_root()
     fold, recipe = options.held_out_fold, replace(RECIPE, n_epochs=options.epochs, seed=options.seed)
-    told = f"{MAKE} <folder of ESC-50> --epochs {options.epochs} --seed {options.seed} --held-out-fold {fold}"
-    make(data_dir, options.to, recipe, None, fold, options.device, told)
+    told = MAKE + " <folder of ESC-50>" * bool(data_dir)
+    told += f" --epochs {options.epochs} --seed {options.seed} --held-out-fold {fold}"
+    material = load_material(data_dir, load_codec(CODEC, device=options.device), fold)
+    make(material, options.to, recipe, None, options.device, told)

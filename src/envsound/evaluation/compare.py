@@ -49,6 +49,12 @@ BESIDE_COLUMNS = [
     "run", "fold", "metric", "n", "n_real", "cliffs_delta", "cliffs_delta_low", "cliffs_delta_high",
     "wasserstein_in_sd", "ks", "p_holm",
 ]  # fmt: skip
+# What a model is to reach in every class.
+LEVEL, KS = "level_db", "ks_{}"
+LOUDER_DB, SHARE = 3.0, 0.25  # furthest from real clips: of the level, and of the metrics IN_TIME as a share
+IN_TIME = ("envelope_correlation_s", "modulation_8_16_hz")
+TOLD_BY = tuple(name for name in ACOUSTIC if name != "duration_s")  # the six metrics of the published study
+GOAL_COLUMNS = ["category", "run", "quantity", "value", "real", "real_other", "difference", "limit", "met"]
 
 
 @dataclass(frozen=True)
@@ -228,6 +234,34 @@ def tables_of(clips: pd.DataFrame, seed: int = 0, n_resamples: int = 1000) -> di
     }
 
 
+def goals_by_class(by_class: pd.DataFrame) -> pd.DataFrame:
+    """Return how far a model is from real clips in each class, from evaluation_by_class.csv: GOAL_COLUMNS.
+
+    A row for each class, run and quantity, medians over clips: the level (rms, dB; `difference` in dB), the metrics
+    IN_TIME (`difference` as a share of `real`), and the Kolmogorov-Smirnov distance to real clips in the six metrics of
+    the published study, whose `real` is 0. real_other: of the real clips of other folds, which no model made. limit:
+    what `difference` may be, either way; of a distance its threshold at 5%. met: "yes" or "no", "" where not known.
+    Empty when no class has clips of a model.
+    """
+    keys = ["category", "metric"]
+    real, other = (by_class[by_class["system"] == name].set_index(keys) for name in (REAL, FLOOR))
+    rows = []
+    for row in by_class[by_class["system"] == MODEL].to_dict("records"):
+        place = row["category"], row["metric"]
+        told = {"category": row["category"], "run": row["run"]}
+        medians = [row["median"], *(side["median"].get(place, np.nan) for side in (real, other))]
+        if row["metric"] == "rms":
+            levels = [20 * np.log10(max(value, 1e-12)) for value in medians]
+            rows.append(told | _goal(LEVEL, levels, levels[0] - levels[1], LOUDER_DB))
+        if row["metric"] in IN_TIME:
+            share = medians[0] / medians[1] - 1 if medians[1] else np.nan
+            rows.append(told | _goal(row["metric"], medians, share, SHARE))
+        if row["metric"] in TOLD_BY:
+            distances = [row["ks"], 0.0, other["ks"].get(place, np.nan)]
+            rows.append(told | _goal(KS.format(row["metric"]), distances, row["ks"], row["threshold_5_percent"]))
+    return pd.DataFrame(rows, columns=GOAL_COLUMNS)
+
+
 def evaluate_runs(
     run_dir: str | Path,
     more_runs: Sequence[str | Path] = (),
@@ -260,7 +294,8 @@ def evaluate_runs(
         "n_metrics": len(PER_CLIP) - len(ASKED_FOR),
         "n_swaps": N_SWAPS,
     }
-    return Report(tables_of(clips, seed, n_resamples), facts)
+    tables = tables_of(clips, seed, n_resamples)
+    return Report(tables | {"goals_by_class": goals_by_class(tables["evaluation_by_class"])}, facts)
 
 
 def systems_in(clips: pd.DataFrame) -> pd.DataFrame:
@@ -294,6 +329,13 @@ def _real_and_generated(run: RunSettings) -> pd.DataFrame:
     table = recordings_of(run.folder)
     parts = [clips_of(REAL, table[table["fold"] == run.fold]), clips_of(MODEL, samples_of(run.folder))]
     return pd.concat(parts).assign(place="/".join(run.folder.parts[-2:]))
+
+
+def _goal(quantity: str, values: list[float], difference: float, limit: float) -> dict[str, float | str]:
+    """values: of the model, of real clips, of other real clips."""
+    known = not (np.isnan(difference) or np.isnan(limit))
+    met = ("yes" if abs(difference) <= limit else "no") if known else ""
+    return {"quantity": quantity} | dict(zip(GOAL_COLUMNS[3:], [*values, difference, limit, met], strict=True))
 
 
 def _measured(source: Source, sample_rate: int, names: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ changes, which log-mel distances do not see.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -186,7 +186,7 @@ def measure_copies(
     levels, rows = [level_map(codes, codec) for codes in trained], []
     for side, clips in sides.items():
         relative, nearest = _nearness(clips, levels, codec)
-        found = _find_all(side, clips, search, codec, cache_dir)
+        found = find_copies(side, clips, search, codec, cache_dir)
         for clip, one, distance, place in zip(clips, found, relative, nearest, strict=True):
             in_codes = [one.share, names[one.share_of], one.run, names[one.run_of]]
             rows.append([side, clip.name, clip.category, *in_codes, distance, names[place]])
@@ -195,10 +195,13 @@ def measure_copies(
     return table, copies_table(table, codec.frame_rate)
 
 
-def _find_all(
-    side: str, clips: Sequence[Coded], search: TrainedCodes, codec: PatchCodec, cache_dir: str | Path
+def find_copies(
+    side: str, clips: Sequence[Coded], search: TrainedCodes, codec: PatchCodec, cache_dir: str | Path = CACHE
 ) -> list[Copied]:
-    """Return the most that a version has of any coding of each clip; what was found before is in the store."""
+    """Return the most that a version has of any coding of each clip; what was found before is in the store.
+
+    side: what the progress bar calls the clips.
+    """
     bands = codec.config.n_levels  # a second stage says little by itself
     asked = [[(codes[:bands], sounding_columns(codes, codec)) for codes in clip.codings] for clip in clips]
 
@@ -231,14 +234,9 @@ def copies_of_run(run_dir: str | Path, seed: int = 0, device: str = "auto", cach
     table = read_table(run_dir, "recordings")
     train, _ = training_sets(table, run.fold, list(run.train_folds), run.validation_fold)
     held_out = recorded(table[table["fold"] == run.fold])
-    samples, n_drawn, generated = samples_of(run_dir), 0, []
-    for row in tqdm(samples.itertuples(), total=len(samples), desc="encoding samples", unit="clip"):
-        clip, drawn = _recording(row, codec), codes_beside(Path(row.path))
-        if drawn.is_file():
-            clip.codings.append(load_codes(drawn, codec.content_hash))
-        n_drawn += drawn.is_file()
-        generated.append(clip)
-    by_clip, found = copies_beside_chains(generated, train, held_out, codec, seed, cache_dir)
+    samples = samples_of(run_dir)
+    n_drawn = sum(codes_beside(Path(path)).is_file() for path in samples["path"])
+    by_clip, found = copies_beside_chains(coded_clips(samples, codec), train, held_out, codec, seed, cache_dir)
     facts = {"n_versions": len(train), "n_generated": len(samples), "n_with_drawn_codes": n_drawn}
     return Report({"copies": found, "copies_by_clip": by_clip}, facts)
 
@@ -259,23 +257,40 @@ def copies_beside_chains(
     """
     trained = [load_codes(file, codec.content_hash) for file in train["codes_file"]]
     names = [f"{row.filename}+{row.copy}" if row.copy else row.filename for row in train.itertuples()]
-    sides = {REAL: [_recording(row, codec) for row in held_out.itertuples()], MODEL: generated}
-    vectors, originals = codec.quantizer.vectors.cpu().numpy(), np.flatnonzero(train["copy"] == 0)
-    of_class = train.iloc[originals].groupby("category").indices
-    chains = {
-        category: ColumnChain([trained[originals[place]] for place in places], vectors)
-        for category, places in of_class.items()
-    }
-    for name, copying in CHAINS.items():
-        sides[name] = [
-            Coded(row.filename, row.category, [chains[row.category].draw(int(row.n_frames), rng, copying)])
-            for row, rng in zip(held_out.itertuples(), np.random.default_rng(seed).spawn(len(held_out)), strict=True)
-        ]
+    sides = {REAL: coded_clips(held_out, codec), MODEL: generated} | chain_clips(train, held_out, codec, seed)
     return measure_copies(sides, trained, names, codec, cache_dir)
 
 
-def _recording(row: Any, codec: PatchCodec) -> Coded:
-    return Coded(row.filename, row.category, codings(read_clip(row.path, codec.sample_rate, row.seconds), codec))
+def chain_clips(train: pd.DataFrame, like: pd.DataFrame, codec: PatchCodec, seed: int = 0) -> dict[str, list[Coded]]:
+    """Return for each of CHAINS a clip for every row of `like`, of its class and length.
+
+    train, like: rows of codes.csv; the chains go over recordings alone, not over altered versions. Raises InputError
+    when another codec made the codes, or for a class with fewer than two recordings.
+    """
+    vectors, originals = codec.quantizer.vectors.cpu().numpy(), recorded(train)
+    chains = {
+        category: ColumnChain([load_codes(file, codec.content_hash) for file in rows["codes_file"]], vectors)
+        for category, rows in originals.groupby("category")
+    }
+    drawn = {}
+    for name, copying in CHAINS.items():
+        draws = zip(like.itertuples(), np.random.default_rng(seed).spawn(len(like)), strict=True)
+        drawn[name] = [
+            Coded(row.filename, row.category, [chains[row.category].draw(int(row.n_frames), rng, copying)])
+            for row, rng in draws
+        ]
+    return drawn
+
+
+def coded_clips(rows: pd.DataFrame, codec: PatchCodec) -> list[Coded]:
+    """Return clips of a table (filename, category, path, seconds) as they sound, and as the codes beside them."""
+    clips = []
+    for row in tqdm(rows.itertuples(), total=len(rows), desc="encoding clips", unit="clip", leave=False):
+        clip = read_clip(row.path, codec.sample_rate, row.seconds)
+        found, drawn = codings(clip, codec), codes_beside(Path(row.path))
+        drawn_codes = [load_codes(drawn, codec.content_hash)] if drawn.is_file() else []
+        clips.append(Coded(row.filename, row.category, [*found, *drawn_codes]))
+    return clips
 
 
 def copies_table(rows: pd.DataFrame, columns_per_second: float) -> pd.DataFrame:

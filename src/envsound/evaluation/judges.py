@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from envsound.base.errors import InputError, NotHere
-from envsound.base.files import sha256_bytes
+from envsound.base.files import sha256_bytes, write_csv
 from envsound.codec.base import Codec
 from envsound.evaluation.decoys import GRAINS, NONE, TAUGHT, Decoys, of_classes, without_time
 from envsound.evaluation.listeners.training import CACHE as LISTENERS
@@ -44,6 +44,20 @@ JUDGED_COLUMNS = [
     "judge", "system", "n", "n_right", "accuracy", "low", "high", "chance", "refused",
     "n_real", "accuracy_real", "share", "share_low", "share_high",
 ]  # fmt: skip
+CLASS_COLUMNS = ["judge", "system", "category", "n", "n_right", "accuracy", "low", "high", "refused"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What judges hear in some systems: JUDGED_COLUMNS over all clips, CLASS_COLUMNS for each class asked for."""
+
+    whole: pd.DataFrame
+    by_class: pd.DataFrame
+
+    def write(self, folder: str | Path) -> None:
+        """Write judged.csv and judged_by_class.csv into a folder."""
+        write_csv(Path(folder) / "judged.csv", self.whole)
+        write_csv(Path(folder) / "judged_by_class.csv", self.by_class)
 
 
 @dataclass(frozen=True)
@@ -139,19 +153,30 @@ def teach_refusing(
     device: str = "auto",
     cache_dir: str | Path = LISTENERS,
 ) -> Judge:
-    """Return the log-mel network with a class NONE beside those of some rows of codes.csv, its training clips.
+    """Return the log-mel network with a class NONE beside those of some rows of codes.csv, taught by their `lessons`.
 
-    It learns every clip as it is and through the codec, which is no reason to refuse it, and as NONE a decoy of each
-    kind in TAUGHT for every clip of the classes `timed`, whose sound has a course in time. The last epoch is kept.
-    Raises InputError when no row is of these classes.
+    The last epoch is kept. Raises InputError when no row is of the classes `timed`.
     """
-    decoys, teaching = Decoys(rows, codec, training.seed), of_classes(rows, timed)
+    sources, names = lessons(rows, codec, timed, training.seed)
+    clips = SourceClips(sources, codec.sample_rate)
+    listener = kept_listener(clips, names, codec.sample_rate, training, device, cache_dir)
+    return Judge(CNN, listener, listener.content_hash, tuple(sorted({int(fold) for fold in rows["fold"]})), TAUGHT)
+
+
+def lessons(
+    rows: pd.DataFrame, codec: Codec, timed: Sequence[str] = TIMED, seed: int = 0
+) -> tuple[list[Source], list[str]]:
+    """Return clips that teach a network to refuse, and the class of each: those of some rows of codes.csv, and NONE.
+
+    Every clip comes as it is and through the codec, which is no reason to refuse it, and as NONE a decoy of each kind
+    in TAUGHT for every clip of the classes `timed`, whose sound has a course in time. Raises InputError when no row is
+    of these classes.
+    """
+    decoys, teaching = Decoys(rows, codec, seed), of_classes(rows, timed)
     sides = {kind: decoys.sources(kind, rows) for kind in (REAL, "codec")}
     sides |= {kind: decoys.sources(kind, teaching) for kind in TAUGHT}
     names = [NONE if kind in TAUGHT else one.category for kind, part in sides.items() for one in part]
-    clips = SourceClips([one for part in sides.values() for one in part], codec.sample_rate)
-    listener = kept_listener(clips, names, codec.sample_rate, training, device, cache_dir)
-    return Judge(CNN, listener, listener.content_hash, tuple(sorted({int(fold) for fold in rows["fold"]})), TAUGHT)
+    return [one for part in sides.values() for one in part], names
 
 
 def teach_judges(
@@ -181,8 +206,8 @@ def teach_judges(
 
 def judge_sides(
     sides: Mapping[str, Sequence[Source]], judges: Sequence[Judge], sample_rate: int, seed: int = 0
-) -> pd.DataFrame:
-    """Return what judges hear in the clips of some sides beside real clips: JUDGED_COLUMNS, a row for each of them.
+) -> Judged:
+    """Return what judges hear in the clips of some sides beside real clips, a row for each of them.
 
     sides: clips by system, real ones under REAL, from no fold that taught any of the judges (InputError). All are read
     at `sample_rate` Hz. accuracy: the share heard as what was asked for, with Wilson's interval over clips; share: the
@@ -192,21 +217,23 @@ def judge_sides(
         if met := {one.fold for one in sides[REAL]} & set(judge.taught_by):
             raise InputError(f"{judge.name}: was taught by fold {min(met)}; expected real clips of other folds")
     heard = hear_classes(sides, {judge.name: judge.classifier for judge in judges}, sample_rate)
-    rows = []
+    rows, by_class = [], []
     for name, of_judge in heard.groupby("classifier", sort=False):
         real = of_judge[of_judge["side"] == REAL]
         for system, part in of_judge.groupby("side", sort=False):
-            row = {"judge": name, "system": system} | counted(part)
-            row |= {"n_real": len(real), "accuracy_real": real["is_right"].mean()}
+            of_system = {"judge": name, "system": system}
+            row = of_system | counted(part) | {"n_real": len(real), "accuracy_real": real["is_right"].mean()}
             share = (1.0, np.nan, np.nan) if system == REAL else share_of_real(part, real, seed)
             rows.append(row | dict(zip(JUDGED_COLUMNS[-3:], share, strict=True)))
-    return pd.DataFrame(rows, columns=JUDGED_COLUMNS)
+            classes = part.groupby("category", sort=True)
+            by_class += [of_system | {"category": category} | counted(own) for category, own in classes]
+    return Judged(pd.DataFrame(rows, columns=JUDGED_COLUMNS), pd.DataFrame(by_class, columns=CLASS_COLUMNS))
 
 
 def judge_folders(
     folders: Mapping[str, str | Path], judges: Sequence[Judge], rows: pd.DataFrame, sample_rate: int, seed: int = 0
-) -> pd.DataFrame:
-    """Return what judges hear in folders of clips, by the names of systems: JUDGED_COLUMNS, see `judge_sides`.
+) -> Judged:
+    """Return what judges hear in folders of clips, by the names of systems, see `judge_sides`.
 
     In a folder each class has a subfolder. rows: of codes.csv, real clips of all folds, of which each judge hears those
     that did not teach it, at `sample_rate` Hz. A clip with a recording's name is that recording in another form, such
@@ -219,7 +246,7 @@ def judge_folders(
     for name, side in sides.items():
         if strange := sorted({one.category for one in side} - known):
             raise InputError(f"{folders[name]}: holds clips of {strange[0]!r}; expected subfolders {sorted(known)}")
-    tables = []
+    found = [Judged(pd.DataFrame(columns=JUDGED_COLUMNS), pd.DataFrame(columns=CLASS_COLUMNS))]
     for judge in judges if sides else ():
         real = from_rows(rows[~rows["fold"].isin(judge.taught_by)], seconds)
         new = {
@@ -227,8 +254,10 @@ def judge_folders(
             for name, side in sides.items()
         }
         heard = {name: side for name, side in new.items() if side}
-        tables.append(judge_sides({REAL: real} | heard, [judge], sample_rate, seed))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=JUDGED_COLUMNS)
+        found.append(judge_sides({REAL: real} | heard, [judge], sample_rate, seed))
+    found = found[1:] or found  # an empty table has no types
+    parts = [one.whole for one in found], [one.by_class for one in found]
+    return Judged(*(pd.concat(tables, ignore_index=True) for tables in parts))
 
 
 def counted(heard: pd.DataFrame) -> dict[str, float | int]:

@@ -15,7 +15,7 @@ from envsound.run.publish import ReportKind
 
 READINGS = Path("data") / "published" / "judge_readings.csv"
 STEP = "18_judges"
-LADDER, JUDGED = "ladder.csv", "judged.csv"
+LADDER, JUDGED, BY_CLASS = "ladder.csv", "judged.csv", "judged_by_class.csv"
 COLUMNS = ["when", "report", "row", "judge", "judge_hash", "taught_by", "n", "reading", "commit"]
 
 
@@ -54,8 +54,7 @@ def rows_read(folder: Path) -> pd.DataFrame:
     return pd.concat([part[["row", "judge", "n"]] for part in found], ignore_index=True).astype({"n": int})
 
 
+OPTIONAL = (JUDGED, BY_CLASS, "heard.csv")
 REPORTS = (
-    ReportKind(
-        (LADDER,), f"a finished report of {STEP}", (JUDGED, "heard.csv"), "judges", keeps_name=True, then=log_readings
-    ),
+    ReportKind((LADDER,), f"a finished report of {STEP}", OPTIONAL, "judges", keeps_name=True, then=log_readings),
 )

@@ -24,6 +24,7 @@ NAME, HELP = "publish", "copy what may be shown of a run or a report into data/p
 EXAMPLE = "envsound publish data/runs/esc10/fold1_seed0"
 TABLES = ("table_metrics.csv", "ks.csv", "metrics.csv", "pairs.csv", "training.csv")
 EVALUATION = ("evaluation.csv", "evaluation_by_class.csv", "evaluation_seeds.csv", "diversity.csv")  # of notebook 14
+EVALUATION += ("goals_by_class.csv",)
 LISTENERS = ("distances.csv", "distances_by_class.csv", "class_truth.csv", "class_training.csv", "confusion.csv")
 LISTENERS += ("memorisation.csv", "nearest.csv", "listener_seeds.csv")  # of notebook 17; its sounds stay behind
 COUNTED = ("counting.csv",)  # of a training that asked for every level
@@ -58,7 +59,8 @@ class ReportKind:
 
     `folder` in data/published takes it; "" takes the name of the folder the report lies in. keeps_name: there may be
     several of this kind, and each keeps its own name below that folder. frozen: files that no run makes any more; they
-    stay when the rest is replaced. then: called with the folder that was written.
+    stay when the rest is replaced. sounds: a folder of generated sounds, as Ogg, that goes along. then: called with the
+    folder that was written.
     """
 
     needed: tuple[str, ...]
@@ -67,6 +69,7 @@ class ReportKind:
     folder: str = ""
     keeps_name: bool = False
     frozen: tuple[str, ...] = ()
+    sounds: str = ""
     then: Callable[[Path], object] | None = None
 
 
@@ -90,8 +93,8 @@ def publish_any(
 def publish_report(run_dir: str | Path, folder: str | Path, kind: ReportKind) -> Path:
     """Write the published copy of a report into `folder`, replacing an older one, and return it.
 
-    Tables, figures (pdf and png) and provenance; an optional table unless it is above 500 kB; never a sound, since
-    sounds of a report may be recordings. Raises InputError when the report is not complete.
+    Tables, figures (pdf and png), provenance; an optional table unless it is above 500 kB; no sound but what its kind
+    says is generated, since sounds of a report may be recordings. Raises InputError when the report is not complete.
     """
     run_dir, folder = Path(run_dir), Path(folder)
     with _replacing(run_dir, folder, (*kind.needed, "provenance.json"), kind.words) as fresh:
@@ -99,6 +102,8 @@ def publish_report(run_dir: str | Path, folder: str | Path, kind: ReportKind) ->
         for name in (*kind.needed, *small):
             shutil.copyfile(run_dir / name, fresh / name)
         _copy_figures(run_dir, fresh)
+        if kind.sounds and (run_dir / kind.sounds).is_dir():
+            shutil.copytree(run_dir / kind.sounds, fresh / kind.sounds, ignore=_all_but_ogg)
         for name in filter(lambda name: (folder / name).is_file(), kind.frozen):
             shutil.copyfile(folder / name, fresh / name)
     if kind.then:
@@ -121,6 +126,10 @@ def _copy_figures(run_dir: Path, fresh: Path) -> None:
     for path in visible(run_dir / "figures", "*"):
         if path.suffix in (".pdf", ".png"):
             shutil.copyfile(path, fresh / "figures" / path.name)
+
+
+def _all_but_ogg(folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if Path(name).suffix != ".ogg"}
 
 
 @contextmanager

@@ -24,7 +24,8 @@ WINDOW_SECONDS = 5.0  # s, as long as what it was trained on
 class ClassScorer:
     """Says how probable the classifier that ships finds each clip's own class: a score to choose candidates by.
 
-    sample_rate: Hz, of the clips. It must not judge what it chose.
+    It may find a clip to be none of its classes, which leaves little for that clip's own. sample_rate: Hz, of the
+    clips. It must not judge what it chose.
     """
 
     sample_rate: int
@@ -39,11 +40,14 @@ class ClassScorer:
 
         Raises InputError for another rate than the classifier's, or a class that it does not know.
         """
+        from envsound.evaluation.decoys import NONE  # needs torch
+
         listener = load_shipped()
-        unknown = sorted(set(categories) - set(listener.categories))
+        named = [category for category in listener.categories if category != NONE]
+        unknown = sorted(set(categories) - set(named))
         if unknown or self.sample_rate != listener.sample_rate:
             given = f"class {unknown[0]!r}" if unknown else f"sample_rate={self.sample_rate}"
-            expected = f"{', '.join(listener.categories)}, at {listener.sample_rate} Hz"
+            expected = f"{', '.join(named)}, at {listener.sample_rate} Hz"
             raise InputError(f"{given}: nothing that the shipped classifier knows; expected one of {expected}")
         places = [listener.categories.index(category) for category in categories]
         heard = [mean_probabilities(listener, clip) for clip in clips]

@@ -1,0 +1,1 @@
+"""The study: the ladder, what each choice of the recipe is worth."""
