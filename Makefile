@@ -11,8 +11,19 @@ RUN  := $(VENV)/bin/python
 # Named after the pins, so that a changed lock installs again and an unchanged one costs nothing.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
+# Any path is passed on as it is, through the shell and through Snakemake, which strips quotes and reads YAML.
+space       := $() $()
+yaml_quoted  = $(space)'$(subst ','',$(1))'$(space)
+shell_quoted = '$(subst ','\'',$(1))'
+
+# Snakemake and Jupyter keep their own below HOME, which need not be a folder that may be written.
+ifneq ($(shell test -w "$$HOME" && echo yes),yes)
+export HOME := $(CURDIR)/.snakemake/home
+$(shell mkdir -p "$(CURDIR)/.snakemake/home")
+endif
+
 SNAKEMAKE = $(RUN) -m snakemake --cores $(CORES) --rerun-incomplete --config preset=$(PRESET) \
-	fold=$(FOLD) seed=$(SEED) $(if $(DATA),"data_dir=$(DATA)")
+	fold=$(FOLD) seed=$(SEED) $(if $(DATA),$(call shell_quoted,data_dir=$(call yaml_quoted,$(DATA))))
 
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH

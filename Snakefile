@@ -17,6 +17,7 @@ from snakemake.exceptions import WorkflowError
 
 from envsound import studies, systems
 from envsound.base.errors import InputError
+from envsound.data import finding
 from envsound.run import identity, pipeline
 
 STEPS = ("01_encode_clips", "02_train_model", "03_sample_clips", "04_metrics", "05_ks_tests", "06_figures")
@@ -28,7 +29,7 @@ try:
     CODE = {step: identity.code_hash(f"notebooks/{step}.ipynb") for step in STEPS}
     PAGES = [f"envsound.studies.{study}.page" for study in studies.study_names()]
     BOOK_CODE = identity.module_hash("envsound.book.__main__", *PAGES)
-    pipeline.recordings_table(pipeline.values_of(REQUEST.preset, REQUEST.overrides))
+    finding.check_recordings(pipeline.values_of(REQUEST.preset, REQUEST.overrides), REQUEST.folds)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -82,7 +83,7 @@ rule runs:
 
 rule encode_clips:
     input:
-        lambda run: pipeline.recordings_table(values(run)),
+        lambda run: finding.recordings_table(values(run)),
         notebook=ancient("notebooks/01_encode_clips.ipynb"),
     output:
         RUN + "/data_report.csv",
@@ -93,7 +94,7 @@ rule encode_clips:
         given=given("01_encode_clips"),
         code=CODE["01_encode_clips"],
         system=system("codec", "prepare"),
-        recordings=lambda run: pipeline.recordings_fingerprint(values(run)),
+        recordings=lambda run: finding.recordings_fingerprint(values(run)),
         codec=lambda run: pipeline.codec_fingerprint(values(run)),
     threads: 8
     resources:

@@ -1,6 +1,8 @@
 """Fixtures that several test files use."""
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,14 @@ def root(tmp_path, monkeypatch):
     (tmp_path / "book").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def cases():
+    """The folder of small files that others met faults with: cases/, beside the folder of real recordings."""
+    folders = [folder / "cases" for folder in Path(os.environ.get("ENVSOUND_DATA") or "nowhere").parents]
+    found = next((folder for folder in folders if folder.is_dir()), None)
+    return found or pytest.skip("no such files: set ENVSOUND_DATA to a folder of recordings with cases/ beside it")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What `make` runs, without running it."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,9 +26,30 @@ def test_study_is_the_demo_by_default_and_passes_what_it_is_given():
     command = make("study")
     assert "preset=demo" in command and "fold=1 seed=0" in command and "data_dir" not in command
     command = make("study", "PRESET=esc10", "DATA=/my data/ESC-50", "FOLD=2", "SEED=3", "CORES=4")
-    for part in ("--cores 4 ", "preset=esc10", "fold=2 seed=3", '"data_dir=/my data/ESC-50"'):
+    for part in ("--cores 4 ", "preset=esc10", "fold=2 seed=3", r"'data_dir= '\''/my data/ESC-50'\'' '"):
         assert part in command
     assert "--forcerun book -- book" in make("book", "PRESET=tiny")
+
+
+PATHS = ["/my data/x", "/it's", '/a "b"', "/a: b", "/a #1", "/{x}", "~/x", "/$$HOME", "1e5", "no", "/`ls`"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_any_folder_of_recordings_reaches_snakemake_as_it_is(path):
+    from snakemake.cli import parse_config
+
+    (command,) = [line for line in make("study", f"DATA={path}").splitlines() if " -m snakemake " in line]
+    given = [word for word in shlex.split(command) if word.startswith("data_dir=")]
+    assert parse_config(given) == {"data_dir": path.replace("$$", "$")}
+
+
+def test_a_home_folder_that_may_not_be_written_is_replaced(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for home in ("/proc/none", str(tmp_path)):
+        command = ["make", "--eval", "show: ; @echo $$HOME", "show"]
+        shown = subprocess.run(command, cwd=tmp_path, env=os.environ | {"HOME": home}, capture_output=True, text=True)
+        assert Path(shown.stdout.strip()) == (tmp_path if home == str(tmp_path) else tmp_path / ".snakemake" / "home")
+        assert Path(shown.stdout.strip()).is_dir()
 
 
 def test_lab_opens_for_root_too():

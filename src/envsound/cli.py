@@ -12,6 +12,7 @@ from pkgutil import resolve_name
 
 from envsound import studies
 from envsound.base.errors import InputError
+from envsound.base.paths import home_that_may_be_written
 from envsound.run.identity import module_file
 
 COMMANDS = (
@@ -64,15 +65,16 @@ def report_kinds() -> list:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit status, or 1 for an InputError, which is one line on standard error."""
+    """Run a command; return its exit status, or 1 for an error of input or of the system, a line on standard error."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    home_that_may_be_written()
     modules = command_modules()
     options = make_parser(modules, arguments[0] if arguments else "").parse_args(arguments)
     try:
         if options.command == "publish":
             options.kinds = report_kinds()
         return resolve_name(modules[options.command]).run(options)
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: a folder that may not be opened, a full disk
         print(f"envsound {options.command}: {error}", file=sys.stderr)
         return 1
 

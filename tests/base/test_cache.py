@@ -19,8 +19,17 @@ def test_a_value_is_made_once_for_each_thing_it_depends_on(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"half of it"])
 def test_a_damaged_file_is_made_anew(tmp_path, content):
     (tmp_path / f"{key('x')}.npy").write_bytes(content)
-    assert kept(tmp_path, ["x"], lambda: np.arange(3), ARRAY).tolist() == [0, 1, 2]
+    with pytest.warns(UserWarning, match="damaged"):
+        assert kept(tmp_path, ["x"], lambda: np.arange(3), ARRAY).tolist() == [0, 1, 2]
     assert kept(tmp_path, ["x"], lambda: pytest.fail("made twice"), ARRAY).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "null", '{"rms": 1}', '{"value": 2, "sha256": "0"}', "\0" * 90])
+def test_a_value_that_is_not_as_it_was_written_is_named_and_made_anew(tmp_path, content):
+    (tmp_path / f"{key('x')}.json").write_text(content)
+    with pytest.warns(UserWarning, match="damaged"):
+        assert kept(tmp_path, ["x"], lambda: {"rms": 0.1 + 0.2}, JSON) == {"rms": 0.1 + 0.2}
+    assert kept(tmp_path, ["x"], lambda: pytest.fail("made twice"), JSON) == {"rms": 0.1 + 0.2}
 
 
 def test_many_values_are_made_together_once_each_and_come_in_order(tmp_path):

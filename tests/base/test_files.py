@@ -3,6 +3,9 @@
 import hashlib
 import os
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,20 +14,25 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envsound.base import files
 from envsound.base.errors import InputError
 from envsound.base.files import (
     atomic_path,
     inside,
     read_csv,
     read_json,
+    remove_written,
     sha256_bytes,
     sha256_file,
+    visible,
     write_csv,
     write_json,
     write_tables,
     write_text,
     write_wav,
 )
+
+SOURCE = str(Path(files.__file__).parents[2])
 
 
 def test_hashes_are_sha256(tmp_path):
@@ -40,6 +48,54 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
         raise RuntimeError
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["file.txt"]
     assert (tmp_path / "sub" / "file.txt").read_text() == "old"
+
+
+def test_content_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    calls, fsync, rename = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda *names: (calls.append("rename"), rename(*names)))
+    write_text(tmp_path / "a.txt", "whole")
+    assert calls == ["fsync", "rename"]
+
+
+def test_what_a_killed_process_left_is_swept_and_no_data_and_what_a_running_one_writes_stays(tmp_path):
+    code = "import os, signal, sys\nfrom envsound.base.files import atomic_path\n"
+    code += f"with atomic_path({str(tmp_path / 'step.json')!r}):\n    os.kill(os.getpid(), signal.SIGKILL)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": SOURCE}).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.suffix == ".json" and visible(tmp_path, "*.json") == []
+    with atomic_path(tmp_path / "other.json") as mine:
+        assert {path.name for path in tmp_path.iterdir()} == {mine.name}
+        subprocess.run([sys.executable, "-c", code.replace("os.kill(os.getpid(), signal.SIGKILL)", "pass")],
+                       env=os.environ | {"PYTHONPATH": SOURCE}, check=True)  # fmt: skip
+        assert mine.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"other.json", "step.json"}
+
+
+@pytest.mark.parametrize("stem", ["x" * 240, "ж" * 110])
+def test_the_longest_names_can_be_written(tmp_path, stem):
+    write_text(tmp_path / f"{stem}.txt", "whole")
+    assert (tmp_path / f"{stem}.txt").read_text() == "whole"
+
+
+def test_hidden_files_and_folders_are_no_data(tmp_path):
+    for name in ("b.yml", "a/c.yml", ".x.yml", "._b.yml", ".ipynb_checkpoints/b.yml", "a/.hidden/d.yml"):
+        write_text(tmp_path / name, "")
+    assert visible(tmp_path, "**/*.yml") == [tmp_path / "a/c.yml", tmp_path / "b.yml"]
+    assert visible(tmp_path / ".ipynb_checkpoints", "*") == [tmp_path / ".ipynb_checkpoints/b.yml"]
+    assert visible(tmp_path / "none", "*") == []
+
+
+def test_only_what_was_written_is_removed_and_nothing_behind_a_link(tmp_path):
+    for name in ("a.wav", "b.wav", "mine.wav"):
+        write_text(tmp_path / "made" / name, "")
+    remove_written(tmp_path / "made", ["a.wav", "b.wav", "gone.wav"])
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["mine.wav"]
+    (tmp_path / "link").symlink_to(tmp_path / "made")
+    with pytest.raises(InputError, match="link: is a link"):
+        remove_written(tmp_path / "link", ["mine.wav"])
+    with pytest.raises(InputError, match="leads outside"):
+        remove_written(tmp_path / "made", ["../made.wav"])
 
 
 def test_a_write_appears_at_once_and_can_be_shared(tmp_path):
@@ -58,12 +114,15 @@ def test_json_comes_back_and_bad_json_is_named(tmp_path):
     (tmp_path / "b.json").write_text("{")
     with pytest.raises(InputError, match=r"b\.json: not valid JSON"):
         read_json(tmp_path / "b.json")
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(InputError, match=r"b\.json: not valid JSON"):
+        read_json(tmp_path / "b.json")
     with pytest.raises(InputError, match=r"c\.json: no such file"):
         read_json(tmp_path / "c.json")
 
 
 def test_a_table_comes_back_as_it_went(tmp_path):
-    text = {"clip_id": ["007", "NA"], "category": ["", ""], "remark": ["", "None"]}
+    text = {"clip_id": ["007", "NA"], "category": ["", ""], "remark": ["", "None"], "opus": ["", ""], "like": ["", ""]}
     numbers = {"value": [0.1 + 0.2, np.nan], "undefined": [np.nan, np.nan], "count": [3, 4]}
     frame = pd.DataFrame(text | numbers)
     write_tables(tmp_path, {"table": frame})

@@ -1,5 +1,8 @@
 """Numbers, shares, intervals, names and tables as text."""
 
+import html
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,3 +41,27 @@ def test_names_are_printable_and_no_markup():
 def test_readable_tables_have_no_nan_and_few_digits():
     shown = text.readable(pd.DataFrame({"a": [1.23456, np.nan, 0.0000123456, 123456.7], "n": [1, 2, 3, 4]}))
     assert list(shown["a"]) == ["1.235", "–", "1.23e-05", "123,457"] and list(shown["n"]) == [1, 2, 3, 4]
+
+
+AWKWARD = ["../../x", "a/../b", "/etc/hostname", "x" * 250, "<img src=x onerror=alert(1)>", "dog | cat", "$5 & {b}",
+           "..", "", "дождь", "a\nb", "con:", "*", "\udcff", "# dog", "`ls`", "[x](y)", "a\\b"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_any_name_makes_a_file_in_its_folder_that_no_other_name_makes(name, tmp_path):
+    made = text.file_name(name)
+    (tmp_path / f"0000_{made}.wav").touch()
+    assert [path.parent for path in tmp_path.rglob("*.wav")] == [tmp_path] and made.isascii() and len(made) < 100
+    assert len({text.file_name(one) for one in AWKWARD}) == len(AWKWARD)
+    for usual in ("dog", "clock_alarm", "1-100032-A-0"):
+        assert text.file_name(usual) == usual
+
+
+@pytest.mark.parametrize("name", [name for name in AWKWARD if name])
+def test_any_name_is_shown_as_it_is_and_as_nothing_else(name):
+    from markdown_it import MarkdownIt
+
+    shown = MarkdownIt().render(f"### {text.plain(name)}")
+    tags = re.findall(r"<[^>]*>", shown)
+    assert tags == ["<h3>", "</h3>"]
+    assert html.unescape(shown.removeprefix("<h3>").removesuffix("</h3>\n")) == text.printable(name)

@@ -30,6 +30,13 @@ def test_sounds_stand_beside_real_ones_of_their_class(root):
     assert len(players(page)) == 4 and all(path.is_file() for path in players(page))
 
 
+def test_a_class_whose_name_is_markup_is_shown_and_nothing_runs(root):
+    run = make_run(root, categories=("<img src=x onerror=alert(1)>", "# | {x}"))
+    text = staged(root, run).read_text(encoding="utf-8")
+    assert "### \\<img src=x onerror=alert\\(1\\)\\>" in text and "### \\# \\| \\{x\\}" in text
+    assert "<img" not in text.replace("\\<img", "")
+
+
 def test_an_unconditional_run_gets_one_table(root):
     run = make_run(root, categories=())
     text = staged(root, run).read_text(encoding="utf-8")

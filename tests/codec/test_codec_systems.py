@@ -111,8 +111,11 @@ def examples_of(monkeypatch, tmp_path):
     return lambda n: module.write_examples(SampleCodec(4), "sample", recordings, table, tmp_path, n)
 
 
-def test_examples_take_classes_in_turn_and_forget_older_ones(examples_of, tmp_path):
-    (tmp_path / "old_original.wav").write_bytes(b"")
+def test_examples_take_classes_in_turn_and_forget_older_ones_but_nobody_s_own(examples_of, tmp_path):
+    examples_of(3)
+    (tmp_path / "mine.wav").write_bytes(b"")
+    assert examples_of(1)["clip"].tolist() == ["x/1"] and len(list(tmp_path.glob("*.wav"))) == 4 + 1
+    (tmp_path / "mine.wav").unlink()
     examples = examples_of(3)
     names = [f"{clip}_{kind}" for clip in ("x_1", "x_2", "y") for kind in ("2_levels", "codec", "opus", "original")]
     assert examples["clip"].tolist() == ["x/1", "y", "x/2"]

@@ -180,10 +180,10 @@ def test_a_checkpoint_of_other_parameters_or_shape_is_refused(uninterrupted, pla
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
-def test_a_damaged_checkpoint_is_named(tmp_path, content):
+def test_a_damaged_checkpoint_is_named_and_training_begins_anew(tmp_path, content):
     (tmp_path / "training_state.pt").write_bytes(content)
-    with pytest.raises(InputError, match=r"training_state\.pt: cannot be read"):
-        trainer(tmp_path)
+    with pytest.warns(UserWarning, match=r"training_state\.pt: damaged"):
+        assert trainer(tmp_path).step == 0
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1])

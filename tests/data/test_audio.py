@@ -95,7 +95,9 @@ def test_a_wav_from_a_pipe_is_not_mistaken_for_a_truncated_one(tmp_path):
 
 
 def test_what_is_not_there_or_has_no_samples_is_refused(tmp_path):
-    assert refused(tmp_path / "nowhere.wav") == refused(tmp_path) == "no such file"
+    assert refused(tmp_path / "nowhere.wav") == "no such file" and "a folder" in refused(tmp_path)
+    (tmp_path / "link.wav").symlink_to("nowhere.wav")
+    assert refused(tmp_path / "link.wav") == "broken link: it leads nowhere"
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 24_000)
     assert refused(tmp_path / "empty.wav") == "zero samples"
     soundfile.write(tmp_path / "tiny.wav", np.zeros(1), 96_000)

@@ -128,8 +128,8 @@ def test_no_file_outside_the_folder_is_read(mixed, monkeypatch):
     from envsound.data import audio
 
     opened = []
-    whole = audio.soundfile.SoundFile
-    monkeypatch.setattr(audio.soundfile, "SoundFile", lambda path: opened.append(path) or whole(path))
+    parts = audio.parts_of
+    monkeypatch.setattr(audio, "parts_of", lambda path: opened.append(path) or parts(path))
     load_recordings("esc50", str(mixed), clip_seconds=1.0)
     assert len(opened) == 11 and all(Path(path).resolve().is_relative_to(mixed) for path in opened)
 
@@ -183,6 +183,8 @@ def test_esc50_without_a_folder_is_downloaded(tmp_path, monkeypatch):
         ({"categories": ["wolf"]}, "wolf not in the csv; expected some of cat, dog"),
         ({"categories": ["cat"]}, r"none of its 7 clips can be used \(first: 'empty.wav', zero samples\)"),
         ({"clip_seconds": 0.0}, "clip_seconds=0.0"),
+        ({"clip_seconds": "5"}, "clip_seconds='5'"),
+        ({"data_dir": "~/no/such/folder"}, f"data_dir='{Path.home()}/no/such/folder': no such folder"),
         ({"sample_rate": 0}, "sample_rate=0"),
     ],
 )

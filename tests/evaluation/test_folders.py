@@ -99,6 +99,28 @@ def test_what_cannot_be_compared_is_named_with_its_reason_and_has_no_say_in_the_
     assert facts["folder"].endswith("/made") and report.facts["n_skipped"] == 6
 
 
+def test_nothing_is_dropped_without_a_name(places, compare, tmp_path):
+    made, real = places
+    for suffix in ("webm", "m4a", "WMA", "mp4", "mka", "amr"):
+        (made / f"phone.{suffix}").write_bytes(b"no sound that libsndfile opens")
+    (made / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    write_wav(tmp_path / "disk" / "d.wav", noise(11), RATE)
+    (made / "rain").symlink_to(tmp_path / "disk")
+    write_wav(made / ".ipynb_checkpoints" / "c.wav", noise(12), RATE)
+    report = compare(made, real)
+    reasons = report["skipped"].set_index("clip")["reason"]
+    assert set(reasons.index) == {"gone.wav", *(f"phone.{one}" for one in ("webm", "m4a", "WMA", "mp4", "mka", "amr"))}
+    assert reasons.pop("gone.wav") == "broken link: it leads nowhere" and reasons.str.startswith("unreadable").all()
+    clips = report["evaluation_clips"].set_index("clip")["category"]
+    assert clips["generated/rain/d.wav"] == "rain" and len(clips) == 5
+
+
+def test_files_above_full_scale_are_named_with_their_peak(places, compare):
+    soundfile.write(places[1] / "sixteen bits as floats.wav", 30_000 * noise(8), RATE, subtype="FLOAT")
+    (note,) = [note for note in compare(*places).notes if note.startswith("Limited")]
+    assert note.startswith("Limited to full scale in real, 1 files: `sixteen bits as floats.wav` (peak 1")
+
+
 def test_clips_are_judged_by_the_part_that_is_compared_and_requests_that_cannot_be_met_refused(
     places, compare, tmp_path
 ):

@@ -168,8 +168,10 @@ def test_a_clip_that_cannot_be_read_has_no_neighbour_and_held_out_clips_must_be_
 
 
 def test_both_clips_of_the_closest_pairs_can_be_heard_and_older_ones_are_gone(found, training, tmp_path):
-    (tmp_path / "old.wav").write_bytes(b"")
+    write_pairs(found[0], sources(6, 2000, "g"), training, tmp_path, RATE, n_pairs=3)
+    (tmp_path / "mine.wav").write_bytes(b"")
     pairs = write_pairs(found[0], sources(6, 2000, "g"), training, tmp_path, RATE, n_pairs=2)
+    (tmp_path / "mine.wav").unlink()  # nobody else did
     assert pairs["rank"].tolist() == [1, 2] * 2 and set(pairs["side"]) == {"generated"}
     nearest = found[0][found[0]["side"] == "generated"].groupby("space")["relative"].nsmallest(2)
     assert pairs["relative"].tolist() == nearest.tolist()

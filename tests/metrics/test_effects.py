@@ -22,7 +22,7 @@ from envsound.metrics.effects import (
     seed_table,
     summary,
 )
-from envsound.metrics.resampling import Resamples, resample_counts
+from envsound.metrics.resampling import Resamples, resample_counts, two_way_bootstrap
 from envsound.metrics.tests import PAIRED, TWO_SAMPLE, benjamini_hochberg, holm, ks_test, paired_ks_test
 
 METRICS = ["rms", "zcr"]
@@ -229,3 +229,15 @@ def test_training_seeds_are_summarised_by_hand(table):
     assert (row["median_lowest"], row["median_highest"]) == (rows["median"].min(), rows["median"].max())
     alone = seed_table(table[table["run"] != "b"])
     assert (alone["n_runs"] == 1).all() and alone["mean_sd"].isna().all()
+
+
+def test_one_clip_says_nothing_of_others_and_has_no_interval():
+    one, many = (Sample(np.arange(n, dtype=float), resample_counts(n, 20, np.random.default_rng(0))) for n in (1, 5))
+    row = summary(one)
+    assert row["mean"] == 0 and np.isnan([row["mean_low"], row["mean_high"]]).all()
+    for pair in ((one, many), (many, one)):
+        found = effects(*pair)
+        assert np.isfinite(found["cliffs_delta"]) and np.isfinite(found["wasserstein"])
+        ends = [found[f"{name}_{end}"] for name in ("cliffs_delta", "wasserstein") for end in ("low", "high")]
+        assert np.isnan(ends).all()
+    assert np.isnan(two_way_bootstrap(np.array([[0.5, np.nan]]), np.random.default_rng(0), 20)[1:]).all()

@@ -123,3 +123,46 @@ def test_a_bad_parameters_cell_is_one_clear_error(tmp_path, source, message):
     (tmp_path / "x.ipynb").write_text(json.dumps({"cells": cells}))
     with pytest.raises(InputError, match=message):
         notebook_parameters(tmp_path / "x.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr: 0.1\nnum_epochs: 2\nlr: 0.2\n", r"bad\.yml: line 3: the key 'lr' is there a second time"),
+        ("device: no\n", "device: False is true or false; expected text"),
+        ("on: 1\n", r"bad\.yml: line 1: the key True is true or false; expected text, in quotes"),
+        ("1: 2\n", "the key 1 is an integer"),
+        ("? [a]\n: 2\n", "the key .* is a list"),
+        ("steps_per_level: [2, on]\n", "steps_per_level: True is true or false; expected an integer"),
+        ("steps_per_level: [2, 1.5]\n", "1.5 is a number; expected an integer"),
+        ("base: 3\n", "base: 3 is an integer; expected text"),
+        ("base: [paper]\n", "base: .* is a list; expected text"),
+        ("lr: .nan\n", "lr=nan: expected more than 0"),
+        ("lr: -.inf\n", "lr=-inf: expected more than 0"),
+        ("lr: 2026-99-99\n", r"bad\.yml: month must be in 1..12"),
+        ("lr: 2026-02-31\n", r"bad\.yml: day is out of range"),
+        ("lr: !!python/object:os.system x\n", "not valid YAML"),
+        ("lr: &a [*a]\n", r"bad\.yml: "),
+        ("<<: {lr: 1}\n", "not valid YAML"),
+        ("[" * 5000, r"bad\.yml: "),
+    ],
+)
+def test_what_yaml_takes_otherwise_than_meant_is_one_line(folder, text, message):
+    (folder / "bad.yml").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_preset("bad", folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["device: ça\n".encode("latin-1"), "device: auto\n".encode("utf-16"), b"\0" * 9])
+def test_a_preset_in_another_encoding_is_named(folder, content):
+    (folder / "bad.yml").write_bytes(content)
+    with pytest.raises(InputError, match=r"bad\.yml: ") as caught:
+        load_preset("bad", folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_hidden_copies_of_presets_are_none(folder):
+    for name in ("._demo.yml", ".demo.yml"):
+        (folder / name).write_text("lr: 1\n")
+    assert preset_names(folder) == ["paper"]

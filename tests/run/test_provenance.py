@@ -30,6 +30,15 @@ def test_steps_are_merged_in_order_and_replaced(tmp_path):
     assert merged["steps"]["04_metrics"]["parameters"] == {"seed": 2}
 
 
+def test_what_a_killed_step_left_is_no_record(tmp_path):
+    for name in (".01_encode_clips-x1y2.json", ".tmp-0-1-01_encode_clips-x1y2.json"):
+        (tmp_path / "provenance").mkdir(exist_ok=True)
+        (tmp_path / "provenance" / name).write_text("{")
+    with provenance.step(tmp_path, "02_train_model", {}):
+        pass
+    assert list(read_json(tmp_path / "provenance.json")["steps"]) == ["02_train_model"]
+
+
 def test_a_failed_step_leaves_no_record(tmp_path):
     with pytest.raises(InputError), provenance.step(tmp_path, "01_encode_clips", {}):
         raise InputError("no such folder")
@@ -53,6 +62,7 @@ def test_commit_tells_changes_and_absence(tmp_path, monkeypatch):
         subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
 
     git("init")
+    (tmp_path / "notebooks" / "presets").mkdir(parents=True)
     (tmp_path / "file").write_text("one")
     result = tmp_path / "data" / "published" / "esc10" / "ks.csv"
     result.parent.mkdir(parents=True)
@@ -66,6 +76,26 @@ def test_commit_tells_changes_and_absence(tmp_path, monkeypatch):
     assert provenance.commit() == clean  # results are not code
     (tmp_path / "file").write_text("two")
     assert provenance.commit() == clean + "+changes"
+
+
+def test_a_git_that_hangs_or_belongs_to_somebody_else_tells_no_commit(tmp_path, monkeypatch):
+    """As in a copy of the files alone, unpacked inside another repository."""
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    for words in (["init"], ["commit", "--allow-empty", "-m", "of somebody else"]):
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "study" / "notebooks" / "presets").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "study")
+    assert provenance.commit() == "unknown"
+    (tmp_path / "notebooks" / "presets").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert len(provenance.commit()) == 40
+    monkeypatch.setattr(provenance.subprocess, "run", hang)
+    assert provenance.commit() == "unknown"
+
+
+def hang(command, timeout, **_):
+    raise subprocess.TimeoutExpired(command, timeout)
 
 
 def test_an_absent_package_is_said_to_be_absent(monkeypatch):

@@ -86,6 +86,21 @@ def test_publishing_again_replaces_the_older_copy(run_dir, tmp_path):
     assert not (target / "stale.csv").exists()
 
 
+def test_nobody_s_files_go_when_a_copy_is_replaced(run_dir, tmp_path):
+    target = publish(run_dir, tmp_path / "published")
+    (target / "clips" / "mine.txt").write_text("mine")
+    (target / "thesis.docx").write_text("mine")
+    publish(run_dir, target)
+    assert (target / "clips" / "mine.txt").read_text() == (target / "thesis.docx").read_text() == "mine"
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "thesis.csv").write_text("mine")
+    (tmp_path / "link").symlink_to(target)
+    for place in (tmp_path / "documents", tmp_path / "link", tmp_path / "documents" / "thesis.csv"):
+        with pytest.raises(InputError, match=f"{place.name}: is no published copy"):
+            publish(run_dir, place)
+    assert (tmp_path / "documents" / "thesis.csv").read_text() == "mine" and (target / "ks.csv").is_file()
+
+
 def test_an_unfinished_run_is_refused_and_leaves_nothing(run_dir, tmp_path):
     (run_dir / "ks.csv").unlink()
     with pytest.raises(InputError, match=r"ks\.csv"):

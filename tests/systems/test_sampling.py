@@ -47,6 +47,16 @@ def test_what_cannot_be_asked_for_is_one_clear_error(n, classes, category, secon
         plan_requests(n, 0, classes, category, LENGTHS, seconds)
 
 
+@pytest.mark.parametrize("name", ["../../outside", "a/b", "x" * 250, "<b>", "дождь"])
+def test_a_class_of_any_name_has_its_clips_inside_the_folder_and_is_named_as_given(tmp_path, system, name):
+    named = replace(system, checkpoint=replace(system.checkpoint, categories=[name, "dog"]))
+    planned = plan_requests(3, 0, named.categories, "", LENGTHS, 0.0)
+    rows = generate_clips(named, planned, tmp_path / "samples")
+    assert rows["category"].tolist() == [name, "dog", name]
+    assert {path.parent for path in tmp_path.rglob("*.wav")} == {tmp_path / "samples"}
+    assert len(list((tmp_path / "samples").glob("*.wav"))) == 3
+
+
 @pytest.fixture
 def made(tmp_path, system):
     """Three requests, the folder of their clips, and the rows of samples.csv."""
@@ -87,6 +97,43 @@ def test_the_clips_of_another_request_are_kept_unless_they_may_be_replaced(made,
     assert len(list(folder.glob("*.wav"))) == 3
     generate_clips(system, planned[:1], folder, replace=True)
     assert {p.name for p in folder.glob("*.wav")} == {planned[0].filename}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-9]),
+        lambda path: path.write_bytes(b""),
+        lambda path: codes_beside(path).write_bytes(b"no codes"),
+        lambda path: codes_beside(path).unlink(),
+    ],
+)
+def test_a_damaged_clip_is_named_and_made_again(made, system, damage):
+    planned, folder, _ = made
+    clip = folder / planned[1].filename
+    content, codes = clip.read_bytes(), load_codes(codes_beside(clip))
+    damage(clip)
+    with pytest.warns(UserWarning, match="damaged"):
+        generate_clips(system, planned, folder)
+    assert clip.read_bytes() == content and np.array_equal(load_codes(codes_beside(clip)), codes)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"requests": [{}]}'])
+def test_a_damaged_record_lets_the_pipeline_begin_anew_and_nobody_s_files_go(made, system, content):
+    planned, folder, _ = made
+    (folder / "request.json").write_text(content)
+    (folder / "favourite dog.wav").write_bytes((folder / planned[0].filename).read_bytes())
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(InputError, match="another request"):
+        generate_clips(system, planned, folder)
+    with pytest.warns(UserWarning, match="damaged"):
+        generate_clips(system, planned[:1], folder, replace=True)
+    assert {path.name for path in folder.glob("*.wav")} == {planned[0].filename, "favourite dog.wav"}
+
+
+def test_a_linked_folder_is_refused(tmp_path, made, system):
+    (tmp_path / "link").symlink_to(made[1])
+    with pytest.raises(InputError, match="link: is a link"):
+        generate_clips(system, requests(), tmp_path / "link", replace=True)
 
 
 @pytest.mark.parametrize("may_replace", [False, True])

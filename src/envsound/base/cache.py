@@ -1,6 +1,7 @@
 """One store for what is computed once: each value is kept in a file that is named after all that it depends on."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -52,11 +53,20 @@ def libraries(*packages: str) -> str:
 
 
 def stored(file: Path, form: Format) -> Any | None:
-    """Return what a file of the store holds; None when it is missing or damaged."""
+    """Return what a file of the store holds; None when it is missing, or damaged, of which a line warns."""
+    if not file.is_file():
+        return None
     try:
         return form.read(file)
-    except (OSError, ValueError, EOFError, InputError):
+    except (OSError, ValueError, EOFError, InputError) as error:
+        warn_of_damage(file, error)
         return None
+
+
+def warn_of_damage(file: str | Path, error: Exception) -> None:
+    """Warn that a file which an earlier call left is damaged, and that its content is made anew."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    warnings.warn(f"{file}: damaged ({reason}); made again", stacklevel=3)
 
 
 def kept(folder: str | Path, parts: list[Any], make: Callable[[], Value], form: Format) -> Value:
@@ -95,5 +105,17 @@ def _write_array(file: Path, array: np.ndarray) -> None:
         np.save(temporary, array, allow_pickle=False)
 
 
+def _read_checked(file: Path) -> Any:
+    """Read a value that `_write_checked` wrote. Raises ValueError when it is not as it was written."""
+    found = read_json(file)
+    if not isinstance(found, dict) or found.get("sha256") != key(found.get("value")):
+        raise ValueError("its checksum does not match")
+    return found["value"]
+
+
+def _write_checked(file: Path, value: Any) -> None:
+    write_json(file, {"value": value, "sha256": key(value)})
+
+
 ARRAY = Format(".npy", lambda file: np.load(file, allow_pickle=False), _write_array)
-JSON = Format(".json", read_json, write_json)
+JSON = Format(".json", _read_checked, _write_checked)

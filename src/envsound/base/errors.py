@@ -13,10 +13,10 @@ class NotHere(InputError):
 
 
 def exit_code(run: Callable[[], object], done: str) -> int:
-    """Run a command and print `done`; return 0, or 1 for an InputError, of which only the message is shown."""
+    """Run a command and print `done`; return 0, or 1 for an error of input or of the system, which is one line."""
     try:
         run()
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(done)

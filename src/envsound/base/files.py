@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import platform
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import pandas as pd
 
 from envsound.base.errors import InputError
 
+STEM = 40  # letters of a file's name that its temporary file shows
 TEXT_COLUMNS = ("clip_id", "clip", "filename", "path", "codes_file", "category", "reason", "note")
+TEXT_COLUMNS += ("original", "codec", "opus", "nearest_category", "like")
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -30,10 +34,18 @@ def sha256_file(path: str | Path) -> str:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, delete it on any error."""
+    """Yield a temporary path beside `path`; rename it to `path` on success, delete it on any error.
+
+    What is renamed is on the disk already. Temporary files of processes that were killed are deleted. Raises InputError
+    for a folder that nothing can be written in.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent.absolute(), os.getpid())
+        handle, name = tempfile.mkstemp(path.suffix, f"{_mark()}{os.getpid()}-{path.stem[:STEM]}-", path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); expected a folder that may be") from None
     os.close(handle)
     temporary = Path(name)
     try:
@@ -41,9 +53,60 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; results are meant to be shared
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # else a machine that stops may leave the name without the content
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@cache
+def _mark() -> str:
+    """Return how names of temporary files begin that processes of this machine, or of this container, make."""
+    namespace = Path("/proc/self/ns/pid")
+    place = f"{platform.node()} {os.readlink(namespace) if namespace.is_symlink() else ''}"
+    return f".tmp-{sha256_bytes(place.encode())[:8]}-"
+
+
+@cache
+def _sweep(folder: Path, process: int) -> None:
+    """Delete the temporary files in a folder whose processes are no more; once for each folder and process."""
+    for path in folder.glob(f"{_mark()}*"):
+        maker = path.name.removeprefix(_mark()).partition("-")[0]
+        if maker.isdecimal() and not _is_running(int(maker)):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
+
+
+def visible(folder: str | Path, pattern: str) -> list[Path]:
+    """Return the paths below a folder that match a pattern, sorted, but for hidden ones and what is in hidden folders.
+
+    Those are no data: temporary files of a step that was killed, what editors and Jupyter keep, what systems add.
+    """
+    paths = sorted(Path(folder).glob(pattern))
+    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def remove_written(folder: str | Path, names: Iterable[str]) -> None:
+    """Delete the files in a folder that an earlier call has written, by their names; others stay.
+
+    Raises InputError when the folder is a link, behind which may be anybody's files.
+    """
+    if Path(folder).is_symlink():
+        raise InputError(f"{folder}: is a link; expected a folder of its own for what is written and replaced there")
+    for name in names:
+        path = inside(folder, name)
+        if path.is_file():
+            path.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -63,7 +126,9 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:  # wrong JSON, or no text
         raise InputError(f"{path}: not valid JSON ({error})") from None
 
 

@@ -1,6 +1,7 @@
 """Where the study lives on disk."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from envsound.base.errors import InputError
@@ -36,6 +37,16 @@ def material_folder() -> Path:
     """
     folder, here = find_root() / MATERIAL, Path.cwd()
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
+def home_that_may_be_written() -> None:
+    """Where the home folder may not be written, let this process and those it starts have one among temporary files.
+
+    Jupyter, matplotlib and Snakemake keep their own there, and none of it is part of a result.
+    """
+    home = Path.home()
+    if not (home.is_dir() and os.access(home, os.W_OK)):
+        os.environ["HOME"] = tempfile.mkdtemp(prefix="envsound-home-")
 
 
 def go_to_root() -> Path:

@@ -1,14 +1,20 @@
-"""Safetensors files with a header: what the study stores its codes, codecs, models and listeners in."""
+"""Safetensors files with a header, for codes, codecs, models and listeners; states that a training goes on from."""
 
+import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from envsound.base.files import atomic_path
+from envsound.base.cache import warn_of_damage
+from envsound.base.files import atomic_path, sha256_bytes, sha256_file
+
+DIGITS = 64  # of the checksum at the end of a state
 
 
 def tensor_bytes(tensors: dict[str, Tensor], kind: str, header: dict[str, Any]) -> bytes:
@@ -51,3 +57,26 @@ def _header(metadata: dict[str, str], kind: str) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise ValueError(f"its {kind} header is not a table of names and values")
     return header
+
+
+def save_state(path: str | Path, state: dict[str, Any]) -> None:
+    """Write what a training needs to go on, with its checksum, atomically."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+        digest = sha256_file(temporary)
+        with temporary.open("ab") as stream:
+            stream.write(digest.encode())
+
+
+def load_state(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any] | None:
+    """Return what `save_state` wrote; None where there is nothing, or something damaged, of which a line warns."""
+    if not Path(path).is_file():
+        return None
+    content = Path(path).read_bytes()
+    try:
+        if sha256_bytes(content[:-DIGITS]).encode() != content[-DIGITS:]:
+            raise ValueError("its checksum does not match")
+        return torch.load(io.BytesIO(content[:-DIGITS]), map_location=device, weights_only=True)
+    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        warn_of_damage(path, error)
+        return None

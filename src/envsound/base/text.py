@@ -6,6 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from envsound.base.files import sha256_bytes
+
+MARKUP = re.compile(r"([\\`*_{}\[\]()<>#|$~&^@!:\"])")  # characters that mean something in Markdown, MyST and HTML
 NO_NUMBER = "–"
 NOT_RUN = "not run here"
 
@@ -23,6 +26,18 @@ def code_span(name: str) -> str:
 def slug(text: str) -> str:
     """Return a text with everything but letters, digits, dot, dash and underscore replaced; safe as a file's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"
+
+
+def file_name(text: str, most: int = 80) -> str:
+    """Return a name from anywhere as a file's name: as it is where it can be one, else as `slug` with a mark of it."""
+    safe = slug(text)
+    mark = sha256_bytes(text.encode(errors="backslashreplace"))[:6]
+    return text if safe == text and len(text) <= most else f"{safe[:most]}-{mark}"
+
+
+def plain(name: str) -> str:
+    """Return a name from anywhere as Markdown that shows it as it is: nothing in it is markup, HTML or a new line."""
+    return MARKUP.sub(r"\\\1", printable(name))
 
 
 def readable(table: pd.DataFrame, digits: int = 4) -> pd.DataFrame:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from envsound.base.files import read_csv, read_json
-from envsound.base.text import NO_NUMBER, cell, dropdown, number
+from envsound.base.files import read_csv, read_json, visible
+from envsound.base.text import NO_NUMBER, cell, dropdown, number, plain
 from envsound.book.published import CAPTIONS
 from envsound.metrics.extended import PER_CLIP
 from envsound.report.facts import ALPHA, told_apart
@@ -28,7 +28,7 @@ Shown = list[dict[str, str]]  # the rows of a table, each by the headings of its
 
 def stage_chapters(book: Staging) -> None:
     """Write what the two chapters include: executed/evaluation/<part>.txt and executed/engine/<part>.txt."""
-    runs = [Run(path.parent) for path in sorted(book.published.glob("*/table_metrics.csv"))]
+    runs = [Run(path.parent) for path in visible(book.published, "*/table_metrics.csv")]
     for name, (file, make, figure, folded) in PARTS.items():
         lines = []
         for run in runs:
@@ -135,7 +135,7 @@ def classes_rows(run: Run, table: pd.DataFrame) -> Shown:
     heard = {} if truth.empty else truth[truth["classifier"] == "cnn"].set_index(["side", "category"]).to_dict("index")
     rows = []
     for category, distances in table[table["side"] == "generated"].groupby("category"):
-        shown = {run.folder.name: str(category).replace("_", " ")}
+        shown = {run.folder.name: plain(str(category).replace("_", " "))}
         for side, words in (("real", "real"), ("codec", "codec"), ("generated", "model")):
             row = heard.get((side, category))
             shown[f"heard: {words}"] = f"{row['n_right']} of {row['n']}" if row else NO_NUMBER
@@ -193,9 +193,9 @@ def copies_rows(run: Run, table: pd.DataFrame) -> Shown:
 def copied_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return the model's clips that are beyond every real one, each with the versions that it is like."""
     return [
-        {"run": run.folder.name, "clip": row["clip"], "equal codes": PERCENT.format(row["share"]),
-         "of": row["share_of"], "longest run (columns)": cell(row["run"]), "in": row["run_of"],
-         "relative": PLAIN.format(row["relative"]), "nearest": row["nearest"]}
+        {"run": run.folder.name, "clip": plain(row["clip"]), "equal codes": PERCENT.format(row["share"]),
+         "of": plain(str(row["share_of"])), "longest run (columns)": cell(row["run"]), "in": plain(str(row["run_of"])),
+         "relative": PLAIN.format(row["relative"]), "nearest": plain(str(row["nearest"]))}
         for row in _records(table[table["beyond"] & (table["side"] == "generated")])
     ]  # fmt: skip
 

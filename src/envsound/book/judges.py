@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from envsound.base.files import read_csv
-from envsound.base.text import NO_NUMBER
+from envsound.base.files import read_csv, visible
+from envsound.base.text import NO_NUMBER, plain
 from envsound.report.fragments import Staging, table_of, with_interval
 
 PAGE, FOLDER = "judges.md", "judges"
@@ -21,7 +21,7 @@ REPORTING = "probe B"  # taught by recordings that no generator has met
 
 def stage_judges(book: Staging) -> None:
     """Write ladder.txt, judged.txt, by_class.txt and sounds.txt in judges/ from data/published/judges."""
-    folders = [path.parent for path in sorted((book.published / FOLDER).glob("*/ladder.csv"))]
+    folders = [path.parent for path in visible(book.published / FOLDER, "*/ladder.csv")]
     ladder, judged, by_class, sounds = [], [], [], []
     for folder in folders:
         ladder += book.figure(folder / "figures" / "ladder.png", WORDS, PAGE, f"judges-{folder.name}")
@@ -64,7 +64,7 @@ def class_rows(by_class: pd.DataFrame) -> list[dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     order = by_class.assign(later=by_class["judge"] != REPORTING).sort_values("later", kind="stable")
     for found in order.to_dict("records"):
-        row = rows.setdefault(found["category"], {"class": found["category"].replace("_", " ")})
+        row = rows.setdefault(found["category"], {"class": plain(found["category"].replace("_", " "))})
         heard, refused = with_interval(found, "accuracy", SHARES), SHARES.format(found["refused"])
         row[f"{found['judge']}: {found['system']}"] = f"{heard}, refused {refused}"
     return [*rows.values()]
@@ -72,11 +72,12 @@ def class_rows(by_class: pd.DataFrame) -> list[dict[str, str]]:
 
 def players(book: Staging, folder: Path) -> list[str]:
     """Return a table of the clips in `folder`/<system>/<class>/: a row for each system, a column for each class."""
-    found = [(path.parent.parent.name, path.parent.name, path) for path in sorted(folder.glob("*/*/*.ogg"))]
+    found = [(path.parent.parent.name, path.parent.name, path) for path in visible(folder, "*/*/*.ogg")]
     classes = sorted({category for _, category, _ in found})
     rows: dict[str, dict[str, str]] = {}
     for system, category, path in found:
-        row = rows.setdefault(system, {"system": system} | {name.replace("_", " "): NO_NUMBER for name in classes})
+        empty = {plain(name.replace("_", " ")): NO_NUMBER for name in classes}
+        row = rows.setdefault(system, {"system": plain(system)} | empty)
         play = book.assets.player(path, f"judges-{folder.parent.name}", book.book_dir / PAGE, clip=path.name)
-        row[category.replace("_", " ")] = play or NO_NUMBER
+        row[plain(category.replace("_", " "))] = play or NO_NUMBER
     return table_of([*rows.values()])

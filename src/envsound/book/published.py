@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from envsound.base.files import visible
 from envsound.base.text import NO_NUMBER, cell, number
 from envsound.metrics.acoustic import METRICS
 from envsound.metrics.published import read_published
@@ -38,7 +39,7 @@ CAPTIONS = {
 
 def stage_published(book: Staging) -> None:
     """Write a page for every published run, executed/published_<preset>.md, and the table of the published study."""
-    runs = [Run(path.parent) for path in sorted(book.published.glob("*/table_metrics.csv"))]
+    runs = [Run(path.parent) for path in visible(book.published, "*/table_metrics.csv")]
     for run in runs:
         page = PublishedPage(book, run, pick_own(book.runs, run.folder.name))
         book.write(f"published_{run.folder.name}.md", page.lines())
@@ -123,14 +124,14 @@ class PublishedPage:
     def figures(self) -> list[str]:
         """Return the published figures."""
         lines = []
-        for path in sorted((self.run.folder / "figures").glob("*.png")):
+        for path in visible(self.run.folder / "figures", "*.png"):
             words = CAPTIONS.get(path.stem, path.stem.replace("_", " "))
             lines += figure(self.book.assets.link(path, self.group, self.book.book_dir / self.page), words)
         return ["## Figures", "", *lines] if lines else []
 
     def clips(self) -> list[str]:
         """Return players of the published generated clips."""
-        paths = sorted(path for path in (self.run.folder / "clips").glob("*") if path.suffix.lower() in AUDIO)
+        paths = [path for path in visible(self.run.folder / "clips", "*") if path.suffix.lower() in AUDIO]
         page = self.book.book_dir / self.page
         players = [self.book.assets.player(path, self.group, page, path.stem.replace("_", " ")) for path in paths]
         grid = ['<div class="player-grid">', *players, "</div>", ""]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from envsound.base.errors import InputError
 from envsound.base.files import inside
+from envsound.base.text import plain
 from envsound.report.fragments import Staging, box
 from envsound.report.runs import Run
 
@@ -30,7 +31,7 @@ def _beside_real(book: Staging, run: Run) -> list[str]:
     samples, real = run.table("samples.csv"), run.real_clips()
     if samples.empty:
         return []
-    lines = [f"## {run.title}", "", _what_is_right(book, run, real), ""]
+    lines = [f"## {plain(run.title)}", "", _what_is_right(book, run, real), ""]
     head = ["Generated", "Real"]
     names = sorted(set(samples["category"]) - {""})
     parts = {name: [clips[clips["category"] == name].head(PER_CLASS) for clips in (samples, real)] for name in names}
@@ -40,7 +41,7 @@ def _beside_real(book: Staging, run: Run) -> list[str]:
         parts = {"": [shown, _partners(run, shown, real)]}
     for name, (left, right) in parts.items():
         players = zip_longest(_generated(book, run, left), _real(book, run, right), fillvalue="")
-        lines += [f"### {name.replace('_', ' ')}", ""] if name else []
+        lines += [f"### {plain(name.replace('_', ' '))}", ""] if name else []
         lines += _grid(head, players)
     return lines
 
@@ -51,7 +52,7 @@ def _what_is_right(book: Staging, run: Run, real: pd.DataFrame) -> str:
     if any(map(book.assets.permits, real["path"])):
         return f"{what} They are linked from the data folder of the machine that built this book."
     where = run.origin.get("data_dir") or "the data folder"
-    return f"{what} They are not on the machine that built this book ({where} is missing)."
+    return f"{what} They are not on the machine that built this book ({plain(where)} is missing)."
 
 
 def _partners(run: Run, samples: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame:
@@ -79,7 +80,7 @@ def _beside_nearest(book: Staging, run: Run) -> list[str]:
     if pairs.empty:
         return []
     what = "The right-hand clips are recordings of the folds the model learnt from."
-    lines = [f"## {run.title}", "", what, ""]
+    lines = [f"## {plain(run.title)}", "", what, ""]
     for space, rows in pairs.groupby("space", sort=False):
         cells = [_pair(book, run, row) for row in rows.to_dict("records")]
         head = ["", "Generated", "Nearest training clip", "Relative"]

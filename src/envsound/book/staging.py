@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from envsound import studies
-from envsound.base.files import write_text
+from envsound.base.files import visible, write_text
 from envsound.book.chapters import stage_chapters
 from envsound.book.judges import stage_judges
 from envsound.book.notebooks import NotebookStager, title_of
@@ -90,7 +90,7 @@ def _stage_notebooks(book: Staging) -> None:
         suffix = f" ({run.title})" if len(book.runs) > 1 else ""
         folder = book.book_dir / "executed" / "runs" / run.label
         stager = NotebookStager(book.assets, run.label, bases)
-        staged = stager.stage(sorted((run.folder / "notebooks").glob("*.ipynb")), folder, caption, suffix)
+        staged = stager.stage(visible(run.folder / "notebooks", "*.ipynb"), folder, caption, suffix)
         links = [f"- [{title_of(path)}](executed/runs/{run.label}/{path.name})" for path in staged]
         lines += [f"## {run.title}", "", *(links or ["No notebook of this run has been executed yet."]), ""]
     book.write("runs.txt", lines or box("Nothing has been run yet", NO_RUN))
@@ -98,5 +98,5 @@ def _stage_notebooks(book: Staging) -> None:
 
 def _beside_the_pipeline(notebooks: Path) -> list[str]:
     """Return a list of the notebooks in folders of their own, which no other step needs, by their titles."""
-    paths = sorted(notebooks.glob("*/*.ipynb"), key=lambda path: path.name)
+    paths = sorted(visible(notebooks, "*/*.ipynb"), key=lambda path: path.name)
     return [f"- {title_of(path)}: `{path.relative_to(notebooks.parent).as_posix()}`" for path in paths]

@@ -33,7 +33,7 @@ def load_codec(
     if name in SHIPPED:
         return load_stored(shipped(SHIPPED[name]), name, device)
     if Path(name).suffix == ".safetensors":
-        return load_stored(name, Path(name).stem, device)
+        return load_stored(Path(name).expanduser(), Path(name).stem, device)
     raise InputError(f"codec={name!r}: expected patches, encodec_24khz or the path of a .safetensors file")
 
 

@@ -44,7 +44,8 @@ class EnCodec24kHz(Codec):
         release; another one is for a file `weights` of your own in the same format.
         Raises InputError when the file is missing, has another SHA-256 or holds other weights, or the download fails.
         """
-        path, expected = (Path(weights), weights_sha256) if weights else (released_weights(), RELEASED_SHA256)
+        own = Path(weights).expanduser() if weights else None
+        path, expected = (own, weights_sha256) if own else (released_weights(), RELEASED_SHA256)
         self.device = torch.device(device)
         self.model = load_model(path, expected).to(self.device)
         self.content_hash = sha256_bytes(f"{expected}:{self.n_levels}".encode())
@@ -70,7 +71,7 @@ def weights_here(weights: str | Path = "") -> Path | None:
 
     weights: a file; "" looks into the torch hub cache. Only a file with the release's SHA-256 counts.
     """
-    path = Path(weights) if weights else cached_weights()
+    path = Path(weights).expanduser() if weights else cached_weights()
     return path if path.is_file() and sha256_file(path) == RELEASED_SHA256 else None
 
 

@@ -14,7 +14,8 @@ import soxr
 import torch
 
 from envsound.base.errors import InputError
-from envsound.base.files import write_csv, write_wav
+from envsound.base.files import read_csv, remove_written, write_csv, write_wav
+from envsound.base.text import file_name
 from envsound.codec.base import Codec
 from envsound.codec.codes import bitrate
 from envsound.data.recordings import Recordings
@@ -148,13 +149,13 @@ def write_examples(
     The first clip of every class, then the second, and so on: nothing is picked by ear. Columns: clip, category,
     original, codec, opus (names of 16-bit wav files in `folder`; opus "" where Opus is not installed), codec_name
     (`name`), codec_kbps, opus_kbps. Beside them lies what FEWER_LEVELS of the codec's levels give, <clip>_2_levels.wav.
-    Older examples in `folder` are removed. Raises InputError for n_examples below 0.
+    Older examples in `folder` are removed, and no other file. Raises InputError for n_examples below 0, and when
+    `folder` is a link.
     """
     if n_examples < 0:
         raise InputError(f"n_examples={n_examples}: expected 0 or more")
     folder, kbps, rows = Path(folder), opus_kbps(codec), []
-    for old in folder.glob("*.wav"):
-        old.unlink()
+    remove_written(folder, _written_before(folder))
     turn = held_out.groupby("category").cumcount().sort_values(kind="stable")
     for row in held_out.loc[turn.index[:n_examples]].itertuples():
         clip = recordings.load(row.clip_id)
@@ -163,7 +164,7 @@ def write_examples(
             sounds[f"{FEWER_LEVELS}_levels"] = through_codec(clip, codec, FEWER_LEVELS)
         if opus_available():
             sounds["opus"] = through_opus(clip, codec.sample_rate, kbps)
-        names = {kind: f"{row.clip_id.replace('/', '_')}_{kind}.wav" for kind in sounds}
+        names = {kind: f"{file_name(row.clip_id.replace('/', '_'))}_{kind}.wav" for kind in sounds}
         for kind, sound in sounds.items():
             write_wav(folder / names[kind], sound, codec.sample_rate)
         rates = {"codec_name": name, "codec_kbps": bitrate(codec) / 1000, "opus_kbps": kbps}
@@ -171,3 +172,13 @@ def write_examples(
     examples = pd.DataFrame(rows, columns=EXAMPLE_COLUMNS)
     write_csv(folder / "examples.csv", examples)
     return examples
+
+
+def _written_before(folder: Path) -> list[str]:
+    """Return the names of the sounds that an earlier examples.csv tells of; none without one."""
+    if not (folder / "examples.csv").is_file():
+        return []
+    table = read_csv(folder / "examples.csv")
+    named = [name for column in ("original", "codec", "opus") if column in table for name in table[column]]
+    few = [f"{name.removesuffix('codec.wav')}{FEWER_LEVELS}_levels.wav" for name in named if name.endswith("codec.wav")]
+    return [name for name in (*named, *few) if name]

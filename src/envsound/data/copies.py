@@ -11,6 +11,7 @@ import pandas as pd
 
 from envsound.base.errors import InputError
 from envsound.base.files import write_wav
+from envsound.base.text import file_name
 from envsound.data.augmentation import CHANCES, LIBRARIES, Recipe, plan, render
 from envsound.data.folds import training_sets
 from envsound.data.recordings import Recordings
@@ -98,11 +99,16 @@ def write_copies(copies: Copies, folder: str | Path, n_clips: int = 2) -> pd.Dat
     rows = []
     for row in copies.table.loc[turn.sort_values(kind="stable").index[:n_clips]].itertuples():
         sounds = {"recording": copies.recipes[row.clip_id].clip_id, "copy": row.clip_id}
-        names = {kind: f"{clip_id.replace('/', '_')}.wav" for kind, clip_id in sounds.items()}
+        names = {kind: _file_of(clip_id) for kind, clip_id in sounds.items()}
         for kind, clip_id in sounds.items():
             write_wav(Path(folder) / names[kind], copies.load(clip_id), copies.recordings.sample_rate)
         rows.append({"category": row.category, **names, "changes": row.changes})
     return pd.DataFrame(rows, columns=["category", "recording", "copy", "changes"])
+
+
+def _file_of(clip_id: str) -> str:
+    name, plus, number = clip_id.replace("/", "_").partition("+")
+    return f"{file_name(name)}{plus}{number}.wav"
 
 
 def _with_copies(sources: pd.DataFrame, recipes: list[Recipe]) -> pd.DataFrame:

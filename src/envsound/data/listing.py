@@ -1,5 +1,6 @@
-"""The csv beside a folder of audio: read, checked, filtered, each row led to its file, each file to its recording."""
+"""The csv beside a folder of audio: read, checked, filtered, each file led to its recording."""
 
+import csv
 import os
 import re
 from collections.abc import Sequence
@@ -8,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.base.files import inside
 from envsound.data.audio import SUFFIXES
 
 FOLDER_COLUMNS = ("filename", "category", "fold")
@@ -44,7 +44,7 @@ def read_listing(csv_path: str | Path, required: Sequence[str]) -> pd.DataFrame:
         row = int((rows["category"] == "").argmax())
         raise InputError(f"{csv_path}: row {row + 1} has no category; expected a class name in every row")
     classes = sorted(rows["category"].unique())
-    listing = pd.DataFrame({"clip_id": [_without_suffix(name) for name in rows["filename"]]})
+    listing = pd.DataFrame({"clip_id": [without_suffix(name) for name in rows["filename"]]})
     listing["repeated"] = listing["clip_id"].duplicated()
     listing["filename"] = rows["filename"]
     listing["fold"] = _whole_numbers(rows["fold"], csv_path)
@@ -61,8 +61,14 @@ def _read_text(csv_path: str | Path) -> pd.DataFrame:
         rows = pd.read_csv(csv_path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except FileNotFoundError:
         raise InputError(f"{csv_path}: no such file; expected a csv of clips") from None
-    except (OSError, ValueError) as error:  # pandas' parser errors and wrong encodings are ValueErrors
+    except UnicodeError as error:
+        raise InputError(f"{csv_path}: not text in UTF-8 ({error.reason}); expected a csv saved as UTF-8") from None
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise InputError(f"{csv_path}: not a readable csv ({str(error).strip()})") from None
+    names = [name.strip() for name in _header(csv_path)]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise InputError(f"{csv_path}: has the column {twice[0]} twice; expected each once")
     rows.columns = [str(name).strip() for name in rows.columns]
     rows = rows.fillna("").apply(lambda column: column.str.strip())
     if set(URBANSOUND_NAMES) | {"fold"} <= set(rows.columns):
@@ -71,7 +77,14 @@ def _read_text(csv_path: str | Path) -> pd.DataFrame:
     return rows
 
 
-def _without_suffix(filename: str) -> str:
+def _header(csv_path: str | Path) -> list[str]:
+    """Return the names of a csv's columns as they stand there; pandas tells equal ones apart by itself."""
+    with open(csv_path, encoding="utf-8-sig", newline="") as stream:
+        return next((row for row in csv.reader(stream) if row), [])
+
+
+def without_suffix(filename: str) -> str:
+    """Return a file's name without an audio suffix; any other suffix is part of it."""
     stem, suffix = os.path.splitext(filename)
     return stem if suffix.lower() in SUFFIXES else filename
 
@@ -127,32 +140,6 @@ def _check_known(parameter: str, wanted: Sequence, column: pd.Series) -> None:
             f"{parameter}={list(wanted)}: {', '.join(map(str, unknown))} not in the csv; "
             f"expected some of {', '.join(map(str, known))}"
         )
-
-
-def audio_folders(data_dir: Path, csv_path: Path) -> list[Path]:
-    """Return the folders where a listing's files are looked for, in that order."""
-    places = [data_dir / "audio", csv_path.parent / "audio", csv_path.parent, data_dir]
-    return [place for place in dict.fromkeys(places) if place.is_dir()]
-
-
-def find_audio(filename: str, folders: Sequence[Path]) -> tuple[Path | None, str]:
-    """Return (path, remark) of a row's file: the first of `folders` that has it, under any audio suffix.
-
-    path is None when there is no such file or its name leads out of the folders, and remark says which; else
-    remark names the file that stands in for one with another suffix, or is "".
-    """
-    try:
-        for folder in folders:
-            if inside(folder, filename).is_file():
-                return folder / filename, ""
-        for folder in folders:
-            for suffix in SUFFIXES:
-                other = _without_suffix(filename) + suffix
-                if inside(folder, other).is_file():
-                    return folder / other, f"other suffix: {other} stands in"
-    except ValueError:  # InputError from `inside`, or a name that no file can have
-        return None, "file name leads outside the folder" if filename else "row has no file name"
-    return None, "no such file"
 
 
 def recording_of(filename: str | Path) -> str:

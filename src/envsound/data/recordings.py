@@ -14,10 +14,10 @@ from tqdm.auto import tqdm
 from envsound.base.errors import InputError
 from envsound.base.paths import material_folder
 from envsound.data.audio import SAMPLE_RATE, BadClip, Reading, read, read_clip
-from envsound.data.listing import ESC50_COLUMNS, FOLDER_COLUMNS, audio_folders, choose, find_audio, read_listing
+from envsound.data.finding import OFFICIAL_CSV, audio_folders, find_audio, required_columns
+from envsound.data.listing import choose, read_listing
 
 DATASETS = ("material", "esc50", "urbansound8k", "folder")
-OFFICIAL_CSV = {"esc50": "meta/esc50.csv", "urbansound8k": "metadata/UrbanSound8K.csv"}
 ADVICE = "check the network, or set data_dir to a folder holding {}/ and audio/"
 TABLE_COLUMNS = ["clip_id", "filename", "path", "fold", "category", "target", "esc10", "n_samples", "seconds"]
 REPORT_COLUMNS = ["filename", "fold", "category", "status", "reason", "sample_rate_hz", "n_channels", "seconds"]
@@ -88,15 +88,15 @@ def load_recordings(
     """
     if dataset not in DATASETS:
         raise InputError(f"dataset={dataset!r}: expected one of {', '.join(DATASETS)}")
-    if not clip_seconds > 0 or sample_rate <= 0:
-        raise InputError(f"clip_seconds={clip_seconds}, sample_rate={sample_rate}: expected both above zero")
+    if not isinstance(clip_seconds, int | float) or not clip_seconds > 0 or sample_rate <= 0:
+        raise InputError(f"clip_seconds={clip_seconds!r}, sample_rate={sample_rate}: expected both above zero")
+    data_dir, raw_dir = (str(Path(name).expanduser()) if str(name) else "" for name in (data_dir, raw_dir))
     if dataset == "material" and data_dir:
         dataset = "esc50"
     csv_name = csv_name or OFFICIAL_CSV.get(dataset, OFFICIAL_CSV["esc50"])
     folder, csv_path = _place(dataset, data_dir, csv_name, raw_dir)
-    required = FOLDER_COLUMNS if dataset in ("folder", "urbansound8k") else ESC50_COLUMNS
-    required = (*required, "esc10") if esc10_only and "esc10" not in required else required
-    chosen = choose(read_listing(csv_path, required), esc10_only, folds, categories)
+    listing = read_listing(csv_path, required_columns(dataset, esc10_only))
+    chosen = choose(listing, esc10_only, folds, categories)
     table, report = _scan(chosen, audio_folders(folder, csv_path), clip_seconds, sample_rate)
     if table.empty:
         first = report.iloc[0]

@@ -39,7 +39,7 @@ from envsound.evaluation.sides import (
 )
 from envsound.metrics.acoustic import ACOUSTIC, acoustic, chosen, log_spectral_distance, spectral_convergence
 from envsound.metrics.effects import class_table, effect_table, seed_table
-from envsound.metrics.extended import CACHE, PER_CLIP, Request, measure_files
+from envsound.metrics.extended import CACHE, FOUND, PER_CLIP, Request, measure_files
 from envsound.metrics.published import PUBLISHED, summary_table
 from envsound.metrics.tests import N_SWAPS
 from envsound.run.record import RunSettings, read_runs, read_settings
@@ -209,7 +209,7 @@ def measure_clips(
     paths = list(dict.fromkeys(clips["path"]))
     rate = common_rate([from_file(path) for path in paths])
     measured = measure_files(paths, Request(rate, max_seconds), cache_dir, n_jobs)
-    return clips.merge(measured, on="path", how="left", validate="many_to_one"), rate
+    return clips.merge(measured.drop(columns=FOUND), on="path", how="left", validate="many_to_one"), rate
 
 
 def tables_of(clips: pd.DataFrame, seed: int = 0, n_resamples: int = 1000) -> dict[str, pd.DataFrame]:

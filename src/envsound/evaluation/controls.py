@@ -15,12 +15,12 @@ from tqdm.auto import tqdm
 
 from envsound.base.cache import JSON, stored
 from envsound.base.errors import InputError
-from envsound.base.files import inside, read_csv, write_csv, write_json, write_wav
+from envsound.base.files import inside, read_csv, write_csv, write_wav
 from envsound.codec.base import Codec
 from envsound.codec.codes import decode_clip
 from envsound.codec.counting import CodeDraws
 from envsound.codec.systems import noise_like
-from envsound.data.audio import read_clip
+from envsound.data.audio import read_clip, stored_rate
 from envsound.run.identity import digest, module_hash
 
 CEILING = "codec"
@@ -95,7 +95,7 @@ def make_controls(
         rows += _write(system, made_from, partial(clip, system), codec.sample_rate, folder)
     table = pd.DataFrame(rows).astype({"clip": str})
     write_csv(folder / "controls.csv", table)
-    write_json(folder / "controls.json", asked)
+    JSON.write(folder / "controls.json", asked)
     return _with_paths(table, folder)
 
 
@@ -127,7 +127,7 @@ def _made_before(folder: Path, asked: dict[str, Any]) -> pd.DataFrame | None:
         table = _with_paths(read_csv(folder / "controls.csv"), folder)
     except InputError:
         return None
-    return table if all(Path(path).is_file() for path in table["path"]) else None
+    return table if all(stored_rate(path) for path in table["path"]) else None
 
 
 def _with_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from envsound.base.text import code_span, printable, slug
 from envsound.evaluation.compare import Report, paired_report, tables_of
 from envsound.evaluation.sides import CLIP_COLUMNS, MODEL, REAL, Source, from_folder
 from envsound.metrics.acoustic import ACOUSTIC, chosen
-from envsound.metrics.extended import CACHE, LOWEST_RATE, PER_CLIP, Request, measure_files
+from envsound.metrics.extended import CACHE, FOUND, LOWEST_RATE, PER_CLIP, Request, measure_files
 from envsound.metrics.measures import SILENT
 from envsound.run.identity import digest
 
@@ -54,7 +54,8 @@ def evaluate_folders(
     report = paired_report(compared, rows, rate, seed)
     n_cut = int((report["pairs"]["real_duration_s"] != report["pairs"]["generated_duration_s"]).sum())
     cut = "Of a pair of unequal lengths only the first part is compared, as long as the shorter clip"
-    notes = [*report.notes, *skipped_notes(skipped, sides), f"{cut}: {n_cut} of {len(report['pairs'])} pairs."]
+    notes = [*report.notes, *skipped_notes(skipped, sides), *limited_notes(clips)]
+    notes += [f"{cut}: {n_cut} of {len(report['pairs'])} pairs."]
     facts = {"sides": side_facts(compared, clips, {REAL: real, MODEL: generated}), "notes": notes}
     facts = report.facts | facts | {"n_skipped": len(skipped)}
     tables = {"skipped": skipped} | effect_tables(clips, shown(generated), seed, n_resamples)
@@ -81,7 +82,7 @@ def measure_sides(
 ) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     """Measure every clip of every side; return those compared, those left out (SKIPPED_COLUMNS), and the rate in Hz.
 
-    clips: columns side, clip, category, fold, path and PER_CLIP.
+    clips: columns side, clip, category, fold, path, FOUND and PER_CLIP.
     """
     found = [(side, source) for side, sources in sides.items() for source in sources]
     rate, lowest = 0, _lowest_rate(source for _, source in found)
@@ -96,7 +97,7 @@ def measure_sides(
             _check_side(side, table[table["side"] == side])
         kept = table["reason"] == ""
         lowest = _lowest_rate(source for (_, source), is_kept in zip(found, kept, strict=True) if is_kept)
-    clips = table.loc[kept, ["side", "clip", "category", "fold", "path", *PER_CLIP]].reset_index(drop=True)
+    clips = table.loc[kept, ["side", "clip", "category", "fold", "path", FOUND, *PER_CLIP]].reset_index(drop=True)
     return clips, table.loc[~kept, SKIPPED_COLUMNS].reset_index(drop=True), rate
 
 
@@ -136,6 +137,16 @@ def skipped_notes(skipped: pd.DataFrame, sides: dict[str, list[Source]]) -> list
         named = [f"{code_span(row.clip)} ({row.reason})" for row in rows.head(NAMED).itertuples()]
         more = f" and {len(rows) - NAMED} more, see skipped.csv" if len(rows) > NAMED else ""
         notes.append(f"Left out of {side}, {len(rows)} of {len(sides[str(side)])}: {', '.join(named)}{more}.")
+    return notes
+
+
+def limited_notes(clips: pd.DataFrame) -> list[str]:
+    """Return a line of Markdown for each side of which files are louder than full scale, and were limited to it."""
+    notes = []
+    for side, rows in clips[clips[FOUND] > 1].groupby("side", sort=False):
+        named = [f"{code_span(row.clip)} (peak {getattr(row, FOUND):.2f})" for row in rows.head(NAMED).itertuples()]
+        more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+        notes.append(f"Limited to full scale in {side}, {len(rows)} files: {', '.join(named)}{more}.")
     return notes
 
 

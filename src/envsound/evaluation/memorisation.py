@@ -16,7 +16,7 @@ from scipy.stats import mannwhitneyu
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.base.files import write_csv, write_wav
+from envsound.base.files import read_csv, remove_written, write_csv, write_wav
 from envsound.evaluation.listeners.network import mel_spectra, window_samples
 from envsound.evaluation.sides import MODEL, REAL, Source
 from envsound.evaluation.spaces.embeddings import Embedding, NotRun, SourceClips, embed_clips
@@ -191,13 +191,14 @@ def write_pairs(
 
     They are ranked by the relative distance, as the verdict is, the nearest first. One clip of each pair may be a
     recording: the folder is for this machine alone. clips: those of the side "generated" among the `neighbours`. Older
-    pairs in `folder` are removed. Returns the columns rank (1, 2, ..), NEIGHBOUR_COLUMNS, clip_file and nearest_file,
-    names in `folder`. Raises InputError for n_pairs below 0.
+    pairs in `folder` are removed, and no other file. Returns the columns rank (1, 2, ..), NEIGHBOUR_COLUMNS, clip_file
+    and nearest_file, names in `folder`. Raises InputError for n_pairs below 0, and when `folder` is a link.
     """
     if n_pairs < 0:
         raise InputError(f"n_pairs={n_pairs}: expected 0 or more")
-    for old in Path(folder).glob("*.wav"):
-        old.unlink()
+    before = read_csv(Path(folder) / "pairs.csv") if (Path(folder) / "pairs.csv").is_file() else pd.DataFrame()
+    columns = [column for column in ("clip_file", "nearest_file") if column in before]
+    remove_written(folder, [name for column in columns for name in before[column]])
     pairs = neighbours[neighbours["side"] == MODEL].sort_values("relative", kind="stable")
     pairs = pairs.groupby("space", sort=False).head(n_pairs)
     pairs = pairs.sort_values(["space", "relative"], kind="stable", ignore_index=True)

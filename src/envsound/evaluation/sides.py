@@ -19,14 +19,15 @@ from envsound.base.files import inside
 from envsound.base.text import printable
 from envsound.codec import Codec, load_codec
 from envsound.codec.codes import decode_clip
-from envsound.data.audio import read_clip
+from envsound.data.audio import read_clip, stored_rate
+from envsound.data.finding import UNREADABLE, files_below
 from envsound.data.folds import recorded, training_sets
 from envsound.evaluation.controls import SYSTEMS, draw_like, make_controls
 from envsound.run.contract import SAMPLES, read_table
 from envsound.run.record import RunSettings, read_settings
 
 AUDIO_SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"}
-AUDIO_SUFFIXES |= {".aif", ".opus", ".oga", ".m4a", ".aac"}
+AUDIO_SUFFIXES |= {".aif", ".opus", ".oga", *UNREADABLE}
 MOST_KEPT = 512  # recordings in memory at once: about 250 MB of clips of 5 s at 24 kHz
 REAL, FLOOR, MODEL = "real", "real_other", "generated"
 CLIP_COLUMNS = ["system", "run", "clip", "path", "category", "fold"]
@@ -75,7 +76,7 @@ def from_file(path: str | Path, name: str = "", category: str = "", fold: int = 
     return Source(
         name=name or Path(path).name,
         load=lambda rate: read_clip(path, rate, limit),
-        sample_rate=_stored_rate(path),
+        sample_rate=stored_rate(path),
         category=category,
         fold=fold,
         path=str(path),
@@ -86,13 +87,14 @@ def from_folder(folder: str | Path, max_seconds: float = 0) -> list[Source]:
     """Return every audio file below a folder, sorted by name; its category is its subfolder ("" at the top).
 
     Names and categories are `printable`.
-    Files that soundfile cannot open count as audio only when their suffix says so: those are kept, so that
-    the evaluation can name them. Raises InputError when the folder is missing or holds no audio.
+    Files that soundfile cannot open count as audio only when their suffix says so: those are kept, as are links that
+    lead nowhere and folders that may not be opened, so that the evaluation can name them. Linked folders are followed.
+    Raises InputError when the folder is missing or holds no audio.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder, expected a folder of audio files")
-    found = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".") and _is_audio(p)]
+    found = files_below(folder, _is_audio)
     if not found:
         raise InputError(f"{folder}: holds no file that soundfile can read, expected a folder of audio files")
     names = [path.relative_to(folder) for path in found]
@@ -234,12 +236,5 @@ def _floor_fold(train: pd.DataFrame, run: RunSettings, asked: int) -> int:
     return 0 if folds == [chosen] else chosen
 
 
-def _stored_rate(path: str | Path) -> int:
-    try:
-        return int(soundfile.info(str(path)).samplerate)
-    except (RuntimeError, TypeError, OSError, UnicodeError):
-        return 0
-
-
 def _is_audio(path: Path) -> bool:
-    return path.suffix.lower() in AUDIO_SUFFIXES or _stored_rate(path) > 0
+    return path.suffix.lower() in AUDIO_SUFFIXES or stored_rate(path) > 0

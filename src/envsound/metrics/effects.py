@@ -63,7 +63,9 @@ def summary(sample: Sample) -> dict[str, float]:
         return row
     whole = np.ones((1, kept.values.size), dtype=np.int64)
     point = _summaries(kept.values, whole)[:, 0]
-    low, high = percentiles(in_blocks(lambda counts: _summaries(kept.values, counts), kept.counts))
+    low, high = np.full((2, len(point)), np.nan)  # one clip says nothing of others
+    if kept.values.size > 1:
+        low, high = percentiles(in_blocks(lambda counts: _summaries(kept.values, counts), kept.counts))
     for place, name in enumerate(SUMMARY):
         row |= dict(zip((f"{name}{end}" for end in ENDS), (point[place], low[place], high[place]), strict=True))
     return row
@@ -83,9 +85,10 @@ def effects(sample: Sample, real: Sample) -> dict[str, float]:
     if not a.values.size or not b.values.size:
         return row
     delta, distance = cliffs_delta(a.values, b.values), float(stats.wasserstein_distance(a.values, b.values))
-    low, high = percentiles(resampled_effects(a, b))
+    one = min(a.values.size, b.values.size) == 1  # which says nothing of others
+    low, high = np.full((2, 2), np.nan) if one else percentiles(resampled_effects(a, b))
     row |= {"cliffs_delta": delta, "cliffs_delta_low": low[0], "cliffs_delta_high": high[0]}
-    turned = [max(0.0, 2 * distance - end) for end in (high[1], low[1])]
+    turned = [np.maximum(0.0, 2 * distance - end) for end in (high[1], low[1])]  # NaN stays NaN
     row |= {"wasserstein": distance, "wasserstein_low": turned[0], "wasserstein_high": turned[1]}
     spread = b.values.std(ddof=1) if b.values.size > 1 else 0.0
     return row | {"wasserstein_in_sd": distance / spread if spread > 0 else np.nan}

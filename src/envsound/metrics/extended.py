@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from envsound.base import cache
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_file
-from envsound.data.audio import RESAMPLER, BadClip, read_clip
+from envsound.data.audio import RESAMPLER, BadClip, read, why_missing
 from envsound.metrics.acoustic import ACOUSTIC, METRICS, Metric, acoustic, checked_clip
 from envsound.metrics.measures import (
     ENVELOPE_HZ,
@@ -99,6 +99,7 @@ TEMPORAL: dict[str, Metric] = {
 } | MODULATION  # fmt: skip
 EXTENDED: dict[str, Metric] = LEVEL | SPECTRUM | TEMPORAL
 PER_CLIP: dict[str, Metric] = {name: METRICS[name] for name in ACOUSTIC} | EXTENDED
+FOUND = "found_peak"
 GROUPS: dict[str, tuple[str, ...]] = {
     "published": ACOUSTIC,
     "level": tuple(LEVEL),
@@ -159,11 +160,12 @@ class Request:
 def measure_files(
     paths: Sequence[str | Path], request: Request, cache_dir: str | Path = CACHE, n_jobs: int = 1
 ) -> pd.DataFrame:
-    """Return every metric of PER_CLIP for audio files: columns path, the metrics, and problem, one row for each path.
+    """Return a row for each of some audio files: columns path, the metrics of PER_CLIP, FOUND and problem.
 
-    A file that cannot be read or measured has NaN metrics and its `problem`, "path: reason"; else that is "". Values
-    are kept in `cache_dir`, one file for each (see `cache.kept_all`); equal files are measured once. `n_jobs` processes
-    measure what is missing; each holds one clip at a time, whatever the number of files.
+    FOUND is the largest |x| before the clip was limited to 1. A file that cannot be read or measured has NaN metrics
+    and its `problem`, "path: reason"; else that is "". Values are kept in `cache_dir`, one file for each (see
+    `cache.kept_all`); equal files are measured once. `n_jobs` processes measure what is missing; each holds one clip at
+    a time, whatever the number of files.
     Raises InputError when n_jobs is below 1.
     """
     if n_jobs < 1:
@@ -181,16 +183,17 @@ def measure_files(
                 yield row
 
     found = dict(zip(there, cache.kept_all(cache_dir, parts, make, _MEASURED), strict=True))
-    return pd.DataFrame([_row(path, found.get(path)) for path in paths], columns=["path", *PER_CLIP, "problem"])
+    return pd.DataFrame([_row(path, found.get(path)) for path in paths], columns=["path", *PER_CLIP, FOUND, "problem"])
 
 
 def measure_file(path: str | Path, request: Request) -> dict[str, Any]:
     """Return the metrics of one file and the `reason` for having none, without the path: equal files share both."""
     try:
-        values = measure(read_clip(path, request.sample_rate, request.max_seconds or None), request.sample_rate)
+        reading = read(path, request.sample_rate, request.max_seconds or None)
+        values = measure(reading.clip, request.sample_rate) | {FOUND: reading.peak}
     except InputError as error:
         reason = error.reason if isinstance(error, BadClip) else str(error)
-        return {name: None for name in PER_CLIP} | {"reason": reason}
+        return {name: None for name in (*PER_CLIP, FOUND)} | {"reason": reason}
     return {name: None if np.isnan(value) else value for name, value in values.items()} | {"reason": ""}
 
 
@@ -284,7 +287,7 @@ def _hash(path: str | Path) -> str:
 def _read(file: Path) -> dict[str, Any]:
     """Read the metrics of a file. Raises ValueError when they are not those of PER_CLIP: they are measured again."""
     found = cache.JSON.read(file)
-    if not isinstance(found, dict) or set(found) != {*PER_CLIP, "reason"}:
+    if not isinstance(found, dict) or set(found) != {*PER_CLIP, FOUND, "reason"}:
         raise ValueError(f"{file}: does not hold the metrics of a clip")
     return found
 
@@ -305,7 +308,11 @@ def _each(paths: list[str | Path], request: Request, n_jobs: int) -> Iterator[di
         yield from pool.map(work, paths, chunksize=CHUNK)
 
 
+def _why(path: str | Path) -> str:
+    return "unreadable: it may not be opened" if Path(path).is_file() else why_missing(path)
+
+
 def _row(path: str | Path, found: dict[str, Any] | None) -> dict[str, Any]:
-    found = found or {"reason": "no such file, or it may not be opened"}
-    values = {name: np.nan if found.get(name) is None else found[name] for name in PER_CLIP}
+    found = found or {"reason": _why(path)}
+    values = {name: np.nan if found.get(name) is None else found[name] for name in (*PER_CLIP, FOUND)}
     return {"path": str(path), **values, "problem": f"{path}: {found['reason']}" if found["reason"] else ""}

@@ -89,8 +89,8 @@ def two_way_bootstrap(ratings: np.ndarray, rng: np.random.Generator, n_resamples
     """Return the mean of ratings [n_raters, n_items], NaN where there is none, and its 95% percentile interval.
 
     Rows and columns are both resampled, such as listeners and clips, or folds and seeds, so that the interval holds for
-    others of either (the pigeonhole bootstrap of Owen 2007, which is on the safe side). Raises InputError as
-    `resample_counts` does.
+    others of either (the pigeonhole bootstrap of Owen 2007, which is on the safe side). A single rating has none.
+    Raises InputError as `resample_counts` does.
     """
     known = ~np.isnan(ratings)
     raters, items = (resample_counts(n, n_resamples, rng) for n in ratings.shape)
@@ -98,5 +98,5 @@ def two_way_bootstrap(ratings: np.ndarray, rng: np.random.Generator, n_resamples
         ((raters @ part) * items).sum(axis=1) for part in (np.where(known, ratings, 0.0), known.astype(float))
     )
     means = sums[counts > 0] / counts[counts > 0]
-    low, high = np.percentile(means, INTERVAL) if len(means) else (np.nan, np.nan)
+    low, high = np.percentile(means, INTERVAL) if len(means) and known.sum() > 1 else (np.nan, np.nan)
     return float(ratings[known].mean()), float(low), float(high)

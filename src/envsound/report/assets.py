@@ -51,7 +51,8 @@ class Assets:
         if source not in self.copied:
             kind = "audio" if source.suffix.lower() in AUDIO else "generated"
             mark = hashlib.sha256(str(source.parent).encode()).hexdigest()[:6]
-            target = self.book_dir / "_static" / kind / slug(group) / f"{mark}-{slug(source.name)}"
+            name = f"{mark}-{slug(source.stem)[:100]}{source.suffix}"
+            target = self.book_dir / "_static" / kind / slug(group)[:100] / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
             self.copied[source] = target

@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv, read_json
+from envsound.base.files import read_csv, read_json, visible
 from envsound.base.text import number
 from envsound.metrics.published import SOURCES, read_published
 from envsound.metrics.tests import ALPHA
@@ -140,7 +140,7 @@ def house_table(path: str | Path) -> str:
 def judged_facts(folder: Path) -> Facts:
     """Return what judges heard: judge -> system -> heard, a percentage, and of_real, one with its interval."""
     found = Facts()
-    for path in sorted(folder.glob("*/judged.csv")):
+    for path in visible(folder, "*/judged.csv"):
         table = read_csv(path)
         of_real = [f"{100 * row.share:.0f}% ({100 * row.share_low:.0f} to {100 * row.share_high:.0f}%)"
                    for row in table.itertuples()]  # fmt: skip
@@ -156,7 +156,7 @@ def notebook_links(book_dir: str | Path) -> Facts:
     """
     links = Facts()
     for step in range(1, 7):
-        paths = sorted(Path(book_dir).glob(f"executed/runs/*/{step:02d}_*.ipynb"))
+        paths = visible(book_dir, f"executed/runs/*/{step:02d}_*.ipynb")
         found = [f"[{path.parent.name}]({path.relative_to(book_dir).as_posix()})" for path in paths]
         links[f"n{step:02d}"] = ", ".join(found) or "not run yet"
     return links
@@ -176,7 +176,7 @@ def book_facts(root: str | Path) -> dict[str, Any]:
     for preset in ("paper", "demo", "esc10"):
         path = root / "notebooks" / "presets" / f"{preset}.yml"
         found[preset] = facts(yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else Facts()
-    folders = [path.parent for path in sorted(study.parent.glob("*/table_metrics.csv"))]
+    folders = [path.parent for path in visible(study.parent, "*/table_metrics.csv")]
     found["judged"] = judged_facts(study.parent / "judges")
     found["results"] = Facts({folder.name: result_facts(folder) for folder in folders})
     found["steps"] = notebook_links(root / "book")

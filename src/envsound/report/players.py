@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from envsound.base.paths import material_folder
+from envsound.base.text import printable
 from envsound.data.licences import ATTRIBUTION, licence_key, read_licences
 
 DEEDS = {  # of licences as attribution.csv names them: name and address
@@ -47,7 +48,7 @@ def player(path: str | Path, label: str = "", relative_to: str | Path | None = N
     whose `credit` is added to the caption.
     """
     source = str(path) if relative_to is None else Path(os.path.relpath(path, relative_to)).as_posix()
-    words = "<br>".join(part for part in (html.escape(label), credit(clip) if clip else "") if part)
+    words = "<br>".join(part for part in (html.escape(printable(label)), credit(clip) if clip else "") if part)
     caption = f"<figcaption>{words}</figcaption>" if words else ""
     audio = f'<audio controls preload="none" src="{html.escape(source, quote=True)}"></audio>'
     return f'<figure class="player">{caption}{audio}</figure>'

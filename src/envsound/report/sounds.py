@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from envsound.base.files import write_csv, write_text
+from envsound.base.text import file_name
 from envsound.report.players import player
 from envsound.run.identity import digest
 
@@ -90,7 +91,7 @@ def hear(generator: "Generator", out: str | Path = "", n_candidates: int = 1, **
         Selection(n_candidates, ClassScorer(generator.system.sample_rate)),
     )
     mark = digest([repr(requests), str(selection.facts()), generator.system.content_hash])[:8]
-    folder = Path(out or FOLDER / f"{asked['category']}-{mark}")
+    folder = Path(out or FOLDER / f"{file_name(asked['category'])}-{mark}")
     samples = write_sounds(generator.system, requests, folder, selection)
     place = Path(os.path.relpath(folder, "notebooks")).as_posix() + "/"
     return "".join(_sound(row, place) for row in samples.to_dict("records"))

@@ -59,7 +59,7 @@ def style() -> AbstractContextManager:
         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.edgecolor": "#333333",
         "grid.color": "#E3E3E3", "grid.linewidth": 0.5, "axes.axisbelow": True, "lines.linewidth": 1.4,
         "hatch.linewidth": 0.5, "pdf.fonttype": 42,  # real text in the pdf: searchable and editable
-        "svg.hashsalt": "envsound",
+        "svg.hashsalt": "envsound", "text.parse_math": False,  # a class may be called $5
     }  # fmt: skip
     return matplotlib.rc_context(look)
 

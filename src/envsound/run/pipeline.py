@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import yaml
 
 from envsound.base.errors import InputError
+from envsound.base.files import visible
 from envsound.base.paths import MATERIAL, taken_to_root
 from envsound.run.identity import digest
+from envsound.run.limits import check_value
 from envsound.run.presets import load_preset, nearest, notebook_parameters, run_dir
 from envsound.run.settings import parameters_for
 
@@ -51,6 +54,8 @@ def read_request(config: dict[str, Any]) -> Request:
     for key in config:
         if key not in known:
             raise InputError(f"--config {key}: unknown; expected {nearest(key, known)}")
+        if isinstance(config[key], dict) or (key in OVERRIDES and isinstance(config[key], list)):
+            raise InputError(f"--config {key}: {config[key]!r}; expected text, in quotes within quotes")
     preset = str(config.get("preset", "demo"))
     load_preset(preset)  # a misspelt name is an error here
     overrides = {key: str(config[key]) for key in OVERRIDES if config.get(key) not in (None, "")}
@@ -80,35 +85,6 @@ def papermill_parameters(
     return yaml.safe_dump(given, default_flow_style=True, sort_keys=False, width=2**31).strip()
 
 
-def recordings_table(values: dict[str, Any]) -> list[str]:
-    """Return the csv that describes the recordings, as a list of one, or of none where they are yet to be downloaded.
-
-    Raises InputError when the folder has no such csv.
-    """
-    folder = _recordings_folder(values)
-    if folder is None:
-        return []
-    table = folder / values["csv_name"]
-    if not table.is_file():
-        raise InputError(f"{table}: no such file; expected a data_dir that holds {values['csv_name']}")
-    return [table.as_posix()]
-
-
-def recordings_fingerprint(values: dict[str, Any]) -> str:
-    """Return a hash of the recordings' csv and of the names and sizes of the files in audio/ beside it."""
-    tables, folder = recordings_table(values), _recordings_folder(values)
-    audio = sorted((folder / "audio").glob("*")) if folder else []
-    listing = [f"{path.name} {path.stat().st_size}" for path in audio]
-    return digest([*(Path(table).read_text(encoding="utf-8") for table in tables), *listing])
-
-
-def _recordings_folder(values: dict[str, Any]) -> Path | None:
-    """Return the folder of the recordings, below the root where they ship; None where they are yet to be downloaded."""
-    if values["data_dir"]:
-        return Path(values["data_dir"])
-    return MATERIAL if values["dataset"] == "material" else None
-
-
 def codec_fingerprint(values: dict[str, Any]) -> str:
     """Return a hash of the codec's weights where they are a file of this repository or one the user names."""
     named = (CODEC_FOLDER / f"{values['codec']}.safetensors", values["codec"], values["codec_weights"])
@@ -122,8 +98,8 @@ def book_sources(folder: str | Path = "book", published: str | Path = "data/publ
     made_there = tuple(f"{Path(folder, part).as_posix()}/" for part in made)
     sources = (Path(folder), Path(published), *WEIGHT_FOLDERS, Path("notebooks/presets"))
     single = (Path("_config.yml"), Path("house.toml"), MATERIAL / "attribution.csv")  # whom players name
-    paths = (*single, *(path for source in sources for path in source.rglob("*")))
-    files = [path.as_posix() for path in paths if path.is_file() and not path.name.startswith(".")]
+    paths = (*single, *(path for source in sources for path in visible(source, "**/*")))
+    files = [path.as_posix() for path in paths if path.is_file()]
     return sorted(file for file in files if not file.startswith(made_there) and "__pycache__" not in file)
 
 
@@ -134,7 +110,11 @@ def _integers(config: dict[str, Any], name: str, default: int) -> list[int]:
     for item in found:
         if not str(item).isdecimal():  # Snakemake passes the elements of a list as text
             raise InputError(f"--config {name}: {item!r}; expected an integer from 0 up, or a list of them")
-    return list(dict.fromkeys(int(item) for item in found))
+        check_value(name, int(item), f"--config {name}")
+    once = list(dict.fromkeys(int(item) for item in found))
+    if len(once) < len(found):
+        warnings.warn(f"--config {name}s: {found} names one twice; it runs once", stacklevel=2)
+    return once
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -156,4 +136,9 @@ def run(options: argparse.Namespace) -> int:
     request = read_request(config)
     target = "runs" if options.all else f"{request.run_dirs()[0]}/training.csv"
     command = [sys.executable, "-m", "snakemake", "--cores", options.cores, "--rerun-incomplete", "--config"]
-    return subprocess.call([*command, *(f"{key}={value}" for key, value in config.items()), "--", target])
+    return subprocess.call([*command, *(f"{key}={quoted(value)}" for key, value in config.items()), "--", target])
+
+
+def quoted(value: Any) -> str:
+    """Return a value of `--config` as Snakemake, which strips quotes there and reads YAML, takes it for what it is."""
+    return " '" + value.replace("'", "''") + "' " if isinstance(value, str) else str(value)

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import yaml
 
 from envsound.base.errors import InputError
+from envsound.base.files import visible
+from envsound.run.limits import check_together, check_value
 
 FOLDER = Path("notebooks/presets")
 BASE = "paper"
@@ -21,7 +24,7 @@ def load_preset(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
     """Return every parameter of the preset `name`, flat, in the order of paper.yml.
 
     A preset's own values replace those of its parent, named by the key `base` (default: paper).
-    Raises InputError for an unknown preset, an unknown key or a value of the wrong type.
+    Raises InputError for an unknown preset, an unknown key, a value of the wrong type, or one that cannot be.
     """
     folder = Path(folder)
     values = dict(_read(folder / f"{BASE}.yml"))
@@ -30,6 +33,8 @@ def load_preset(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
             if key not in values:
                 raise InputError(f"{path}: unknown key {key!r}; expected {nearest(key, values)}")
             values[key] = checked(value, values[key], f"{path}: {key}")
+            check_value(key, values[key], f"{path}: {key}")
+    check_together(values, f"preset {name}")
     return values
 
 
@@ -40,12 +45,12 @@ def run_dir(preset: str, fold: int | str, seed: int | str) -> str:
 
 def preset_names(folder: str | Path = FOLDER) -> list[str]:
     """Return the names of all presets in `folder`, sorted."""
-    return sorted(path.stem for path in Path(folder).glob("*.yml"))
+    return [path.stem for path in visible(folder, "*.yml")]
 
 
 def nearest(word: str, known: Any) -> str:
     """Return what an error message suggests for `word`: the known word most like it, else all of them."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
     return f"perhaps {close[0]!r}" if close else f"one of: {', '.join(known)}"
 
 
@@ -97,24 +102,45 @@ def _lineage(name: str, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
             raise InputError(f"{path}: its base leads back to itself; expected a chain that ends at {BASE}")
         seen.add(name)
         changes = dict(_read(path))
-        name = str(changes.pop("base", BASE))
+        base = changes.pop("base", BASE)
+        name = checked(base, BASE, f"{path}: base")
         chain.insert(0, (path, changes))
     return chain
 
 
 def _find(name: str, folder: Path) -> Path:
     path, known = folder / f"{name}.yml", preset_names(folder)
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise InputError(f"preset {name!r}: expected a name of letters, digits, dots, dashes and underscores")
     if name not in known:
         raise InputError(f"preset {name!r}: no such file as {path}; expected {nearest(name, known)}")
     return path
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which every key is text, and none is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, deep=True)
+            line = f"line {key_node.start_mark.line + 1}"
+            if not isinstance(key, str):
+                raise InputError(f"{line}: the key {key!r} is {_kind(key)}; expected text, in quotes where need be")
+            if key in found:
+                raise InputError(f"{line}: the key {key!r} is there a second time; expected each once")
+            found[key] = self.construct_object(value_node, deep=True)
+        return found
+
+
 @cache
 def _parse(path: Path, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    except (InputError, ValueError, RecursionError) as error:  # ValueError: a date that cannot be
+        raise InputError(f"{path}: {error or 'nested too deep'}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -122,6 +148,8 @@ def _read(path: Path) -> dict[str, Any]:
         values = _parse(path, path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected the preset that holds every key") from None
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); expected text in UTF-8") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: holds {_kind(values)}; expected keys with values")
     return values

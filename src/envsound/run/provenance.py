@@ -16,7 +16,9 @@ import torch
 
 from envsound.base.cache import version_of
 from envsound.base.device import choose_device, describe_device
-from envsound.base.files import read_json, write_json
+from envsound.base.errors import InputError
+from envsound.base.files import read_json, visible, write_json
+from envsound.base.paths import find_root
 
 RESULTS = ":(exclude,glob)data/published/*/**"
 PACKAGES = ("torch", "encodec", "numpy", "scipy", "librosa", "soundfile", "soxr", "statsmodels", "papermill")
@@ -44,16 +46,26 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the current git commit, "+changes" appended when tracked files differ from it; "unknown" outside git.
+    """Return the study's git commit, "+changes" appended when tracked files differ from it; "unknown" outside git.
 
     The folders of data/published do not count: they are what runs make, and no run reads them.
     """
     try:
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != _root():
+            return "unknown"  # a copy without a history of its own, inside somebody's repository
         head = _git("rev-parse", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", RESULTS)
         return head + ("+changes" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):  # no git, no repository, or one that does not answer
         return "unknown"
+
+
+def _root() -> Path:
+    """Return the folder that the study's repository begins in; where there is none, the working directory."""
+    try:
+        return find_root().resolve()
+    except InputError:
+        return Path.cwd().resolve()
 
 
 def _git(*arguments: str) -> str:
@@ -92,7 +104,7 @@ def step(run_dir: str | Path, name: str, parameters: dict[str, Any]) -> Iterator
 def merge(run_dir: str | Path) -> dict[str, Any]:
     """Merge the steps' records of a run into `provenance.json`, ordered by step name, and return them."""
     run_dir = Path(run_dir)
-    steps = {path.stem: read_json(path) for path in sorted((run_dir / "provenance").glob("*.json"))}
+    steps = {path.stem: read_json(path) for path in visible(run_dir / "provenance", "*.json")}
     write_json(run_dir / "provenance.json", {"run": str(run_dir), "steps": steps})
     return steps
 

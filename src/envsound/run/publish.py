@@ -17,7 +17,7 @@ import pandas as pd
 import soundfile
 
 from envsound.base.errors import InputError
-from envsound.base.files import atomic_path, inside, read_csv, read_json, write_csv, write_json
+from envsound.base.files import atomic_path, inside, read_csv, read_json, visible, write_csv, write_json
 from envsound.base.paths import taken_to_root
 
 NAME, HELP = "publish", "copy what may be shown of a run or a report into data/published"
@@ -30,6 +30,7 @@ LISTENERS += ("memorisation.csv", "nearest.csv", "listener_seeds.csv")  # of not
 COUNTED = ("counting.csv",)  # of a training that asked for every level
 COPIES = ("copies.csv", "copies_by_clip.csv")  # of notebook 17, too, where the codec has patches
 LARGEST_OPTIONAL = 500_000  # bytes; a larger table that a report can do without stays behind
+WRITTEN = {(".", ".csv"), (".", ".json"), ("figures", ".png"), ("figures", ".pdf"), ("clips", ".ogg")}
 CLIP_COLUMNS = ["filename", "category", "seed", "n_frames", "seconds", "steps_per_level", "entropy_budget"]
 CLIP_COLUMNS += ["temperature", "fine_temperature", "top_k", "top_p", "order", "order_noise", "guidance_scale"]
 CLIP_COLUMNS += ["n_candidates", "score"]
@@ -122,7 +123,7 @@ def _is_small(path: Path) -> bool:
 
 def _copy_figures(run_dir: Path, fresh: Path) -> None:
     (fresh / "figures").mkdir()
-    for path in sorted((run_dir / "figures").glob("[!.]*")):
+    for path in visible(run_dir / "figures", "*"):
         if path.suffix in (".pdf", ".png"):
             shutil.copyfile(path, fresh / "figures" / path.name)
 
@@ -135,21 +136,37 @@ def _all_but_ogg(folder: str, names: list[str]) -> set[str]:
 def _replacing(run_dir: Path, folder: Path, needed: Sequence[str], expected: str) -> Iterator[Path]:
     """Yield a new folder that takes the place of `folder` once it is filled, and is removed on any error.
 
-    The provenance is in it already.
+    The provenance is in it already. What lies in `folder` and no publishing writes goes along. Raises InputError for a
+    run that lacks a file, and for a `folder` that is a link or holds no published copy.
     """
     missing = [name for name in needed if not (run_dir / name).is_file()]
     if missing:
         raise InputError(f"{run_dir}: lacks {', '.join(missing)}; expected {expected}")
+    if folder.is_symlink() or folder.is_file() or (folder.exists() and any(folder.iterdir()) and not _is_copy(folder)):
+        raise InputError(f"{folder}: is no published copy; expected a new folder, or one that was published before")
     fresh = folder.with_name(f".{folder.name}-new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
         write_json(fresh / "provenance.json", without_paths(read_json(run_dir / "provenance.json")))
         yield fresh
+        for path in _of_others(folder):
+            (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(folder / path, fresh / path, follow_symlinks=False)
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _is_copy(folder: Path) -> bool:
+    return (folder / "provenance.json").is_file()
+
+
+def _of_others(folder: Path) -> list[Path]:
+    """Return the files in a published copy that are of no kind which is published, relative to it."""
+    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+    return [path for path in paths if (path.parent.as_posix(), path.suffix) not in WRITTEN]
 
 
 def _publish_clips(run_dir: Path, folder: Path, per_category: int) -> pd.DataFrame:

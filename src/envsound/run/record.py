@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envsound.base.errors import InputError
-from envsound.base.files import inside, read_csv, read_json
+from envsound.base.files import inside, read_csv, read_json, visible
 
 FINISHED = ("01_encode_clips", "02_train_model", "03_sample_clips")
 FREE = {"seed", "run_dir", "checkpoint", "n_samples", "n_heard"}  # may differ between two seeds, as may the machine's:
@@ -92,7 +92,7 @@ def other_seeds(
     seen = {Path(folder).resolve() for folder in (run_dir, *taken)}
     seeds = {first.seed, *(read_settings(folder).seed for folder in taken)}
     found, left_out = {}, []
-    for folder in sorted(run_dir.parent.glob(f"fold{first.fold}_seed*")):
+    for folder in visible(run_dir.parent, f"fold{first.fold}_seed*"):
         if folder.resolve() in seen:
             continue
         reason = unfinished(folder) or difference(folder, run_dir)

@@ -10,6 +10,7 @@ the notebook again.
 """
 
 import ast
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ import pandas as pd
 
 from envsound.base.errors import InputError
 from envsound.run.identity import code_cells, digest
+from envsound.run.limits import check_together, check_value
 from envsound.run.presets import WIRING, checked, load_preset, nearest, notebook_parameters, run_dir
 
+PATHS = ("data_dir", "codec", "codec_weights", "initial_checkpoint", "checkpoint")  # in which ~ is a home folder
 INJECTED = "# Parameters"  # how the cell begins that papermill puts below the parameters cell
 NOT_OF_PRESETS = (*WIRING, "settings", "replace")
 NO_CHANGE = ("data_dir", "codec_weights", "codec_weights_sha256", "device", "devices", "sample_batch_size")
@@ -76,7 +79,7 @@ def settle(notebook: dict[str, Any], also: Sequence[str] = ()) -> Chosen:
     that is unknown, or a value of another type than the preset's, before the notebook has touched anything.
     """
     declared = notebook["__annotations__"]
-    check_parameters(notebook, also)
+    _check_injected(notebook, also)
     name = checked(notebook["preset"], "", "parameter preset")
     full = load_preset(name)
     own = [key for key in declared if key not in NOT_OF_PRESETS]
@@ -87,17 +90,34 @@ def settle(notebook: dict[str, Any], also: Sequence[str] = ()) -> Chosen:
     given = {key: checked(value, full[key], f"settings: {key}") for key, value in settings.items()}
     there = {key: checked(notebook[key], full[key], f"parameter {key}") for key in own if notebook[key] is not None}
     values = {key: there.get(key, given.get(key, value)) for key, value in preset.items()}
+    values |= {key: os.path.expanduser(value) for key, value in values.items() if key in PATHS}
     wiring = {key: checked(notebook[key], declared[key](), f"parameter {key}") for key in WIRING}
-    wiring["run_dir"] = wiring["run_dir"] or run_dir(name, wiring["fold"], wiring["seed"])
+    for key, value in given.items():
+        check_value(key, value, f"settings: {key}")
+    for key, value in (there | wiring).items():
+        check_value(key, value, f"parameter {key}")
+    check_together(full | given | there)
+    wiring["run_dir"] = os.path.expanduser(wiring["run_dir"]) or run_dir(name, wiring["fold"], wiring["seed"])
     origins = dict.fromkeys(wiring, "notebook") | {key: f"preset {name}" for key in values}
     origins |= {key: "settings" for key, value in given.items() if key in preset and value != preset[key]}
     return Chosen(wiring | values, origins | dict.fromkeys(there, "notebook"), preset)
 
 
-def check_parameters(notebook: dict[str, Any], beside: Sequence[str] = ()) -> None:
-    """Raise InputError when papermill was given a name that the parameters cell, all of whose names have types, lacks.
+def check_parameters(notebook: dict[str, Any]) -> None:
+    """Raise InputError for a value that cannot be, and for a name that papermill gave and the parameters cell lacks.
 
-    papermill itself only warns. notebook: its `globals()`; beside: names that may be given in `settings` instead.
+    notebook: its `globals()`, of which all parameters have types.
+    """
+    for name in notebook.get("__annotations__", {}):
+        if notebook.get(name) is not None:
+            check_value(name, notebook[name], f"parameter {name}")
+    _check_injected(notebook)
+
+
+def _check_injected(notebook: dict[str, Any], beside: Sequence[str] = ()) -> None:
+    """Raise InputError when papermill was given a name that the parameters cell lacks; it only warns itself.
+
+    beside: names that may be given in `settings` instead.
     """
     known = list(notebook.get("__annotations__", {}))
     cells = [text for text in notebook.get("In", []) if text.startswith(INJECTED)]

@@ -1,7 +1,6 @@
 """Generating clips with any system: what to ask for, one wav and one table row each, and going on after a kill."""
 
 import dataclasses
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +11,13 @@ import pandas as pd
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from envsound.base.cache import Format, stored, warn_of_damage
 from envsound.base.errors import InputError
-from envsound.base.files import read_json, write_json, write_wav
+from envsound.base.files import read_json, remove_written, write_json, write_wav
+from envsound.base.text import file_name
 from envsound.codec import Codec
-from envsound.codec.codes import save_codes
+from envsound.codec.codes import load_codes, save_codes
+from envsound.data.audio import read_clip
 from envsound.run.contract import codes_beside
 from envsound.run.presets import nearest
 from envsound.systems.base import Request, System
@@ -134,7 +136,7 @@ def plan_requests(
     requests = []
     for index in range(n_samples):
         name = asked[index % len(asked)]
-        stem = f"{index:04d}_{name}" if name else f"{index:04d}"
+        stem = f"{index:04d}_{file_name(name)}" if name else f"{index:04d}"
         requests.append(Request(f"{stem}.wav", name, float(lengths[index]), int(seeds[index])))
     return requests
 
@@ -159,7 +161,7 @@ def generate_clips(
     ]
     asked = {"requests": [asdict(one) for one in requests], "system": system.content_hash} | chosen
     folder = _claim(Path(folder), asked, replace)
-    missing = [request for request in requests if not (folder / request.filename).exists()]
+    missing = [request for request in requests if not _is_whole(folder / request.filename, system)]
     missing.sort(key=lambda request: request.seconds)  # clips of similar length share a batch
     with tqdm(total=len(requests), initial=len(requests) - len(missing), desc="sampling", unit="clip") as bar:
         for request, (clip, codes) in zip(missing, selection.make(system, missing), strict=True):
@@ -170,17 +172,52 @@ def generate_clips(
     return pd.DataFrame(rows)
 
 
+def _is_whole(file: Path, system: System) -> bool:
+    """Say whether an earlier call left a clip, with the codes of a system that draws them; warn of a damaged one."""
+    if not file.exists():
+        return False
+    try:
+        read_clip(file, system.sample_rate)
+        if isinstance(system, DrawsCodes):
+            load_codes(codes_beside(file), system.codec.content_hash)
+    except InputError as error:
+        warn_of_damage(file, error)
+        return False
+    return True
+
+
 def _claim(folder: Path, asked: dict, replace: bool) -> Path:
-    """Return the folder, empty or with clips of the same request and system."""
+    """Return the folder, empty or with clips of the same request and system, beside which others' files stay."""
     record = folder / RECORD
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; expected the name of a folder")
-    if folder.exists() and any(folder.iterdir()) and not (record.is_file() and read_json(record) == asked):
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"{folder}: is a link or a file; expected the name of a folder of its own")
+    if folder.exists() and any(folder.iterdir()):
         if not record.is_file():
             raise InputError(f"{folder}: holds files that are no clips of a request; expected an empty folder")
-        if not replace:
+        before = stored(record, RECORDED)
+        if before != asked and not replace:
             raise InputError(f"{folder}: holds the clips of another request; name another folder, or remove them")
-        shutil.rmtree(folder)
+        if before != asked:
+            _remove_clips(folder, before)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(record, asked)
     return folder
+
+
+def _remove_clips(folder: Path, asked: dict | None) -> None:
+    """Delete the clips of an earlier request with their codes, and nothing else; without its record, all such names."""
+    numbered = "[0-9]" * 4 + "*.wav"
+    names = [one["filename"] for one in asked["requests"]] if asked else [path.name for path in folder.glob(numbered)]
+    files = [path for name in names for path in (folder / name, codes_beside(folder / name))]
+    remove_written(folder, [path.relative_to(folder).as_posix() for path in files])
+
+
+def _read_record(path: Path) -> dict:
+    """Read what a folder's clips were asked for. Raises ValueError when that is not what it says."""
+    found = read_json(path)
+    if not isinstance(found, dict) or not all("filename" in one for one in found.get("requests", [{}])):
+        raise ValueError("no record of requests")
+    return found
+
+
+RECORDED = Format(".json", _read_record, write_json)

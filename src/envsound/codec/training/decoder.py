@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.base.files import atomic_path, sha256_bytes, write_csv
+from envsound.base.files import sha256_bytes, write_csv
+from envsound.base.tensors import save_state
 from envsound.codec.decoder import DecoderConfig, MelDecoder
 from envsound.codec.patches import PatchCodec, PatchQuantizer
 from envsound.codec.spectra import expected_power, frame_spectra, from_spectra, likelihood_loss
@@ -248,8 +249,7 @@ class DecoderTrainer:
             "balancer": self.balancer.norms,
             "generator": self.generator.get_state(),
         }
-        with atomic_path(self.folder / STATE) as temporary:
-            torch.save(state, temporary)
+        save_state(self.folder / STATE, state)
 
     def _resume(self) -> None:
         state = read_state(self.folder / STATE, self._identity(), self.device)

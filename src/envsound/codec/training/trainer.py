@@ -2,7 +2,6 @@
 
 import copy
 import math
-import pickle
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.base.files import atomic_path, write_csv
+from envsound.base.files import write_csv
+from envsound.base.tensors import load_state, save_state
 from envsound.codec.base import Autoencoder
 from envsound.codec.codes import code_usage, count_codes
 from envsound.codec.distances import comb_share
@@ -238,8 +238,7 @@ class CodecTrainer:
             "torch_rng": torch.get_rng_state(),
             "crop_rng": self.crops.rng.bit_generator.state,
         }
-        with atomic_path(self.folder / "training_state.pt") as temporary:
-            torch.save(state, temporary)
+        save_state(self.folder / "training_state.pt", state)
         write_csv(self.folder / "training.csv", pd.DataFrame(self.history))
 
     def _resume(self) -> None:
@@ -260,17 +259,12 @@ class CodecTrainer:
 
 
 def read_state(path: str | Path, identity: list, device: torch.device) -> dict[str, Any] | None:
-    """Return the checkpoint of a training, or None where there is none.
+    """Return the checkpoint of a training, or None where there is none or a damaged one.
 
-    identity: what it must hold under that name. Raises InputError when it cannot be read or holds anything else.
+    identity: what it must hold under that name. Raises InputError when it holds anything else.
     """
-    if not Path(path).exists():
-        return None
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete it to train from the start") from None
-    if state.get("identity") != identity:
+    state = load_state(path, device)
+    if state is not None and state.get("identity") != identity:
         raise InputError(f"{path}: was trained with other parameters; choose another folder or delete it")
     return state
 

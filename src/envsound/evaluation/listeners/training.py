@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from envsound.base import cache
 from envsound.base.device import choose_device, choose_precision
 from envsound.base.errors import InputError
-from envsound.base.files import atomic_path
+from envsound.base.tensors import load_state, save_state
 from envsound.evaluation.listeners.network import (
     Listener,
     ListenerConfig,
@@ -288,14 +288,11 @@ class _Fit:
             "dropout": torch.get_rng_state(),
             "dropout_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
-        with atomic_path(self.resume.path) as temporary:
-            torch.save(state, temporary)
+        save_state(self.resume.path, state)
 
     def _load(self) -> None:
-        if self.resume is None or not self.resume.path.is_file():
-            return
-        state = torch.load(self.resume.path, map_location="cpu", weights_only=True)
-        if state["identity"] != self.resume.identity:
+        state = load_state(self.resume.path) if self.resume else None
+        if state is None or state["identity"] != self.resume.identity:
             return
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from envsound.base.files import inside, read_csv, read_json
-from envsound.base.text import markdown_table, number, wide
+from envsound.base.files import inside, read_csv, read_json, visible
+from envsound.base.text import markdown_table, number, plain, wide
 from envsound.report.facts import NOT_MEASURED, Facts, run_origin
 from envsound.report.facts import facts as as_facts
 from envsound.report.fragments import Staging
@@ -65,7 +65,7 @@ def report_facts(folder: Path) -> Facts:
     n_left_out; worst: the class whose log-mel distance is largest; high_band: its edges in words; judged,
     judged_classes, periodic, stability, predictability: Markdown tables, the first two by class, whole codecs alone.
     """
-    tables = {path.stem: read_csv(path) for path in folder.glob("*.csv")}
+    tables = {path.stem: read_csv(path) for path in visible(folder, "*.csv")}
     if not {"systems", "ceiling"} <= set(tables):
         return Facts()
     systems, ceiling = tables["systems"], tables["ceiling"]
@@ -108,7 +108,7 @@ def stage(book: Staging) -> None:
     for name, words in FIGURES.items():
         path = book.published / REPORT / "figures" / f"{name}.png"
         book.write(f"ceiling/{name}.txt", book.figure(path, words, PAGE, "codec-report") or [ABSENT])
-    folders = sorted((book.published.parent / "runs" / REPORT).glob("*/examples"))
+    folders = visible(book.published.parent / "runs" / REPORT, "*/examples")
     folders += [run.folder / "codec_clips" for run in book.runs]
     sections = [line for folder in folders if (folder / "examples.csv").is_file() for line in _section(book, folder)]
     head = ["# The codec, clip by clip", "", INTRODUCTION, ""]
@@ -200,7 +200,7 @@ def _by_class(rows: pd.DataFrame, column: str, systems: list[str], write: Callab
     """Return a column of a table by class, a column of values for each of some systems."""
     grid = rows[rows["system"].isin(systems)].pivot_table(column, "category", "system")
     known = [name for name in systems if name in grid]
-    body = [[str(name).replace("_", " "), *[write(row[one]) for one in known]] for name, row in grid.iterrows()]
+    body = [[plain(str(name).replace("_", " ")), *[write(row[one]) for one in known]] for name, row in grid.iterrows()]
     return _wide(markdown_table(["class", *known], body))
 
 
@@ -225,7 +225,8 @@ def _patch_codes(folder: Path) -> str:
 
 
 def _class_table(rows: pd.DataFrame) -> str:
-    columns = {"class": ("category", lambda name: name.replace("_", " ")), "n": ("n_clips", lambda n: number(int(n)))}
+    columns = {"class": ("category", lambda name: plain(name.replace("_", " ")))}
+    columns |= {"n": ("n_clips", lambda n: number(int(n)))}
     columns |= {words: (name, fixed) for name, words in DISTANCES.items()}
     columns |= {f"recognised ({name})": (f"recognised_{name}", share) for name in listeners_in(rows)}
     return _wide(table(rows, columns | {"KS": ("ks_max", fixed)}))

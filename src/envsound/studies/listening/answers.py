@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_json, write_json
+from envsound.base.files import read_json, remove_written, visible, write_json
 from envsound.studies.listening import material
 from envsound.studies.listening.material import ANCHOR, FORMAT, GENERATED, RECORDING, REFERENCE, TASKS, VERSION
 
@@ -104,7 +104,7 @@ def read_answers(folder: str | Path, key: Key) -> Answers:
     Unfinished files count for what they hold. Raises InputError naming the file when one is damaged, was saved by
     something else or by another build of the page, repeats a listener, or is made up where others are not.
     """
-    paths = sorted(path for path in Path(folder).glob("*.json") if not path.name.startswith("."))
+    paths = visible(folder, "*.json")
     if not paths:
         raise InputError(f"{folder}: no answers in it; expected files envsound-listening-<name>.json")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("listeners", *TABLES)}
@@ -173,8 +173,7 @@ def given_or_made_up(
         return Path(answers_dir), read_key(key or Path("book") / material.FOLDER / "key.json")
     place = Path(out_dir) / "made_up"
     made = read_key(make_up_key(place / "key.json"))
-    for old in (place / "answers").glob("*.json"):
-        old.unlink()
+    remove_written(place / "answers", [path.name for path in visible(place / "answers", f"{FORMAT}-*.json")])
     return make_up_answers(made, place / "answers", n_listeners, seed), made
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import signal
 
-from envsound.base.files import inside, read_csv, sha256_bytes, write_json, write_text, write_wav
+from envsound.base.files import inside, read_csv, sha256_bytes, visible, write_json, write_text, write_wav
 from envsound.data.audio import SAMPLE_RATE, read_clip
 from envsound.report.assets import Assets
 from envsound.report.runs import Run
@@ -83,7 +83,7 @@ def example_folders(reports: str | Path, runs: Sequence[Run] = ()) -> list[Path]
 
     reports: the folder of codec reports, data/runs/codec; the shipped codec's comes first. Then those of `runs`.
     """
-    found = sorted(path.parent for path in Path(reports).glob("*/examples/examples.csv"))
+    found = [path.parent for path in visible(reports, "*/examples/examples.csv")]
     found.sort(key=lambda folder: folder.parent.name != "patches")
     of_runs = [run.folder / "codec_clips" for run in runs]
     return found + [folder for folder in of_runs if (folder / "examples.csv").is_file()]
@@ -115,7 +115,7 @@ def clips_to_judge(
     by ear. Only what `assets` permits is read. Without a generated clip the list is empty.
     """
     sources = [run for run in runs if not run.table("samples.csv").empty]
-    folders = sorted(path.parent for path in Path(published).glob("*/clips.csv"))
+    folders = [path.parent for path in visible(published, "*/clips.csv")]
     sources += [Run(folder) for folder in folders if (folder / "clips").is_dir()]
     made = {source: found for source in sources if (found := _generated(source))}
     generated = [sound for found in made.values() for sound in found if assets.permits(sound.path)]
@@ -199,12 +199,12 @@ def _in_order(versions: dict[str, Sound]) -> list[Sound]:
 
 
 def _trials_of(folder: Path, most: int) -> Iterator[dict[str, Sound]]:
-    examples = read_csv(folder / "examples.csv").fillna(dict.fromkeys(("original", "codec", "opus"), ""))
+    examples = read_csv(folder / "examples.csv")
     for row in examples.head(most).to_dict("records"):
         codec, stem = row["codec_name"], row["codec"].removesuffix("codec.wav")
         kinds = {REFERENCE: row["original"], f"Opus, {row['opus_kbps']:g} kbit/s": row["opus"]}
         kinds[_with_all_levels(folder.parent, codec)] = row["codec"]
-        for fewer in (path.name for path in folder.glob("*_levels.wav") if stem and path.name.startswith(stem)):
+        for fewer in (path.name for path in visible(folder, "*_levels.wav") if stem and path.name.startswith(stem)):
             kinds[f"{codec}, {fewer.split('_')[-2]} levels"] = fewer
         paths = {words: inside(folder, name) for words, name in kinds.items() if name}
         found = {words: _samples(path) for words, path in paths.items() if path.is_file()}

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.base.files import atomic_path, write_csv
+from envsound.base.files import write_csv
+from envsound.base.tensors import load_state, save_state
 from envsound.run.identity import digest
 from envsound.studies.recognition.conformer import (
     ConformerSettings,
@@ -296,14 +297,11 @@ class Tuning:
         state = {name: getattr(self, name) for name in KEPT}
         state |= {"classifier": self.classifier.state_dict(), "optimizer": self.optimizer.state_dict()}
         write_csv(self.folder / "training.csv", pd.DataFrame(self.history, columns=HISTORY))
-        with atomic_path(self.folder / STATE) as temporary:
-            torch.save(state, temporary)
+        save_state(self.folder / STATE, state)
 
     def _resume(self) -> None:
-        if not (self.folder / STATE).is_file():
-            return
-        state = torch.load(self.folder / STATE, map_location=self.settings.place, weights_only=True)
-        if state["identity"] != self.identity:  # other settings, clips or code: start anew
+        state = load_state(self.folder / STATE, self.settings.place)
+        if state is None or state["identity"] != self.identity:  # other settings, clips or code: start anew
             return
         for name in KEPT:
             setattr(self, name, state[name])

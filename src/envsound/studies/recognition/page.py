@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from envsound.base.files import read_csv, read_json
+from envsound.base.files import read_csv, read_json, visible
 from envsound.base.text import NO_NUMBER, NOT_RUN, dropdown, interval, percent
 from envsound.report.facts import NOT_MEASURED, Facts, run_origin
 from envsound.report.facts import facts as written
@@ -102,7 +102,7 @@ def facts(published: Path) -> Mapping[str, Any]:
     rows: as percentages, by a recogniser's name as a folder's, with n_heard, n_unheard and n_clean_folds of its clips
     and rounds. pairs: "+9.0 (+7.1 to +10.9)", row and other row. settings: as the report's provenance has them.
     """
-    folders = sorted(path.parent for path in (published / FOLDER).glob("*/recognition.csv"))
+    folders = [path.parent for path in visible(published / FOLDER, "*/recognition.csv")]
     return {"recognition": Facts({folder.name: _report_facts(folder) for folder in folders})}
 
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from envsound.base.cache import JSON, kept
 from envsound.base.errors import InputError, NotHere
-from envsound.base.files import read_csv, read_json, sha256_file, write_csv
+from envsound.base.files import read_csv, read_json, sha256_file, visible, write_csv
 from envsound.base.paths import shipped
 from envsound.base.text import NOT_RUN
 from envsound.codec import SHIPPED
@@ -50,7 +50,7 @@ CARD, LISTED = "card.json", "attribution.csv"  # beside a codec's weights: what 
 
 def recogniser_names(folder: str | Path = FOLDER) -> list[str]:
     """Return the names of the files of settings in `folder`, sorted."""
-    return sorted(path.stem for path in Path(folder).glob("*.yml"))
+    return [path.stem for path in visible(folder, "*.yml")]
 
 
 def load_recognisers(

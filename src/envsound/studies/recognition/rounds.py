@@ -146,9 +146,11 @@ def clips_of(codes_table: pd.DataFrame) -> Clips:
 def cross_validation(clips: Clips, folds: Sequence[int] = ()) -> list[Fold]:
     """Return the rounds whose test folds are `folds` (empty: all); the next one in cyclic order is to choose on.
 
-    Raises InputError when there are fewer than three folds, an asked one is not among them, or a class of the data set
-    is missing from the clips to train on.
+    Raises InputError when there are fewer than two classes or three folds, an asked one is not among them, or a class
+    of the data set is missing from the clips to train on.
     """
+    if len(clips.categories) < 2:
+        raise InputError(f"categories: the clips have {clips.categories} alone; expected two classes or more")
     present = sorted({int(fold) for fold in clips.folds})
     if len(present) < FEWEST_FOLDS:
         raise InputError(f"folds: the clips have {present}; expected at least {FEWEST_FOLDS} official folds")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from envsound.base.files import read_csv, read_json
+from envsound.base.files import read_csv, read_json, visible
 from envsound.base.text import cell, markdown_table, number, wide
 from envsound.report.fragments import Staging, field_list, not_published
 from envsound.run.publish import ReportKind, kind_of
@@ -30,7 +30,7 @@ def stage(book: Staging) -> None:
 
     Without measurements each is a box that says so.
     """
-    reports = sorted(folder for folder in book.published.glob("*/") if kind_of(folder, REPORTS))
+    reports = [folder for folder in visible(book.published, "*/") if kind_of(folder, REPORTS)]
     for name, section, what in (
         ("bench", bench_section, "measurement beside the usual implementation"),
         ("growth", growth_section, "measurement of growth"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envsound.base.errors import InputError
+from envsound.run.limits import check_together, check_values
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,8 @@ class ModelConfig:
     tied: bool = False
 
     def __post_init__(self) -> None:
-        if self.dim % self.n_heads or (self.dim // self.n_heads) % 2:
-            raise InputError(f"dim={self.dim}: expected n_heads={self.n_heads} heads of an even number of channels")
-        if self.conv_kernel % 2 == 0:
-            raise InputError(f"conv_kernel={self.conv_kernel}: expected an odd number of frames")
+        check_values(vars(self))
+        check_together(vars(self))
 
 
 def rotate(x: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from envsound.base.errors import InputError
+from envsound.run.limits import check_values
 from envsound.systems.soundstorm.conformer import MaskedConformer
 from envsound.systems.soundstorm.drawing import (
-    ORDERS,
     Noise,
     acceptance_order,
     draw,
@@ -52,16 +52,9 @@ class DecodingConfig:
     precision: torch.dtype = field(default=torch.float32)
 
     def __post_init__(self) -> None:
-        if not self.steps_per_level or any(steps < 0 for steps in self.steps_per_level):
-            raise InputError(f"steps_per_level={list(self.steps_per_level)}: expected a number of at least 0 a level")
-        amounts = ("entropy_budget", "temperature", "fine_temperature", "top_k", "order_noise", "guidance_scale")
-        for name in amounts:
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}={getattr(self, name)}: expected at least 0")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p={self.top_p}: expected more than 0 and at most 1")
-        if self.order not in ORDERS:
-            raise InputError(f"order={self.order!r}: expected one of {', '.join(ORDERS)}")
+        check_values({key: value for key, value in vars(self).items() if key != "precision" and value is not None})
+        if not self.steps_per_level:
+            raise InputError("steps_per_level=[]: expected a number for each level")
 
     @property
     def guided(self) -> bool:

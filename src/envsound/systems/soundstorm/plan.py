@@ -1,13 +1,9 @@
 """What a training is told: the settings of batches, masks, loss, optimizer and schedule."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from envsound.base.errors import InputError
-
-OPTIMIZERS = ("adam", "adamw")
-SCHEDULES = ("one-cycle", "cosine")
+from envsound.run.limits import check_together, check_values
 
 
 @dataclass(frozen=True)
@@ -49,27 +45,8 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.num_epochs, self.batch_size, self.accumulate, self.watch_every) < 1 or self.lr <= 0:
-            raise InputError("num_epochs, batch_size, accumulate, watch_every, lr: expected each above 0")
-        if not 0 < self.warmup_fraction < 1:
-            raise InputError(f"warmup_fraction={self.warmup_fraction}: expected a share between 0 and 1")
-        for name in ("ema_decay", "label_smoothing", "near_share"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}: expected 0 for none, or a share below 1")
-        if self.optimizer not in OPTIMIZERS or self.schedule not in SCHEDULES:
-            known = f"one of {', '.join(OPTIMIZERS)}, and one of {', '.join(SCHEDULES)}"
-            raise InputError(f"optimizer={self.optimizer!r}, schedule={self.schedule!r}: expected {known}")
-        if self.weight_decay < 0 or self.warmup_steps < 0 or (self.weight_decay and self.optimizer == "adam"):
-            raise InputError("weight_decay, warmup_steps: expected none below 0, and weight_decay with adamw alone")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise InputError(f"betas={list(self.betas)}: expected two shares below 1")
-        if self.level_shares and (min(self.level_shares) < 0 or not math.isclose(sum(self.level_shares), 1)):
-            raise InputError(f"level_shares={list(self.level_shares)}: expected shares that add up to 1")
-        if self.patience and not self.validation_fold:
-            raise InputError(
-                f"patience={self.patience}: needs a validation_fold among the training folds; stopping by the "
-                "held-out fold would be choosing on the test"
-            )
+        check_values(asdict(self))
+        check_together(asdict(self))
 
     @property
     def asks_code_vectors(self) -> bool:

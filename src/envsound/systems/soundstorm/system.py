@@ -23,6 +23,7 @@ from envsound.codec.counting import DRAWS, CodeDraws
 from envsound.codec.systems import through_codec
 from envsound.data.audio import read_clip
 from envsound.data.copies import plan_copies
+from envsound.data.finding import check_taught
 from envsound.data.folds import recorded, training_sets
 from envsound.data.recordings import Recordings
 from envsound.run.contract import read_table
@@ -207,6 +208,8 @@ class SoundStormRecipe:
         codec_hash = stored_codec_hash(table["codes_file"].iloc[0])
         categories = sorted(table["category"].unique())
         folds = settings["fold"], settings["train_folds"], settings["validation_fold"]
+        if settings["class_conditional"]:
+            check_taught(training_sets(table, *folds)[0], table)
         train, watched = (load_code_set(side, categories, codec_hash) for side in training_sets(table, *folds))
         return train, watched, codec_hash
 

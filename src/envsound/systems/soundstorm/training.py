@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 
 from envsound.base.device import choose_precision
 from envsound.base.errors import InputError
-from envsound.base.files import atomic_path, sha256_file, write_csv
+from envsound.base.files import sha256_file, write_csv
+from envsound.base.tensors import load_state, save_state
 from envsound.run.identity import module_hash
 from envsound.systems.soundstorm.batches import CodeSet, HeldCodes, epoch_batches
 from envsound.systems.soundstorm.checkpoints import Checkpoint, save_checkpoint, start_from
@@ -317,12 +318,11 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
         }
         write_csv(self.table, pd.DataFrame(self.progress.history, columns=HISTORY))
-        with atomic_path(self.folder / "training_state.pt") as temporary:
-            torch.save(state, temporary)
+        save_state(self.folder / "training_state.pt", state)
 
     def _resume(self) -> None:
         path = self.folder / "training_state.pt"
-        state = torch.load(path, map_location=self.fabric.device, weights_only=True) if path.exists() else None
+        state = load_state(path, self.fabric.device)
         if state is None or state["identity"] != self.identity:  # other parameters, codes or code: start anew
             if self.fabric.is_global_zero:
                 for stale in (path, self.folder / "best.safetensors"):
