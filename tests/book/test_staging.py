@@ -164,6 +164,18 @@ def test_a_picture_in_markdown_is_copied_and_a_missing_one_becomes_words(root):
     )
 
 
+def test_a_picture_of_a_notebook_is_described_by_its_caption_or_its_heading(root):
+    new = nbformat.v4
+    shown = [new.new_output("display_data", data={"image/png": "aGk="})]
+    cells = [new.new_markdown_cell("# Figures\n\n## Curves"), new.new_code_cell("one()", outputs=shown)]
+    cells += [new.new_markdown_cell("*Loss over\nepochs.* More."), new.new_code_cell("two()", outputs=shown)]
+    found = NotebookStager(Assets(root / "book", []), "demo", [root]).rewrite(
+        new.new_notebook(cells=cells), root / "book" / "x.ipynb"
+    )
+    alts = [cell.metadata["mystnb"]["image"]["alt"] for cell in found.cells if cell.cell_type == "code"]
+    assert alts == ["Loss over epochs.", "Figure: Curves"]
+
+
 def test_imports_cells_are_recognised():
     assert is_imports("import os\n\nfrom envsound.base.paths import go_to_root\ngo_to_root()")
     assert not is_imports("import os\nos.remove('x')") and not is_imports("# nothing\n")

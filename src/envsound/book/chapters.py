@@ -1,6 +1,7 @@
 """Tables and figures of the page of results and its appendices, from every published run that has them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ CLAIMS = {  # what the published study says fails: how it was measured there, an
     )),
     "pitch and harmony": ("not measured", ("harmonicity",)),
 }  # fmt: skip
-WITH_PHASE = "model, codes with phase (before)"
+WITH_PHASE = "before, on codes with phase"
 PERCENT, TENTHS, PLAIN = "{:.0%}", "{:.1%}", "{:.2f}"
 Row = Mapping[str, Any]
 Shown = list[dict[str, str]]  # the rows of a table, each by the headings of its columns
@@ -92,22 +93,24 @@ def failure_sounds(published: Path) -> dict[str, list[Heard]]:
     rows, before = shown(published), clips_of(published, BEFORE)
     parts = {"pitch": rows.get("rooster", [])[:3], "rhythm": rows.get("clock_tick", [])[:3]}
     parts["lines"] = rows.get("chainsaw", [])[:3]
-    parts["before"] = [Heard(before[name], name, WITH_PHASE) for name in ("dog", "rooster") if name in before]
-    parts["before"] += [sound for name in ("dog", "rooster") for sound in rows.get(name, []) if sound.kind == "model"]
+    parts["before"] = []
+    for name in ("dog", "rooster"):
+        parts["before"] += [Heard(before[name], name, f"{name}: {WITH_PHASE}")] if name in before else []
+        parts["before"] += [replace(one, kind=f"{name}: now") for one in rows.get(name, []) if one.kind == "model"]
     return parts
 
 
 def claims_rows(run: Run, table: pd.DataFrame) -> Shown:
-    """Return what was said to fail, and how many measurements of it tell codec and model from real clips here."""
+    """Return what was said to fail, and how many measurements of it tell codec and each training from real clips."""
     rows = []
     for claim, (published, metrics) in CLAIMS.items():
+        tested = table[table["metric"].isin(metrics) & table["ks"].notna()].assign(told=lambda t: t["p_holm"] < ALPHA)
         row = {"said to fail": claim, "as published": published}
         for system, words in (("codec", "tell the codec apart"), ("generated", "tell the model apart")):
-            tested = table[(table["system"] == system) & table["metric"].isin(metrics) & table["ks"].notna()]
-            told = tested[tested["p_holm"] < ALPHA]
-            row[words] = f"{told['metric'].nunique()} of {tested['metric'].nunique()}"
-            verdict = "found" if len(told) else "not found"
-        rows.append(row | {"verdict": f"{verdict} here"})
+            by_run = tested[tested["system"] == system].groupby("run", sort=False)["told"].agg(["sum", "size"])
+            row[words] = "; ".join(f"{n} of {of}" for n, of in by_run.astype(int).to_numpy()) or NO_NUMBER
+        found = int((by_run["sum"] > 0).sum())  # of the model's trainings
+        rows.append(row | {"verdict": f"found in {found} of {len(by_run)} trainings" if found else "not found here"})
     return rows
 
 
@@ -188,12 +191,13 @@ def distances_rows(run: Run, table: pd.DataFrame) -> Shown:
 
 def truth_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return what share of every system's clips each listener hears as what was asked for."""
-    whole = table[table["category"] == ""].rename(columns={"side": "system"})
-    return [
-        {"run": run.folder.name, "listener": f"{name} ({role})"}
-        | _by_system(rows, None, lambda row: with_interval(row, "accuracy", PERCENT), list(SYSTEM_WORDS))
-        for (name, role), rows in whole.groupby(["classifier", "role"], sort=False)
-    ]
+    shown = []
+    for (name, role), rows in table[table["category"] == ""].groupby(["classifier", "role"], sort=False):
+        heard = rows.set_index("side").to_dict("index")
+        row = {"run": run.folder.name, "listener": f"{name} ({role})"}
+        shown.append(row | {words: with_interval(heard[side], "accuracy", PERCENT) if side in heard else NO_NUMBER
+                            for side, words in SYSTEM_WORDS.items()})  # fmt: skip
+    return shown
 
 
 def taught_rows(run: Run, table: pd.DataFrame) -> Shown:
@@ -329,15 +333,6 @@ def _with_goal(row: Row, name: str, form: str) -> str:
     """Return a number of a row with the goal that it should not exceed, where there is one."""
     goal = row[f"{name}_goal"]
     return form.format(row[name]) + ("" if pd.isna(goal) else f" (at most {form.format(goal)})")
-
-
-def _by_system(
-    table: pd.DataFrame, model: Row | None, form: Callable[[Row], str], names: Iterable[str] = list(SYSTEM_WORDS)[1:]
-) -> dict[str, str]:
-    """Return what is shown of the first row of each system; `model` is the model's where there are several."""
-    rows = table.drop_duplicates("system").set_index("system").to_dict("index")
-    rows |= {"generated": model} if model else {}
-    return {SYSTEM_WORDS[name]: form(rows[name]) if name in rows else NO_NUMBER for name in names}
 
 
 def _named(system: str, run: str) -> str:

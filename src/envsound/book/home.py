@@ -26,8 +26,9 @@ def home_facts(published: Path) -> Facts:
     """Return what the first page says: `answer` (two sentences), the shares it names, `chain` (a verdict), `grey`, and
     n_passes, those of the generator that ships.
 
-    Shares, in words: model, before, counted, chain_share, recordings; classes: best, timed, worst. Of result files that
-    are not there the facts are "not measured".
+    Shares, in words: model, before, counted, chain_share, recordings, taught and taught_real (what clips teach), shared
+    and shared_real (codes of one training clip); classes: best, timed, worst; message, of the figure. Of result files
+    that are not there the facts are "not measured".
     """
     found = Facts()
     heard = _heard(published)
@@ -42,6 +43,10 @@ def home_facts(published: Path) -> Facts:
     if nearest:
         found |= {"timed": _listed(nearest, TIMED), "worst": nearest[-1].replace("_", " ")}
         found["best"] = nearest[0].replace("_", " ")
+    rows = _rows(_optional(published / RUN / "distances.csv"))
+    if not rows.empty:
+        found["message"] = message(rows)
+    found |= _shares(published / RUN, copies)
     found["grey"] = _grey(published)
     card = published.parent / "generator" / "generator.json"
     if card.is_file():
@@ -135,6 +140,18 @@ def _beside_chain(model: Mapping[str, Any], chain: Mapping[str, Any] | None) -> 
     if chain is None:
         return NOT_MEASURED
     return "clearly more than" if model["low"] > chain["high"] else "not clearly more than"
+
+
+def _shares(run: Path, copies: pd.DataFrame) -> dict[str, str]:
+    """Return what networks recognise that learnt from generated and from real clips, and codes of one training clip."""
+    found, taught = {}, _optional(run / "class_training.csv")
+    for name, mix in (("taught", "generated"), ("taught_real", "real")):
+        rows = taught[(taught["classifier"] == "cnn") & (taught["mix"] == mix)] if len(taught) else taught
+        found |= {name: f"{rows['accuracy'].iloc[0]:.0%}"} if len(rows) else {}
+    for name, side in (("shared", "generated"), ("shared_real", "real")):
+        rows = copies[copies["side"] == side] if "share_median" in copies else copies[:0]
+        found |= {name: f"{rows['share_median'].iloc[0]:.1%}"} if len(rows) else {}
+    return found
 
 
 def _grey(published: Path) -> str:

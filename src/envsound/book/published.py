@@ -19,8 +19,8 @@ COMPARISONS = {
     "real_other_vs_real": "other real against real",
 }
 CAPTIONS = {
-    "code_usage": "How often each code is used, by level.",
-    "training_curves": "Loss by epoch, training and validation; the end of warm-up is marked.",
+    "code_usage": "Left: codes of each level in use, diamonds their effective number. Right: shares of codes by rank.",
+    "training_curves": "Loss by epoch. Left: all levels. Right: validation by level, diamonds code frequencies.",
     "metric_distributions": "Distribution of each metric, real and generated.",
     "metric_boxplots": "The same metrics as boxes.",
     "ks_distances": "Kolmogorov-Smirnov distance of each metric.",

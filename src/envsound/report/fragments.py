@@ -52,9 +52,14 @@ class Staging:
 
     def table(self, rows: Sequence[Mapping[str, str]], source: Path, page: str, kind: str = "") -> list[str]:
         """Return a table for `page` with a link to the csv it was made from; none for no rows. kind: see `wide`."""
-        link = self.assets.link(source, f"tables-{source.parent.name}", self.book_dir / page) if rows else None
-        download = f'<p class="csv"><a href="{link}" download>{source.name}</a></p>'
-        return table_of(rows, kind) + (raw_html([download]) if link else [])
+        return [*table_of(rows, kind), *self.downloads([source], page)] if rows else []
+
+    def downloads(self, sources: Iterable[Path], page: str) -> list[str]:
+        """Return links to copies of some csv files for `page`; none where none of them is there."""
+        place = self.book_dir / page
+        links = {source.name: self.assets.link(source, f"tables-{source.parent.name}", place) for source in sources}
+        found = [f'<a href="{link}" download>{name}</a>' for name, link in links.items() if link]
+        return raw_html([f'<p class="csv">{", ".join(found)}</p>']) if found else []
 
 
 class StudyPage(Protocol):

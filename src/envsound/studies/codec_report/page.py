@@ -106,7 +106,8 @@ def report_facts(folder: Path) -> Facts:
 def stage(book: Staging) -> None:
     """Write a fragment for each figure, ceiling/<name>.txt, and the page studies/codec_clips.md of clips to be heard.
 
-    ceiling/whole.txt is what a judge hears through whole codecs, ceiling/heard.txt cards of a few clips.
+    ceiling/whole.txt is what a judge hears through whole codecs, ceiling/heard.txt cards of a few clips, and
+    ceiling/tables.txt links to the csv files.
 
     A figure that the published report does not hold is a line that says so. Sounds are copied from codec reports and
     from the book's runs on this machine; none is part of the repository.
@@ -118,6 +119,9 @@ def stage(book: Staging) -> None:
     rows = _whole_rows(read_csv(judged)) if judged.is_file() else []
     book.write("ceiling/whole.txt", book.table(rows, judged, PAGE, "names") or [ABSENT])
     book.write("ceiling/heard.txt", _heard(book) or [ABSENT])
+    tables = [book.published / REPORT / name for name in TABLES]
+    tables += [book.published / "patch_codes" / name for name in CODES]
+    book.write("ceiling/tables.txt", book.downloads(tables, TABLES_PAGE) or [ABSENT])
     folders = sorted((book.published.parent / "runs" / REPORT).glob("*/examples"))
     folders += [run.folder / "codec_clips" for run in book.runs]
     sections = [line for folder in folders if (folder / "examples.csv").is_file() for line in _section(book, folder)]

@@ -151,7 +151,8 @@ def report_lines(folder: Path, book: Staging) -> list[str]:
     lines += exposure_lines(summary, folds) + figure("classes")
     lines += _table(_optional(folder / "recognition_claim.csv"), CLAIM)
     lines += dropdown("Every pair of recognisers", _table(pairs, PAIRS))
-    return lines + dropdown("What is taken for what", figure("confusion"))
+    lines += dropdown("What is taken for what", figure("confusion"))
+    return lines + book.downloads(sorted(folder.glob("*.csv")), PAGE)
 
 
 def summary_lines(summary: pd.DataFrame) -> list[str]:
