@@ -223,6 +223,7 @@ rule book:
         "book/_build/html/index.html",
     params:
         runs=REQUEST.run_dirs(),
+        beside=REQUEST.finished_bases(),
         code=BOOK_CODE,
     shell:
-        "{sys.executable:q} -m envsound.book --runs {params.runs:q}"
+        "{sys.executable:q} -m envsound.book --runs {params.runs:q} --beside {params.beside:q}"

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fakes.runs import make_run, provenance
+from fakes.runs import make_run, provenance, staging
 
 from envsound import cli
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_csv, write_json
-from envsound.report.comparison import differing, effects_beside, metrics_beside, sounds_beside
+from envsound.report.comparison import comparison_lines, differing, effects_beside, metrics_beside, sounds_beside
 from envsound.report.runs import Run
 
 
@@ -82,3 +82,11 @@ def test_a_sound_outside_its_run_is_refused(two):
     write_csv(two[0].folder / "samples.csv", table)
     with pytest.raises(InputError, match="leads outside"):
         sounds_beside(two, lambda path, label: path)
+
+
+def test_the_book_shows_runs_beside_each_other_once_there_are_two(two, tmp_path):
+    book = staging(tmp_path, *(one.folder for one in two))
+    lines = comparison_lines(book, two, "runs.md")
+    text = "\n".join(lines)
+    assert "| guidance_scale | 2.0 | 1.0 |" in text and text.count("<audio") == 4
+    assert comparison_lines(book, two[:1], "runs.md") == []

@@ -293,3 +293,15 @@ def test_editing_a_module_plans_the_steps_that_use_it_and_what_depends_on_them(f
         assert finished.plan() == ["book", "compute_metrics", "draw_figures", "ks_tests"]
     finally:
         module.write_text(before)
+
+
+def test_runs_of_the_base_are_shown_where_they_have_been_measured(root):
+    for name, text in {"paper": "top_p: 1.0\n", "mine": "top_p: 0.9\n"}.items():
+        (root / "notebooks" / "presets" / f"{name}.yml").write_text(text)
+    request = pipeline.Request("mine", [1, 2], [0])
+    assert request.finished_bases() == []
+    measured = root / "data" / "runs" / "paper" / "fold2_seed0" / "metrics.csv"
+    measured.parent.mkdir(parents=True)
+    measured.touch()
+    assert request.finished_bases() == ["data/runs/paper/fold2_seed0"]
+    assert pipeline.Request("paper", [1], [0]).finished_bases() == []

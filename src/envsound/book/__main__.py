@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Stage and build the book; return the exit status. Errors are one message on standard error."""
     parser = argparse.ArgumentParser(prog="python -m envsound.book", description="Build the book.")
     parser.add_argument("--runs", nargs="*", default=[], help="run folders, such as data/runs/demo/fold1_seed0")
+    parser.add_argument("--beside", nargs="*", default=[], help="runs, such as of the base, to compare with")
     parser.add_argument("--book", default="book", help="the book's source folder")
     parser.add_argument("--pdf", action="store_true", help="print the book that is built, with Chromium")
     parser.add_argument("--stage-only", action="store_true", help="write the pages, render nothing")
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.pdf:
             print(print_book(options.book))
             return 0
-        pages = stage(options.runs, options.book)
+        pages = stage(options.runs, options.book, options.beside)
         print(pages if options.stage_only else build(options.book))
     except (InputError, BuildError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -17,6 +17,7 @@ from envsound.book.notebooks import NotebookStager, title_of
 from envsound.book.published import stage_published
 from envsound.book.sounds import stage_sounds
 from envsound.report.assets import Assets
+from envsound.report.comparison import comparison_lines
 from envsound.report.facts import book_facts
 from envsound.report.fragments import Staging, box
 from envsound.report.runs import Run
@@ -31,21 +32,25 @@ class BuildError(RuntimeError):
     """The book could not be rendered; the message ends with the last lines of the log."""
 
 
-def stage(run_dirs: Sequence[str | Path], book_dir: str | Path = "book") -> Path:
+def stage(
+    run_dirs: Sequence[str | Path], book_dir: str | Path = "book", beside: Sequence[str | Path] = ()
+) -> Path:
     """Write every generated page, picture and sound of the book, and return the folder of the pages.
 
     Replaces `executed/`, `_static/audio/` and `_static/generated/` in `book_dir`. Works in the current
     folder, which must be the repository root. `run_dirs` are finished or half-finished runs; with none, the
-    pages say so. Raises InputError for a run that is not there or a notebook that cannot be read.
+    pages say so. beside: finished runs, such as those of a preset's base, that these are compared with. Raises
+    InputError for a run that is not there or a notebook that cannot be read.
     """
     book_dir, root = Path(book_dir), Path.cwd()
-    runs = [Run(run_dir) for run_dir in run_dirs]
+    runs, others = ([Run(run_dir) for run_dir in dirs] for dirs in (run_dirs, beside))
     data_dirs = [run.origin["data_dir"] for run in runs if run.origin.get("data_dir")]
-    allowed = [root / "data", root / "notebooks", book_dir, *[run.folder for run in runs], *data_dirs]
+    allowed = [root / "data", root / "notebooks", book_dir, *[run.folder for run in (*runs, *others)], *data_dirs]
     book = Staging(PUBLISHED, book_dir, Assets(book_dir, allowed), runs)
     book.assets.clear()
     shutil.rmtree(book_dir / "executed", ignore_errors=True)
     _stage_notebooks(book)
+    book.write("compared.txt", comparison_lines(book, [*runs, *others], "runs.md"))
     book.write("beside.txt", _beside_the_pipeline(root / "notebooks"))
     stage_published(book)
     stage_chapters(book)

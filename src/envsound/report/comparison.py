@@ -13,6 +13,7 @@ from envsound.base.files import inside, read_json, write_csv, write_text
 from envsound.base.text import NO_NUMBER, number
 from envsound.metrics.acoustic import METRICS
 from envsound.metrics.effects import effect_table
+from envsound.report.fragments import Staging, table_of
 from envsound.report.players import player
 from envsound.report.runs import Run
 from envsound.run.contract import SAMPLES
@@ -24,6 +25,10 @@ FOLDER = Path("data") / "runs" / "compared"
 PAGE, PARAMETERS, MEASURED = "index.html", "parameters.csv", "metrics.csv"
 ASKED_FOR = ("duration_s",)  # of the published metrics, what no model decides
 EFFECT = "{:+.2f} ({:+.2f} to {:+.2f})"
+EFFECT_WORDS = (
+    "Effects are Cliff's delta of each metric against the held-out recordings, with its 95% interval over clips: 0 is "
+    "no difference, above 0 is higher."
+)
 METRIC_COLUMNS = ["metric", "run", "n", "n_real", "mean", "real_mean", "cliffs_delta", "low", "high", "ks", "p_holm"]
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
 div { overflow-x: auto; } table { border-collapse: collapse; }
@@ -119,6 +124,20 @@ def sounds_beside(runs: Sequence[Run], play: Callable[[str, str], str]) -> pd.Da
     return pd.DataFrame(rows, columns=["class", *(one.title for one in runs)])
 
 
+def comparison_lines(book: Staging, runs: Sequence[Run], page: str) -> list[str]:
+    """Return what a page of the book shows of runs beside each other; none unless two have been measured."""
+    runs = [one for one in runs if len(one.table("metrics.csv")) and (one.folder / "provenance.json").is_file()]
+    if len(runs) < 2:
+        return []
+    differ, effects = differing(runs), effects_beside(metrics_beside(runs))
+    play = lambda path, label: book.assets.player(path, "compared", book.book_dir / page, label) or NO_NUMBER  # noqa: E731
+    tables = {"What differs": differ, "How far from recordings": effects, "The same class": sounds_beside(runs, play)}
+    lines = ["## Beside each other", "", EFFECT_WORDS, ""]
+    for words, table in tables.items():
+        lines += [f"### {words}", "", *(table_of(table.to_dict("records")) or ["Nothing."]), ""]
+    return lines
+
+
 def comparison_page(differ: pd.DataFrame, measured: pd.DataFrame, sounds: pd.DataFrame) -> str:
     """Return an HTML page of the three tables; `sounds` holds HTML in all columns but the first."""
     runs = [name for name in sounds.columns if name != "class"]
@@ -129,10 +148,7 @@ def comparison_page(differ: pd.DataFrame, measured: pd.DataFrame, sounds: pd.Dat
         ("How far from real clips", effects.map(html.escape)),
         ("The same class in a row", sounds.assign(**{"class": sounds["class"].map(html.escape)})),
     ]
-    note = (
-        f"Cliff's delta of each metric against the held-out recordings, with its 95% interval over clips: 0 is no "
-        f'difference, above 0 is higher. All numbers: <a href="{MEASURED}">{MEASURED}</a>.'
-    )
+    note = f'{html.escape(EFFECT_WORDS)} All numbers: <a href="{MEASURED}">{MEASURED}</a>.'
     title = html.escape(" beside ".join(runs))
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     lines = [f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>', f"<body><h1>{title}</h1>"]

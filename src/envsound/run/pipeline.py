@@ -20,7 +20,7 @@ from envsound.base.files import visible
 from envsound.base.paths import MATERIAL, taken_to_root
 from envsound.run.identity import digest
 from envsound.run.limits import check_value
-from envsound.run.presets import load_preset, nearest, notebook_parameters, run_dir
+from envsound.run.presets import base_of, load_preset, nearest, notebook_parameters, run_dir
 from envsound.run.settings import parameters_for
 
 NAME, HELP = "train", "make the codes of a preset's recordings and train its model on them"
@@ -42,6 +42,13 @@ class Request:
     def run_dirs(self) -> list[str]:
         """Return the folder of each run, folds outermost."""
         return [run_dir(self.preset, fold, seed) for fold in self.folds for seed in self.seeds]
+
+
+    def finished_bases(self) -> list[str]:
+        """Return the runs of the preset's base, of the same folds and seeds, that have been measured."""
+        base = base_of(self.preset)
+        folders = [run_dir(base, fold, seed) for fold in self.folds for seed in self.seeds] if base else []
+        return [folder for folder in folders if Path(folder, "metrics.csv").is_file()]
 
 
 def read_request(config: dict[str, Any]) -> Request:

@@ -38,6 +38,11 @@ def load_preset(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
     return values
 
 
+def base_of(name: str, folder: str | Path = FOLDER) -> str:
+    """Return the name of the preset that `name` differs from, "" for the one that holds every key."""
+    return "" if name == BASE else str(_read(_find(name, Path(folder))).get("base", BASE))
+
+
 def run_dir(preset: str, fold: int | str, seed: int | str) -> str:
     """Return the folder of one run, such as data/runs/demo/fold1_seed0."""
     return (RUNS / preset / f"fold{fold}_seed{seed}").as_posix()
