@@ -29,7 +29,7 @@ export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study plan book test lint lab mutants bench judge studio lock unlock clean distclean
+.PHONY: help setup study plan book pdf test lint lab mutants bench judge studio lock unlock clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ plan: $(STAMP) ## list what `make study` would run now
 book: $(STAMP) ## build the book again (and first whatever it lacks)
 	@$(SNAKEMAKE) --forcerun book -- book
 	@echo "The book: book/_build/html/index.html"
+
+pdf: book ## print the book: book/_build/envsound.pdf (needs Chromium)
+	@$(RUN) -m envsound.book --pdf
 
 test: $(STAMP) ## run the tests
 	@$(RUN) -m pytest

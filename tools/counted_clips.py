@@ -1,8 +1,10 @@
-"""Write clips of patch codes that are drawn by counting alone, for judges to hear beside a model.
+"""Write clips of patch codes that need no model, for judges and readers to hear beside one.
 
     python tools/counted_clips.py OUT     # OUT/<system>/<class>/<number>.wav, ten clips a class, seed 0
 
-Codes are counted in the recordings that ship, outside fold 1: each code by itself, each after the one before, and
+Held-out recordings through the codec are named after the recording, and are as many as there are.
+
+Drawn codes are counted in the recordings that ship, outside fold 1: each code by itself, each after the one before, and
 chains of whole columns, with and without copying (see `codec.counting`).
 """
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from envsound.base.files import write_wav
 from envsound.codec import load_codec
-from envsound.codec.codes import decode, encode_recordings
+from envsound.codec.codes import decode, encode_recordings, load_codes
 from envsound.codec.counting import CodeDraws, ColumnChain
 from envsound.data.recordings import load_recordings
 
@@ -24,6 +26,10 @@ CHAINS = {"chain, copies": True, "chain, no copies": False}
 def main(out: str) -> None:
     codec = load_codec("patches", device="cpu")
     rows = encode_recordings(load_recordings("material"), codec)
+    for row in rows[rows["fold"] == HELD_OUT].itertuples():
+        clip = decode(load_codes(row.codes_file), row.seconds, codec)
+        name = f"{Path(row.filename).stem}.wav"
+        write_wav(Path(out) / "patches, with their decoder" / row.category / name, clip, codec.sample_rate)
     others = rows[rows["fold"] != HELD_OUT]
     draws, vectors = CodeDraws(others, codec), codec.quantizer.vectors.numpy()
     names = sorted(set(others["category"]))

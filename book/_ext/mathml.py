@@ -28,13 +28,21 @@ def to_mathml(tex: str, block: bool) -> str:
 
 def tidy(mathml: str) -> str:
     """Return MathML as a browser draws it well: docutils puts the subscript of an accented letter below the
-    letter instead of beside it, and writes a line over an expression as one short stroke.
+    letter instead of beside it, in two ways, and writes a line over an expression as one short stroke.
     """
     ElementTree.register_namespace("", MATHML)
     tree = ElementTree.fromstring(mathml.replace("&ApplyFunction;", "\u2061"))
     for below in tree.iter(f"{{{MATHML}}}munder"):
         if below[0].tag == f"{{{MATHML}}}mover":
             below.tag = f"{{{MATHML}}}msub"
+    for both in tree.iter(f"{{{MATHML}}}munderover"):
+        if both[0].tag != f"{{{MATHML}}}mo":  # a letter, not a sum
+            letter, sub, accent = both
+            accented = ElementTree.Element(f"{{{MATHML}}}mover", accent="true")
+            accented.extend([letter, accent])
+            both.clear()
+            both.tag = f"{{{MATHML}}}msub"
+            both.extend([accented, sub])
     for over in tree.iter(f"{{{MATHML}}}mover"):
         if over[1].text == "_":
             over.remove(over[1])

@@ -1,4 +1,4 @@
-"""The built book in a real browser: pages, links, anchors, pictures and one player.
+"""The built book in a real browser: pages, links, anchors, pictures, sounds, tables, a phone and paper.
 
 Needs a Chromium and a built book: the folder named by ENVSOUND_BOOK, or book/_build/html. Where one is
 missing the tests skip with a plain message; with ENVSOUND_REQUIRE_BROWSER=1 they fail instead.
@@ -141,9 +141,90 @@ def test_a_player_plays(visited, browser):
 
 
 def test_formulas_are_drawn_by_the_browser(visited, browser):
-    url = next(url for url in visited if url.endswith("/methods.html"))
+    url = next(url for url in visited if url.endswith("/definitions.html"))
     page = browser.new_page()
     page.goto(url)
     sizes = page.eval_on_selector_all("div.math math", "all => all.map(m => m.getBoundingClientRect().height)")
     page.close()
     assert len(sizes) >= 10 and min(sizes) > 10
+
+
+@pytest.fixture
+def page(browser):
+    """A new page, and its closing."""
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
+def test_sounds_play_by_keyboard_one_at_a_time_and_have_names(page, address):
+    page.goto(address + "listen.html")
+    page.wait_for_selector("button.play")
+    names = page.eval_on_selector_all("button.play", "all => all.map(b => b.getAttribute('aria-label'))")
+    if not names:
+        unavailable("the built book has no sound (build it in a repository with published clips)")
+    assert len(names) == len(set(names)) and all(name.startswith("Play: ") for name in names)
+    assert page.get_by_role("button", name=names[0], exact=True).count() == 1
+    playing = "[...document.querySelectorAll('audio')].map((audio, n) => audio.paused ? -1 : n).filter(n => n >= 0)"
+    page.locator("button.play").first.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(f"{playing}.length == 1 && document.querySelectorAll('audio')[0].currentTime > 0")
+    assert page.locator("button.play").first.get_attribute("aria-pressed") == "true"
+    for _ in range(20):  # past the links of the first card, to the second picture
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('button.play')"):
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"JSON.stringify({playing}) == '[1]'")
+    assert page.locator("button.play").first.get_attribute("aria-pressed") == "false"
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"{playing}.length == 0")
+
+
+def test_each_recording_names_its_author_and_licence(page, address):
+    page.goto(address + "listen.html")
+    told = page.eval_on_selector_all("figure.sound", """all => all.map(f => [f.querySelector('b').innerText,
+      f.querySelectorAll('a[href*="creativecommons.org"]').length, f.querySelectorAll('a[download]').length])""")
+    assert all(n == 1 for _, _, n in told)
+    assert all(n == 1 for kind, n, _ in told if "recording" in kind or "training clip" in kind)
+
+
+def test_a_table_is_sorted_by_its_heading_and_back(page, address):
+    page.goto(address + "results.html")
+    table = page.locator(".wide-table table").first
+    table.scroll_into_view_if_needed()
+    rows = "[...document.querySelector('.wide-table table').tBodies[0].rows]"
+    column = f"{rows}.map(row => parseFloat(row.cells[1].innerText))"
+    before = page.evaluate(column)
+    heading = table.locator("th").nth(1)
+    heading.locator("button").press("Enter")
+    assert page.evaluate(column) == sorted(before) and heading.get_attribute("aria-sort") == "ascending"
+    heading.locator("button").press("Enter")
+    assert page.evaluate(column) == sorted(before, reverse=True) and heading.get_attribute("aria-sort") == "descending"
+
+
+def test_a_phone_shows_every_page_without_sideways_scrolling(visited, browser):
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    wide = {}
+    for url in visited:
+        page.goto(url)
+        wide[url] = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    page.close()
+    assert {url: pixels for url, pixels in wide.items() if pixels > 0} == {}
+
+
+def test_paper_cuts_no_table_and_opens_every_box(visited, page):
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 less its margins, CSS pixels
+    for url in visited:
+        page.goto(url)
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        cut = page.eval_on_selector_all("article table", """all => all.filter(t =>
+          t.getBoundingClientRect().right > window.innerWidth + 1 || t.scrollWidth > t.clientWidth + 1).length""")
+        assert cut == 0, url
+        assert page.locator("article details:not([open])").count() == 0, url
+
+
+def test_old_addresses_lead_on(page, address):
+    page.goto(address + "how_to_run.html")
+    page.wait_for_url("**/run_and_change.html")

@@ -1,4 +1,4 @@
-"""What published runs show: a page each, and the chapters on the evaluation and the engine."""
+"""What published runs show: a page each, and the tables of the page of results and of every number."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from fakes.runs import make_run, players, staging, tone, write_results
 
-from envsound.base.files import read_csv, write_csv
+from envsound.base.files import read_csv, read_json, write_csv, write_json
 from envsound.book.chapters import NO_RULES, NOTHING, PARTS, rules_list, stage_chapters
 from envsound.book.published import stage_published
 
@@ -20,7 +20,7 @@ def chapters(root: Path) -> dict[str, str]:
     """Stage the chapters and return their parts by name."""
     stage_chapters(staging(root))
     folder = root / "book" / "executed"
-    return {name: (folder / f"{name}.txt").read_text(encoding="utf-8") for name in (*PARTS, "engine/rules")}
+    return {name: (folder / f"{name}.txt").read_text(encoding="utf-8") for name in (*PARTS, "numbers/runs", "rules")}
 
 
 def table(columns: str, *rows: tuple) -> pd.DataFrame:
@@ -52,16 +52,16 @@ TABLES = {
                          ("reports", "generated", "cnn", "rain", 8, 0, 0.0, 0.0, 0.4)),
     "class_training": table("classifier mix composition n_training n accuracy low high",
                             ("cnn", "generated", "5 generated", 10, 16, 0.375, 0.2, 0.6)),
+    "memorisation": table(
+        "side space n relative relative_held_out nearer n_nearest n_nearest_expected n_distinct p_holm copies_found",
+        ("copied", "cnn", 10, 0.8, 0.85, 0.55, 4, 0.6, 3, 0.5, True), ("", "AST", *[None] * 9),
+    ),
     "goals_by_class": table(
         "category run quantity value real real_other difference limit met",
         *(("sea_waves", "esc10 seed 0", *row) for row in (
             ("level_db", -20, -16, -18, -4.0, 3.0, "no"), ("envelope_correlation_s", 1.2, 1, 1, 0.2, 0.25, "yes"),
             ("modulation_8_16_hz", 0.5, 1, 1, -0.5, 0.25, "no"), ("ks_zcr", 0.7, 0, 0.3, 0.7, 0.6, "no"),
             ("ks_rms", 0.5, 0, 0.3, 0.5, 0.6, "yes"))),
-    ),
-    "memorisation": table(
-        "side space n relative relative_held_out nearer n_nearest n_nearest_expected n_distinct p_holm copies_found",
-        ("copied", "cnn", 10, 0.8, 0.85, 0.55, 4, 0.6, 3, 0.5, True), ("", "AST", *[None] * 9),
     ),
     "copies": table(
         "side n share_median share_median_goal share_p90 run_median run_p90 run_p90_goal run_max run_median_s "
@@ -103,56 +103,73 @@ def parts(tmp_path_factory) -> dict[str, str]:
     return chapters(root)
 
 
-def test_chapters_include_every_part():
-    for chapter in ("evaluation", "engine"):
-        text = (REPOSITORY / "book" / f"{chapter}.md").read_text(encoding="utf-8")
-        found = re.findall(r"```{include} executed/(\S+).txt\n```", text)
-        assert set(found) == {name for name in (*PARTS, "engine/rules") if name.startswith(f"{chapter}/")}
+def test_pages_include_every_part():
+    for page in ("results", "numbers", "rules"):
+        text = (REPOSITORY / "book" / f"{page}.md").read_text(encoding="utf-8")
+        found = set(re.findall(r"```{include} executed/(\S+).txt\n```", text))
+        assert {name for name in (*PARTS, "numbers/runs", "rules") if name.startswith(page)} <= found
 
 
-def test_without_a_published_run_the_chapters_say_so(root):
+def test_without_a_published_run_the_pages_say_so(root):
     found = chapters(root)
-    assert found.pop("engine/rules") == f"{NO_RULES}\n" and set(found.values()) == {f"{NOTHING}\n"}
+    assert found.pop("rules") == f"{NO_RULES}\n" and set(found.values()) == {f"{NOTHING}\n"}
+    assert (root / "book" / "executed" / "results" / "pitch.txt").read_text() == f"{NOTHING}\n"
 
 
 @pytest.mark.parametrize(("part", "row"), [
-    ("evaluation/apart", "| esc10 seed 0 | 2 | 80 | – | 1 (n = 80) | 1 (n = 100) | – |"),
-    ("evaluation/apart", "| esc10 seed 1 | 1 | 80 | – | 1 (n = 80) | 0 (n = 70) | – |"),
-    ("evaluation/failures", "| esc10 seed 0 | Zero-crossing rate | 0.47 | -0.25 | 0.48, told apart |"),
-    ("evaluation/diversity", "| esc10 seed 0 | mean over classes | – | 0.30 (0.25 to 0.35) | 0.40 | – |"),
-    ("evaluation/distances", "| esc10 | cnn | model | 80 | 3.00 (2.50 to 3.50) | 0.4 | 30 | 27 | 24 | 0.50 | 0.25 |"),
-    ("evaluation/truth", "| esc10 | cnn (reports) | 100% (20% to 90%) | – |"),
-    ("evaluation/training", "| esc10 | cnn | generated | 5 generated | 10 | 16 | 38% (20% to 60%) |"),
-    ("evaluation/classes", "| rain | – | – | 0 of 8 | **3.00** |"),
-    ("evaluation/classes", "| sea waves | – | – | – | 1.00 |"),
-    ("evaluation/goals", "| esc10 seed 0 | sea waves | **-4.0** | +20% | **-50%** | zcr 0.70 |"),
-    ("evaluation/memorisation", "| training clips themselves | cnn | 10 | 0.80 | 0.85 | 0.55 | 4 (0.6) | 3 | 0.5 |"),
-    ("evaluation/copies", "| real | 80 | 10.0% | 20.0% | 1 | 2 | 0.11 | 0.16 | 0.90 | 0 |"),
-    ("evaluation/copies", "| model | 200 | 25.0% (at most 12.0%) | 50.0% | 4 | 10.5 (at most 8) | 0.56 "),
-    ("evaluation/copied", "| esc10 | a.wav | 50% | x.ogg+3 | 12 | x.ogg | 0.50 | y.ogg |"),
-    ("evaluation/seeds", "| esc10 | generated clips heard as asked | cnn | 25% | 38% |"),
-    ("evaluation/seeds", "| esc10 | KAD | cnn | 0.25 | 0.38 |"),
-    ("engine/counting", "| 1 | 71% | 30 | 3.50 | 4.50 | 5.50 |"),
-    ("engine/training", "| 0 | 6.00 | 6.00 | 6.25 | -0.25 |"),
+    ("results/apart", "| ceiling: codec | 80 | 80 | 2 | 1 |"),
+    ("results/apart", "| model, esc10 seed 0 | 100 | 80 | 2 | 1 |"),
+    ("results/apart", "| model, esc10 seed 1 | 70 | 80 | 1 | 0 |"),
+    ("results/claims", "| centroid, rolloff, zero crossings | 1 of 1 | 1 of 1; 0 of 1 | found in 1 of 2 trainings |"),
+    ("results/claims", "| loudness and its spread | root mean square | 0 of 1 | 0 of 1 | not found here |"),
+    ("results/ks", "| Spectral centroid | 0.63 | 0.31 | 0.31 | 0.31 | 0.3 | 0.04 |"),
+    ("results/near", "| model | 3.00 (2.50 to 3.50) | 0.50 | 0.25 |"),
+    ("results/variety", "| ceiling: codec | 0.30 (0.25 to 0.35) | – |"),
+    ("results/variety", "| model, esc10 seed 0 | 0.40 | – |"),
+    ("results/classes", "| rain | – | – | 0 of 8 | **3.00** |"),
+    ("results/classes", "| sea waves | – | – | – | 1.00 |"),
+    ("results/followed", "| real | 80 | 10.0% | 0.11 | 0.16 | 0 |"),
+    ("results/followed", "| model | 200 | 25.0% (at most 12.0%) | 0.56 (at most 0.43) | 1.60 | 17 |"),
+    ("numbers/goals", "| esc10 seed 0 | sea waves | **-4.0** | +20% | **-50%** | zcr 0.70 |"),
+    ("numbers/failures", "| esc10 seed 0 | Zero-crossing rate | 0.47 | -0.25 | 0.48, told apart |"),
+    ("numbers/distances", "| esc10 | cnn | model | 80 | 3.00 (2.50 to 3.50) | 0.4 | 30 | 27 | 24 | 0.50 | 0.25 |"),
+    ("numbers/truth", "| esc10 | cnn (reports) | 100% (20% to 90%) | – |"),
+    ("numbers/training", "| esc10 | cnn | generated | 5 generated | 10 | 16 | 38% (20% to 60%) |"),
+    ("numbers/memorisation", "| training clips themselves | cnn | 10 | 0.80 | 0.85 | 0.55 | 4 (0.6) | 3 | 0.5 |"),
+    ("numbers/copies", "| real | 80 | 10.0% | 20.0% | 1 | 2 | 0.11 | 0.16 | 0.90 | 0 |"),
+    ("numbers/copies", "| model | 200 | 25.0% (at most 12.0%) | 50.0% | 4 | 10.5 (at most 8) | 0.56 "),
+    ("numbers/copied", "| esc10 | a.wav | 50% | x.ogg+3 | 12 | x.ogg | 0.50 | y.ogg |"),
+    ("numbers/seeds", "| esc10 | generated clips heard as asked | cnn | 25% | 38% |"),
+    ("numbers/seeds", "| esc10 | KAD | cnn | 0.25 | 0.38 |"),
+    ("numbers/counting", "| 1 | 71% | 30 | 3.50 | 4.50 | 5.50 |"),
+    ("numbers/losses", "| 0 | 6.00 | 6.00 | 6.25 | -0.25 |"),
 ])  # fmt: skip
 def test_tables_hold_a_row_for_everything(parts, part, row):
     assert row in parts[part]
 
 
-def test_origins_stand_above_the_tables(parts):
-    assert "[esc10](executed/published_esc10.md) | ten classes of made-up sound" in parts["evaluation/runs"]
-    assert ":Training: 2 epochs in 2 minutes" in parts["engine/training"]
+def test_tables_of_the_page_of_results_are_at_most_eight_columns_wide_and_link_to_their_csv(parts):
+    for name, text in parts.items():
+        heads = re.findall(r"^\| .*\|\n(?=\| :--)", text, re.M)
+        assert not name.startswith("results/") or max(head.count(" | ") + 1 for head in heads) <= 8, name
+        file = PARTS[name][0] if name in PARTS else ""
+        assert not file or re.search(rf'href="_static/generated/tables-esc10/\w+-{file}.csv" download', text), name
+
+
+def test_origins_stand_in_a_table(parts):
+    assert "[esc10](executed/published_esc10.md) | ten classes of made-up sound" in parts["numbers/runs"]
+    assert "| 2 epochs in 2 minutes |" in parts["numbers/runs"]
     assert "### other" not in "".join(parts.values())
 
 
 def test_a_figure_is_shown_once_and_where_there_is_one(parts):
-    assert parts["evaluation/apart"].count("{figure}") == 1 and "{figure}" in parts["evaluation/distances"]
-    assert "{figure}" not in parts["evaluation/truth"]
+    assert parts["numbers/failures"].count("{figure}") == 1 and "{figure}" in parts["numbers/distances"]
+    assert "{figure}" not in parts["numbers/truth"]
 
 
 def test_rules_are_shown_with_what_caught_them(parts):
-    assert "1 of 1 mistakes are caught" in parts["engine/rules"]
-    assert "- **Decoding: one seed.** With `a b` made `c` in `drawing.py`, `test_it` fails." in parts["engine/rules"]
+    assert "1 of 1 mistakes are caught" in parts["rules"]
+    assert "- **Decoding: one seed.** With `a b` made `c` in `drawing.py`, `test_it` fails." in parts["rules"]
     assert "**does not fail**" in rules_list(pd.DataFrame([RULE | {"fails_mutated": False}]))[2]
 
 
@@ -174,6 +191,17 @@ def test_published_results_stand_beside_the_readers_run(root):
     assert "yours: real" in text
     assert "| other real against real |" in text and "0.31" in text
     assert players(page)[0].is_file() and "{figure} ../_static/generated/published-esc10/" in text
+
+
+def test_a_run_on_other_recordings_is_not_shown_beside_a_published_one(root):
+    folder = root / "data" / "published" / "esc10"
+    write_results(folder, "esc10", dataset="esc50")
+    run = make_run(root)
+    record = read_json(run / "provenance.json")
+    record["steps"]["04_metrics"]["facts"]["data_cut"] = "other sounds"
+    write_json(run / "provenance.json", record)
+    stage_published(staging(root, run))
+    assert "yours" not in (root / "book" / "executed" / "published_esc10.md").read_text(encoding="utf-8")
 
 
 def test_what_was_not_measured_is_a_dash_or_said(root):

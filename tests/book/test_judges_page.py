@@ -1,10 +1,10 @@
-"""What the page on judges includes, from a report that was made up."""
+"""What pages include of judges, from a report that was made up."""
 
 import pandas as pd
-from fakes.runs import staging, tone
+from fakes.runs import staging
 
 from envsound.base.files import write_csv
-from envsound.book.judges import class_rows, judged_rows, stage_judges, verdict_rows
+from envsound.book.judges import class_rows, judged_rows, short_rows, stage_judges, verdict_rows
 
 LADDER = pd.DataFrame([
     {"codec": "mine", "judge": name, "part": "all classes", "kind": kind, "admitted": admitted, "why": why}
@@ -27,24 +27,20 @@ def test_tables_name_who_was_refused_and_give_shares_with_intervals():
     (row,) = class_rows(pd.DataFrame(by_class))
     assert row == {"class": "sea waves", "probe B: x": "50% (40% to 60%), refused 0%",
                    "A: x": "50% (40% to 60%), refused 25%"}  # fmt: skip
+    kept = short_rows([first, second, second | {"system": "c, 4 of 8 levels"}, second | {"system": "c, 8 of 8 levels"}])
+    assert [row["system"] for row in kept] == ["model", "x", "c, 8 of 8 levels"]
+    assert list(kept[0]) == ["system", "probe B", "probe B, of real", "A"]
 
 
-def test_the_page_gets_tables_and_players_and_says_when_there_is_nothing(root):
+def test_pages_get_tables_and_say_when_there_is_nothing(root):
     book = staging(root)
     stage_judges(book)
     pieces = root / "book" / "executed" / "judges"
-    names = ("ladder", "judged", "by_class", "sounds")
+    names = ("ladder", "judged", "reported", "by_class")
     assert all("Not run here" in (pieces / f"{name}.txt").read_text() for name in names)
     folder = root / "data" / "published" / "judges" / "mine"
     write_csv(folder / "ladder.csv", LADDER)
     write_csv(folder / "judged.csv", pd.DataFrame([{"judge": "probe A", "system": "model", "n": 20} | HEARD]))
-    row = {"judge": "probe A", "system": "model", "category": "dog", "refused": 0.25} | HEARD
-    write_csv(folder / "judged_by_class.csv", pd.DataFrame([row]))
-    tone(folder / "clips" / "model" / "dog" / "0.ogg", 400)
-    tone(folder / "clips" / "codec" / "dog" / "1-100032-A-0.ogg", 400)
     stage_judges(staging(root))
     assert "hears noise as dogs" in (pieces / "ladder.txt").read_text()
     assert "| model | 50% of 20 | 50% (40% to 60%) |" in (pieces / "judged.txt").read_text()
-    assert "| dog | 50% (40% to 60%), refused 25% |" in (pieces / "by_class.txt").read_text()
-    sounds = (pieces / "sounds.txt").read_text()
-    assert sounds.count("<audio") == 2 and sounds.count("–") == 0

@@ -11,7 +11,9 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
+import yaml
 from fakes.runs import make_run, players, write_results
+from sphinx.errors import ExtensionError
 
 from envsound import book, studies
 from envsound.base.errors import InputError
@@ -54,7 +56,8 @@ def test_a_study_can_be_removed_and_no_page_misses_it(removed, copied, monkeypat
     monkeypatch.chdir(copied)
     book.stage([])
     known = set(book.substitutions(copied))
-    for page in [*(copied / "book").glob("*.md"), *(copied / "book" / "studies" / f"{name}.md" for name in left)]:
+    pages = [page for name in left for page in (copied / "book" / "studies").glob(f"{name}*.md")]
+    for page in [*(copied / "book").glob("*.md"), *pages]:
         text = page.read_text(encoding="utf-8")
         included = re.findall(r"{include} (\S+)", text)
         assert [name for name in included if not (page.parent / name).is_file()] == [], page.name
@@ -67,7 +70,10 @@ def test_pages_link_to_studies_by_the_role_alone():
         targets = re.findall(r"{study}`[^`<]+<(\w+)(?:#[\w-]+)?>`", text)
         assert text.count("{study}") == len(targets), page.name  # a study may be gone: its link is plain words then
         assert not re.search(r"\]\([^)]*studies/|include} [^\n]*studies/", text), page.name
-    for path in (REPOSITORY / "book" / "_toc.yml", *(REPOSITORY / "book" / "_ext").glob("*.py")):
+    contents = (REPOSITORY / "book" / "_toc.yml").read_text(encoding="utf-8")
+    named = [line for line in contents.splitlines() if "studies/" in line]
+    assert named and all("- glob: " in line for line in named)  # a glob may find nothing
+    for path in (REPOSITORY / "book" / "_ext").glob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert not [name for name in studies.study_names() if f"studies/{name}" in text or f"studies.{name}" in text]
 
@@ -111,6 +117,8 @@ def test_without_runs_the_pages_say_so(root, no_studies):
     pages = book.stage([])
     assert "Nothing has been run yet" in (pages / "runs.txt").read_text()
     assert "Nothing to hear yet" in (pages / "sounds.txt").read_text()
+    assert all("ot run here" in (pages / name).read_text() for name in ("listen.txt", "decoding.txt", "home/strip.txt"))
+    assert "not measured" in (pages / "home" / "figure.txt").read_text()
     assert "Not run here" in (pages / "nearest_pairs.txt").read_text()
     assert (pages / "published_nothing.md").is_file() and not list((pages / "runs").glob("*"))
 
@@ -156,6 +164,18 @@ def test_a_picture_in_markdown_is_copied_and_a_missing_one_becomes_words(root):
     )
 
 
+def test_a_picture_of_a_notebook_is_described_by_its_caption_or_its_heading(root):
+    new = nbformat.v4
+    shown = [new.new_output("display_data", data={"image/png": "aGk="})]
+    cells = [new.new_markdown_cell("# Figures\n\n## Curves"), new.new_code_cell("one()", outputs=shown)]
+    cells += [new.new_markdown_cell("*Loss over\nepochs.* More."), new.new_code_cell("two()", outputs=shown)]
+    found = NotebookStager(Assets(root / "book", []), "demo", [root]).rewrite(
+        new.new_notebook(cells=cells), root / "book" / "x.ipynb"
+    )
+    alts = [cell.metadata["mystnb"]["image"]["alt"] for cell in found.cells if cell.cell_type == "code"]
+    assert alts == ["Loss over epochs.", "Figure: Curves"]
+
+
 def test_imports_cells_are_recognised():
     assert is_imports("import os\n\nfrom envsound.base.paths import go_to_root\ngo_to_root()")
     assert not is_imports("import os\nos.remove('x')") and not is_imports("# nothing\n")
@@ -191,6 +211,34 @@ def test_the_command_line_reports_a_missing_run_in_one_line(root, no_studies, ca
     error = capsys.readouterr().err
     assert error.startswith("error: data/runs/nope: no such run") and error.count("\n") == 1
     assert command.main(["--stage-only"]) == 0 and "executed" in capsys.readouterr().out
+
+
+# Addresses and formulas
+
+
+def test_old_addresses_lead_on_and_one_that_leads_nowhere_is_an_error(tmp_path):
+    write = runpy.run_path(str(REPOSITORY / "book" / "_ext" / "redirects.py"))["write"]
+    (tmp_path / "new.html").touch()
+    (tmp_path / "studies").mkdir()
+    config = SimpleNamespace(redirects={"old": "new#there", "studies/older": "new"})
+    app = SimpleNamespace(outdir=tmp_path, config=config, builder=SimpleNamespace(format="html"))
+    write(app, None)
+    assert 'url=new.html#there"' in (tmp_path / "old.html").read_text()
+    assert 'href="../new.html"' in (tmp_path / "studies" / "older.html").read_text()
+    config.redirects = {"old": "gone"}
+    with pytest.raises(ExtensionError, match="old leads to gone"):
+        write(app, None)
+    kept = yaml.safe_load((REPOSITORY / "_config.yml").read_text())["sphinx"]["config"]["redirects"]
+    assert {"how_to_run", "judges", "evaluation", "methods"} <= set(kept)
+    assert {new.partition("#")[0] for new in kept.values()} <= {page.stem for page in PAGES}
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_a_subscript_stands_beside_an_accented_letter_and_below_a_sum(block):
+    to_mathml = runpy.run_path(str(REPOSITORY / "book" / "_ext" / "mathml.py"))["to_mathml"]
+    text = to_mathml(r"\hat{z}_t = \sum_{q=0}^{Q} c_q", block)
+    assert re.search(r"<msub>\s*<mover[^>]*>\s*<mi>z</mi>\s*<mo[^>]*>ˆ</mo>\s*</mover>\s*<mi>t</mi>", text)
+    assert "<munderover>" in text  # of the sum
 
 
 # Drawings

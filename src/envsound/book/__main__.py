@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from envsound.base.errors import InputError
 from envsound.base.paths import go_to_root
 from envsound.book import BuildError, build, stage
+from envsound.book.printing import print_book
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,10 +15,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m envsound.book", description="Build the book.")
     parser.add_argument("--runs", nargs="*", default=[], help="run folders, such as data/runs/demo/fold1_seed0")
     parser.add_argument("--book", default="book", help="the book's source folder")
+    parser.add_argument("--pdf", action="store_true", help="print the book that is built, with Chromium")
     parser.add_argument("--stage-only", action="store_true", help="write the pages, render nothing")
     options = parser.parse_args(arguments)
     try:
         go_to_root()
+        if options.pdf:
+            print(print_book(options.book))
+            return 0
         pages = stage(options.runs, options.book)
         print(pages if options.stage_only else build(options.book))
     except (InputError, BuildError) as error:

@@ -1,16 +1,22 @@
-"""Tables and figures of the chapters on the evaluation and on the engine, from every published run that has them."""
+"""Tables and figures of the page of results and its appendices, from every published run that has them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from envsound.base.files import read_csv, read_json, visible
-from envsound.base.text import NO_NUMBER, cell, dropdown, number, plain
+from envsound.base.files import read_csv, visible
+from envsound.base.text import NO_NUMBER, cell, number, plain
+from envsound.book.home import BEFORE
+from envsound.book.listen import shown
 from envsound.book.published import CAPTIONS
-from envsound.metrics.extended import PER_CLIP
+from envsound.metrics.acoustic import METRICS
+from envsound.metrics.extended import OCTAVES_HZ, PER_CLIP
+from envsound.report.cards import Heard, clips_of
 from envsound.report.facts import ALPHA, told_apart
-from envsound.report.fragments import SYSTEM_WORDS, Staging, field_list, table_of, with_interval
+from envsound.report.fragments import SYSTEM_WORDS, Staging, sound_row, table_of, with_interval
 from envsound.report.runs import Run
 
 NOTHING = "*Not run here: no published run has this yet.*"
@@ -21,27 +27,41 @@ QUANTITIES = {
     "accuracy": "generated clips heard as asked",
     "accuracy_taught": "real clips recognised after learning from generated ones",
 }  # fmt: skip
+CLAIMS = {  # what the published study says fails: how it was measured there, and the measurements of it here
+    "high frequencies": ("centroid, rolloff, zero crossings",
+                         ("spectral_centroid_hz", "spectral_rolloff_hz", "zcr", "share_above_5000_hz",
+                          *(f"octave_{hz}_hz" for hz in OCTAVES_HZ[-2:]))),
+    "loudness and its spread": ("root mean square", ("rms", "peak_dbfs", "crest_db")),
+    "events and rhythm in time": ("by eye, on spectrograms", tuple(
+        name for name in PER_CLIP
+        if name.startswith(("onset", "envelope", "modulation")) or name == "spectral_flux"
+    )),
+    "pitch and harmony": ("not measured", ("harmonicity",)),
+}  # fmt: skip
+WITH_PHASE = "before, on codes with phase"
 PERCENT, TENTHS, PLAIN = "{:.0%}", "{:.1%}", "{:.2f}"
 Row = Mapping[str, Any]
 Shown = list[dict[str, str]]  # the rows of a table, each by the headings of its columns
 
 
 def stage_chapters(book: Staging) -> None:
-    """Write what the two chapters include: executed/evaluation/<part>.txt and executed/engine/<part>.txt."""
+    """Write what the pages include: executed/results/<part>.txt, executed/numbers/<part>.txt and rules.txt."""
     runs = [Run(path.parent) for path in visible(book.published, "*/table_metrics.csv")]
-    for name, (file, make, figure, folded) in PARTS.items():
+    for name, (file, make, figure) in PARTS.items():
         lines = []
         for run in runs:
-            if (run.folder / f"{file}.csv").is_file():
-                lines += _origin(run) if name.startswith("engine/") else []
-                path, page = run.folder / "figures" / f"{figure}.png", f"{name.partition('/')[0]}.md"
+            if (table := run.folder / f"{file}.csv").is_file():
+                page = f"{name.partition('/')[0]}.md"
+                path = run.folder / "figures" / f"{figure}.png"
                 lines += book.figure(path, CAPTIONS.get(figure, ""), page, f"published-{run.folder.name}")
-                rows = make(run, read_csv(run.folder / f"{file}.csv"))
-                table = table_of(rows, "notes" if make is runs_rows else "")
-                lines += dropdown("Every number", table) if folded else table
+                lines += book.table(make(run, read_csv(table)), table, page)
         book.write(f"{name}.txt", lines or [NOTHING])
+    origins = table_of([row for run in runs for row in runs_rows(run)], "notes")
+    book.write("numbers/runs.txt", origins or [NOTHING])
+    for name, sounds in failure_sounds(book.published).items():
+        book.write(f"results/{name}.txt", sound_row(book, sounds, "results.md") or [NOTHING])
     rules = book.published / "mutants.csv"
-    book.write("engine/rules.txt", rules_list(read_csv(rules)) if rules.is_file() else [NO_RULES])
+    book.write("rules.txt", rules_list(read_csv(rules)) if rules.is_file() else [NO_RULES])
 
 
 def rules_list(rules: pd.DataFrame) -> list[str]:
@@ -56,22 +76,92 @@ def rules_list(rules: pd.DataFrame) -> list[str]:
     return lines
 
 
-def runs_rows(run: Run, table: pd.DataFrame) -> Shown:
-    """Return a run's data, fold, seed and machine, with a link to its page, which names the commits."""
+def runs_rows(run: Run) -> Shown:
+    """Return a run's data, fold, seed, machine and training, with a link to its page, which names the commits."""
     told = {words: run.origin.get(key) for words, key in
             (("data", "data_cut"), ("held-out fold", "fold"), ("seed", "seed"), ("machine", "device"))}  # fmt: skip
+    epochs = run.table("training.csv")
+    if not epochs.empty:
+        seconds = epochs.drop_duplicates("epoch")["seconds"].sum()
+        told["training"] = f"{epochs['epoch'].max()} epochs in {number(float(seconds) / 60, 3)} minutes"
     link = f"[{run.folder.name}](executed/published_{run.folder.name}.md)"
     return [{"run": link} | {words: "not recorded" if value is None else str(value) for words, value in told.items()}]
 
 
+def failure_sounds(published: Path) -> dict[str, list[Heard]]:
+    """Return what lets the failures be heard: pitch, rhythm and lines that are lost, and the same model before."""
+    rows, before = shown(published), clips_of(published, BEFORE)
+    parts = {"pitch": rows.get("rooster", [])[:3], "rhythm": rows.get("clock_tick", [])[:3]}
+    parts["lines"] = rows.get("chainsaw", [])[:3]
+    parts["before"] = []
+    for name in ("dog", "rooster"):
+        parts["before"] += [Heard(before[name], name, f"{name}: {WITH_PHASE}")] if name in before else []
+        parts["before"] += [replace(one, kind=f"{name}: now") for one in rows.get(name, []) if one.kind == "model"]
+    return parts
+
+
+def claims_rows(run: Run, table: pd.DataFrame) -> Shown:
+    """Return what was said to fail, and how many measurements of it tell codec and each training from real clips."""
+    rows = []
+    for claim, (published, metrics) in CLAIMS.items():
+        tested = table[table["metric"].isin(metrics) & table["ks"].notna()].assign(told=lambda t: t["p_holm"] < ALPHA)
+        row = {"said to fail": claim, "as published": published}
+        for system, words in (("codec", "tell the codec apart"), ("generated", "tell the model apart")):
+            by_run = tested[tested["system"] == system].groupby("run", sort=False)["told"].agg(["sum", "size"])
+            row[words] = "; ".join(f"{n} of {of}" for n, of in by_run.astype(int).to_numpy()) or NO_NUMBER
+        found = int((by_run["sum"] > 0).sum())  # of the model's trainings
+        rows.append(row | {"verdict": f"found in {found} of {len(by_run)} trainings" if found else "not found here"})
+    return rows
+
+
+def variety_row(run: Run, table: pd.DataFrame) -> Shown:
+    """Return how far the clips of every system lie apart within classes and over all, real clips being 1."""
+    rows = table[table["category"].isin(["all clips", "mean over classes"]) & (table["system"] != "real")]
+    found = []
+    for (system, name), of_one in rows.groupby(["system", "run"], sort=False):
+        scopes = of_one.set_index("category").to_dict("index")
+        row = {"clips": _named(system, name)}
+        for words, scope in (("within a class", "mean over classes"), ("over all", "all clips")):
+            row[words] = with_interval(scopes[scope], "ratio", PLAIN) if scope in scopes else NO_NUMBER
+        found.append(row)
+    return found
+
+
 def apart_rows(run: Run, table: pd.DataFrame) -> Shown:
-    """Return how many metrics tell each system from real clips, with the numbers of clips, a row a training seed."""
-    counts = told_apart(table)
+    """Return for every system how many metrics tell it from real clips, and of how many clips."""
     return [
-        {"run": model["run"], "metrics tested": str(model["n_tests"]), "real clips": str(model["n_real"])}
-        | _by_system(counts, model, lambda row: f"{row['n_apart']} (n = {row['n']})")
-        for model in _records(counts[counts["system"] == "generated"])
-    ]
+        {"clips": _named(row["system"], row["run"]), "n": str(row["n"]),
+         "real clips": str(row["n_real"]), "measurements": str(row["n_tests"]),
+         "tell it from recordings": str(row["n_apart"])}
+        for row in _records(told_apart(table))
+    ]  # fmt: skip
+
+
+def near_rows(run: Run, table: pd.DataFrame) -> Shown:
+    """Return the kernel distance of every system in every embedding that was run, with precision and recall."""
+    rows, there = [], table[table["kad"].notna()]
+    for side, of_side in there.groupby("side", sort=False):
+        row = {"clips": SYSTEM_WORDS[side]}
+        for found in _records(of_side):
+            space = found["embedding"].partition(",")[0].replace("cnn", "network")
+            row |= {f"KAD, {space}": with_interval(found, "kad", PLAIN)}
+            row |= {f"{name}, {space}": PLAIN.format(found[name]) for name in ("precision", "recall")}
+        rows.append(row)
+    return rows
+
+
+def ks_rows(run: Run, table: pd.DataFrame) -> Shown:
+    """Return the distances D of the published metrics: as published, and of model, codec and other real clips here."""
+    rows = []
+    for metric, of_metric in table.groupby("metric", sort=False):
+        found = of_metric.set_index("comparison").to_dict("index")
+        model = found.get("generated_vs_real", {})
+        row = {"measurement": METRICS[metric].label, "published": cell(model.get("published_statistic"), 2)}
+        for name, words in (("generated", "model"), ("codec", "codec"), ("real_other", "other recordings")):
+            row[words] = cell(found.get(f"{name}_vs_real", {}).get("statistic"), 2)
+        row["5% threshold"] = cell(model.get("threshold_5_percent"), 2)
+        rows.append(row | {"p (Holm)": cell(model.get("p_holm"), 2)})
+    return rows
 
 
 def failures_rows(run: Run, table: pd.DataFrame) -> Shown:
@@ -88,16 +178,6 @@ def failures_rows(run: Run, table: pd.DataFrame) -> Shown:
     return rows
 
 
-def diversity_rows(run: Run, table: pd.DataFrame) -> Shown:
-    """Return how far the clips of every system lie apart, over all clips and within classes, beside real ones."""
-    scopes = {scope: table[table["category"] == scope] for scope in ("all clips", "mean over classes")}
-    return [
-        {"run": model["run"], "over": scope} | _by_system(rows, model, lambda row: with_interval(row, "ratio", PLAIN))
-        for scope, rows in scopes.items()
-        for model in _records(rows[rows["system"] == "generated"])
-    ]
-
-
 def distances_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return every distance between embeddings, of every system; an embedding that was not run is left out."""
     return [
@@ -111,12 +191,13 @@ def distances_rows(run: Run, table: pd.DataFrame) -> Shown:
 
 def truth_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return what share of every system's clips each listener hears as what was asked for."""
-    whole = table[table["category"] == ""].rename(columns={"side": "system"})
-    return [
-        {"run": run.folder.name, "listener": f"{name} ({role})"}
-        | _by_system(rows, None, lambda row: with_interval(row, "accuracy", PERCENT), list(SYSTEM_WORDS))
-        for (name, role), rows in whole.groupby(["classifier", "role"], sort=False)
-    ]
+    shown = []
+    for (name, role), rows in table[table["category"] == ""].groupby(["classifier", "role"], sort=False):
+        heard = rows.set_index("side").to_dict("index")
+        row = {"run": run.folder.name, "listener": f"{name} ({role})"}
+        shown.append(row | {words: with_interval(heard[side], "accuracy", PERCENT) if side in heard else NO_NUMBER
+                            for side, words in SYSTEM_WORDS.items()})  # fmt: skip
+    return shown
 
 
 def taught_rows(run: Run, table: pd.DataFrame) -> Shown:
@@ -146,25 +227,6 @@ def classes_rows(run: Run, table: pd.DataFrame) -> Shown:
     return rows
 
 
-def goals_rows(run: Run, table: pd.DataFrame) -> Shown:
-    """Return a row for each run and class: how far it is from real clips, bold where that is beyond the goal."""
-
-    def shown(row: Row, form: str) -> str:
-        return form.format(row["difference"]).join(["**", "**"] if row["met"] == "no" else ["", ""])
-
-    names = {"level_db": ("level (dB)", "{:+.1f}"), "envelope_correlation_s": ("envelope correlation", "{:+.0%}"),
-             "modulation_8_16_hz": ("modulation, 8 to 16 Hz", "{:+.0%}")}  # fmt: skip
-    rows = []
-    for (name, category), part in table.groupby(["run", "category"], sort=True):
-        own = part.set_index("quantity").to_dict("index")
-        row = {"run": name, "class": str(category).replace("_", " ")}
-        row |= {words: shown(own[key], form) for key, (words, form) in names.items() if key in own}
-        distances = {key.removeprefix("ks_"): found for key, found in own.items() if key.startswith("ks_")}
-        above = [f"{key} {PLAIN.format(found['value'])}" for key, found in distances.items() if found["met"] == "no"]
-        rows.append(row | {"distances above their threshold": ", ".join(above) or "none"})
-    return rows
-
-
 def memorisation_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return the verdicts on copies, the model's and the controls'."""
     return [
@@ -186,6 +248,17 @@ def copies_rows(run: Run, table: pd.DataFrame) -> Shown:
          "longest run (columns), median": cell(row["run_median"]), "run, 90%": _with_goal(row, "run_p90", "{:g}"),
          "run, 90% (s)": _with_goal(row, "run_p90_s", PLAIN), "longest of all (s)": PLAIN.format(row["run_max_s"]),
          "relative": PLAIN.format(row["relative_median"]), "beyond every real one": cell(row["n_copies"])}
+        for row in _records(table)
+    ]  # fmt: skip
+
+
+def followed_rows(run: Run, table: pd.DataFrame) -> Shown:
+    """Return the short form of `copies_rows`: shares, the longest runs, and clips beyond every real one."""
+    return [
+        {"clips": SYSTEM_WORDS.get(row["side"], row["side"]), "n": cell(row["n"]),
+         "equal codes, median": _with_goal(row, "share_median", TENTHS),
+         "longest run (s), 90%": _with_goal(row, "run_p90_s", PLAIN),
+         "longest of all (s)": PLAIN.format(row["run_max_s"]), "nearer than any recording": cell(row["n_copies"])}
         for row in _records(table)
     ]  # fmt: skip
 
@@ -223,6 +296,25 @@ def training_rows(run: Run, table: pd.DataFrame) -> Shown:
             for level, row in losses.to_dict("index").items()]  # fmt: skip
 
 
+def goals_rows(run: Run, table: pd.DataFrame) -> Shown:
+    """Return a row for each run and class: how far it is from real clips, bold where that is beyond the goal."""
+
+    def shown(row: Row, form: str) -> str:
+        return form.format(row["difference"]).join(["**", "**"] if row["met"] == "no" else ["", ""])
+
+    names = {"level_db": ("level (dB)", "{:+.1f}"), "envelope_correlation_s": ("envelope correlation", "{:+.0%}"),
+             "modulation_8_16_hz": ("modulation, 8 to 16 Hz", "{:+.0%}")}  # fmt: skip
+    rows = []
+    for (name, category), part in table.groupby(["run", "category"], sort=True):
+        own = part.set_index("quantity").to_dict("index")
+        row = {"run": name, "class": str(category).replace("_", " ")}
+        row |= {words: shown(own[key], form) for key, (words, form) in names.items() if key in own}
+        distances = {key.removeprefix("ks_"): found for key, found in own.items() if key.startswith("ks_")}
+        above = [f"{key} {PLAIN.format(found['value'])}" for key, found in distances.items() if found["met"] == "no"]
+        rows.append(row | {"distances above their threshold": ", ".join(above) or "none"})
+    return rows
+
+
 def counting_rows(run: Run, table: pd.DataFrame) -> Shown:
     """Return what hidden codes cost (nat) by level and share hidden: the model beside counting, in sounding columns."""
     rows = table[table["columns"] == "sounding"] if (table["columns"] == "sounding").any() else table
@@ -231,22 +323,25 @@ def counting_rows(run: Run, table: pd.DataFrame) -> Shown:
             | {words: PLAIN.format(row[name]) for words, name in names.items()} for row in _records(rows)]  # fmt: skip
 
 
-PARTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame], Shown], str, bool]] = {  # csv, table, figure, folded away?
-    "evaluation/runs": ("evaluation", runs_rows, "", False),
-    "evaluation/apart": ("evaluation", apart_rows, "evaluation_overview", False),
-    "evaluation/failures": ("evaluation", failures_rows, "", True),
-    "evaluation/diversity": ("diversity", diversity_rows, "evaluation_diversity", False),
-    "evaluation/distances": ("distances", distances_rows, "listener_distances", True),
-    "evaluation/truth": ("class_truth", truth_rows, "listener_confusion", False),
-    "evaluation/training": ("class_training", taught_rows, "", False),
-    "evaluation/classes": ("distances_by_class", classes_rows, "", False),
-    "evaluation/goals": ("goals_by_class", goals_rows, "", False),
-    "evaluation/memorisation": ("memorisation", memorisation_rows, "listener_nearest", False),
-    "evaluation/copies": ("copies", copies_rows, "copied_runs", False),
-    "evaluation/copied": ("copies_by_clip", copied_rows, "", True),
-    "evaluation/seeds": ("listener_seeds", seeds_rows, "", True),
-    "engine/training": ("training", training_rows, "", False),
-    "engine/counting": ("counting", counting_rows, "", True),
+PARTS: dict[str, tuple[str, Callable[[Run, pd.DataFrame], Shown], str]] = {  # page/name: csv, table, figure
+    "results/apart": ("evaluation", apart_rows, ""),
+    "results/claims": ("evaluation", claims_rows, ""),
+    "results/ks": ("ks", ks_rows, ""),
+    "results/near": ("distances", near_rows, ""),
+    "results/variety": ("diversity", variety_row, ""),
+    "results/classes": ("distances_by_class", classes_rows, ""),
+    "results/followed": ("copies", followed_rows, ""),
+    "numbers/goals": ("goals_by_class", goals_rows, ""),
+    "numbers/failures": ("evaluation", failures_rows, "evaluation_overview"),
+    "numbers/distances": ("distances", distances_rows, "listener_distances"),
+    "numbers/truth": ("class_truth", truth_rows, "listener_confusion"),
+    "numbers/training": ("class_training", taught_rows, ""),
+    "numbers/memorisation": ("memorisation", memorisation_rows, "listener_nearest"),
+    "numbers/copies": ("copies", copies_rows, "copied_runs"),
+    "numbers/copied": ("copies_by_clip", copied_rows, ""),
+    "numbers/seeds": ("listener_seeds", seeds_rows, ""),
+    "numbers/losses": ("training", training_rows, ""),
+    "numbers/counting": ("counting", counting_rows, ""),
 }
 
 
@@ -260,20 +355,6 @@ def _with_goal(row: Row, name: str, form: str) -> str:
     return form.format(row[name]) + ("" if pd.isna(goal) else f" (at most {form.format(goal)})")
 
 
-def _by_system(
-    table: pd.DataFrame, model: Row | None, form: Callable[[Row], str], names: Iterable[str] = list(SYSTEM_WORDS)[1:]
-) -> dict[str, str]:
-    """Return what is shown of the first row of each system; `model` is the model's where there are several."""
-    rows = table.drop_duplicates("system").set_index("system").to_dict("index")
-    rows |= {"generated": model} if model else {}
-    return {SYSTEM_WORDS[name]: form(rows[name]) if name in rows else NO_NUMBER for name in names}
-
-
-def _origin(run: Run) -> list[str]:
-    """Return a run's name and where its training comes from, its epochs and the minutes they took."""
-    made = read_json(run.folder / "provenance.json")["steps"].get("02_train_model", {})
-    fields = {"Data": run.origin.get("data_cut"), "Commit": made.get("commit"), "Machine": run.origin.get("device")}
-    epochs = run.table("training.csv")[["epoch", "seconds"]].drop_duplicates()
-    minutes = number(float(epochs["seconds"].sum()) / 60, 3)
-    fields["Training"] = f"{epochs['epoch'].max()} epochs in {minutes} minutes"
-    return [f"### {run.folder.name}", "", *field_list(fields)]
+def _named(system: str, run: str) -> str:
+    """Return what clips are called: the system, and the training behind it where there are several."""
+    return f"{SYSTEM_WORDS[system]}, {run}" if run else SYSTEM_WORDS[system]

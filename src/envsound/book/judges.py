@@ -1,37 +1,39 @@
-"""What the page on judges includes: their ladders, what they heard in every system, and clips of each to be heard."""
+"""What judges say: whether their ladders admit them, for the page of definitions, and what they heard, for results."""
 
-from pathlib import Path
+import re
 
 import pandas as pd
 
 from envsound.base.files import read_csv, visible
 from envsound.base.text import NO_NUMBER, plain
-from envsound.report.fragments import Staging, table_of, with_interval
+from envsound.report.fragments import Staging, with_interval
 
-PAGE, FOLDER = "judges.md", "judges"
+DEFINITIONS, RESULTS, NUMBERS, FOLDER = "definitions.md", "results.md", "numbers.md", "judges"
 NOTHING = "*Not run here: no published report of judges.*"
 WORDS = (
     "What every judge hears rightly. Left: all classes, from recordings down to codes drawn by class. Right: classes "
     "with a course in time, and sound that has none, where no judge may be above the dotted line; decoys new to all of "
     "them are on grey. A judge that was not admitted is drawn open. Bars are 95% intervals."
 )
-SHARES = "{:.0%}"
+SHARES, OF_REAL = "{:.0%}", ", of real"
+REAL = "real"  # the side of recordings
 REPORTING = "probe B"  # taught by recordings that no generator has met
 
 
 def stage_judges(book: Staging) -> None:
-    """Write ladder.txt, judged.txt, by_class.txt and sounds.txt in judges/ from data/published/judges."""
+    """Write ladder, judged, its short form reported, and by_class, .txt in judges/, from data/published/judges."""
     folders = [path.parent for path in visible(book.published / FOLDER, "*/ladder.csv")]
-    ladder, judged, by_class, sounds = [], [], [], []
+    ladder, judged, reported, by_class = [], [], [], []
     for folder in folders:
-        ladder += book.figure(folder / "figures" / "ladder.png", WORDS, PAGE, f"judges-{folder.name}")
-        ladder += table_of(verdict_rows(read_csv(folder / "ladder.csv")))
+        ladder += book.figure(folder / "figures" / "ladder.png", WORDS, DEFINITIONS, f"judges-{folder.name}")
+        ladder += book.table(verdict_rows(read_csv(folder / "ladder.csv")), folder / "ladder.csv", DEFINITIONS, "notes")
         if (folder / "judged.csv").is_file():
-            judged += table_of(judged_rows(read_csv(folder / "judged.csv")))
-        if (folder / "judged_by_class.csv").is_file():
-            by_class += table_of(class_rows(read_csv(folder / "judged_by_class.csv")))
-        sounds += players(book, folder / "clips")
-    pieces = {"ladder": ladder, "judged": judged, "by_class": by_class, "sounds": sounds}
+            rows = judged_rows(read_csv(folder / "judged.csv"))
+            judged += book.table(rows, folder / "judged.csv", NUMBERS, "names")
+            reported += book.table(short_rows(rows), folder / "judged.csv", RESULTS, "names")
+        if (table := folder / "judged_by_class.csv").is_file():
+            by_class += book.table(class_rows(read_csv(table)), table, NUMBERS)
+    pieces = {"ladder": ladder, "judged": judged, "reported": reported, "by_class": by_class}
     for name, lines in pieces.items():
         book.write(f"{FOLDER}/{name}.txt", lines or [NOTHING])
 
@@ -50,11 +52,11 @@ def judged_rows(judged: pd.DataFrame) -> list[dict[str, str]]:
     """
     judges, rows = sorted(judged["judge"].unique(), key=lambda name: name != REPORTING), []
     for system, of_system in judged.groupby("system", sort=False):
-        row = {"system": str(system)}
+        row = {"system": "recordings" if system == REAL else str(system)}
         for judge in judges:
             found = of_system[of_system["judge"] == judge].to_dict("records")
             row[judge] = f"{found[0]['accuracy']:.0%} of {found[0]['n']:.0f}" if found else NO_NUMBER
-            row[f"{judge}, of real"] = with_interval(found[0], "share", SHARES) if found else NO_NUMBER
+            row[f"{judge}{OF_REAL}"] = with_interval(found[0], "share", SHARES) if found else NO_NUMBER
         rows.append(row)
     return rows
 
@@ -70,14 +72,8 @@ def class_rows(by_class: pd.DataFrame) -> list[dict[str, str]]:
     return [*rows.values()]
 
 
-def players(book: Staging, folder: Path) -> list[str]:
-    """Return a table of the clips in `folder`/<system>/<class>/: a row for each system, a column for each class."""
-    found = [(path.parent.parent.name, path.parent.name, path) for path in visible(folder, "*/*/*.ogg")]
-    classes = sorted({category for _, category, _ in found})
-    rows: dict[str, dict[str, str]] = {}
-    for system, category, path in found:
-        empty = {plain(name.replace("_", " ")): NO_NUMBER for name in classes}
-        row = rows.setdefault(system, {"system": plain(system)} | empty)
-        play = book.assets.player(path, f"judges-{folder.parent.name}", book.book_dir / PAGE, clip=path.name)
-        row[plain(category.replace("_", " "))] = play or NO_NUMBER
-    return table_of([*rows.values()])
+def short_rows(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return `judged_rows` without codecs at fewer levels, and of the judges that do not report the share alone."""
+    whole = [row for row in rows if not re.search(r"(\d) of (?!\1)\d levels", row["system"])]
+    kept = [name for name in (rows[0] if rows else ()) if REPORTING in name or not name.endswith(OF_REAL)]
+    return [{name: row[name] for name in kept} for row in whole]

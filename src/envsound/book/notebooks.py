@@ -54,6 +54,9 @@ class NotebookStager:
                 cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
             for output in cell.get("outputs", []):
                 self._rewrite_data(output.get("data", {}), page)
+            if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+                image = {"alt": described(notebook.cells, cell)}  # else it would be the hash that names the picture
+                cell.metadata["mystnb"] = {"image": image} | cell.metadata.get("mystnb", {})
         return notebook
 
     def _rewrite_data(self, data: dict[str, Any], page: Path) -> None:
@@ -106,6 +109,17 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
         return nbformat.read(path, as_version=4)
     except Exception as error:
         raise InputError(f"{path}: not a Jupyter notebook ({type(error).__name__}), expected an executed one") from None
+
+
+def described(cells: list[nbformat.NotebookNode], shown: nbformat.NotebookNode) -> str:
+    """Return words for the picture a cell shows: the first sentence in italics below it, else the heading above it."""
+    place = cells.index(shown)
+    below = cells[place + 1].source if place + 1 < len(cells) and cells[place + 1].cell_type == "markdown" else ""
+    if below.startswith("*") and (found := re.match(r"\*([^*]+)\*", below)):
+        return " ".join(found[1].split())
+    above = [line.lstrip("# ") for cell in cells[:place] if cell.cell_type == "markdown"
+             for line in cell.source.splitlines() if line.startswith("#")]  # fmt: skip
+    return f"Figure: {above[-1]}" if above else "Figure"
 
 
 def is_elsewhere(link: str) -> bool:

@@ -20,8 +20,8 @@ COMPARISONS = {
     "real_other_vs_real": "other real against real",
 }
 CAPTIONS = {
-    "code_usage": "How often each code is used, by level.",
-    "training_curves": "Loss by epoch, training and validation; the end of warm-up is marked.",
+    "code_usage": "Left: codes of each level in use, diamonds their effective number. Right: shares of codes by rank.",
+    "training_curves": "Loss by epoch. Left: all levels. Right: validation by level, diamonds code frequencies.",
     "metric_distributions": "Distribution of each metric, real and generated.",
     "metric_boxplots": "The same metrics as boxes.",
     "ks_distances": "Kolmogorov-Smirnov distance of each metric.",
@@ -41,7 +41,7 @@ def stage_published(book: Staging) -> None:
     """Write a page for every published run, executed/published_<preset>.md, and the table of the published study."""
     runs = [Run(path.parent) for path in visible(book.published, "*/table_metrics.csv")]
     for run in runs:
-        page = PublishedPage(book, run, pick_own(book.runs, run.folder.name))
+        page = PublishedPage(book, run, pick_own(book.runs, run))
         book.write(f"published_{run.folder.name}.md", page.lines())
     if not runs:
         book.write("published_nothing.md", NOTHING)
@@ -49,11 +49,14 @@ def stage_published(book: Staging) -> None:
     book.write("study_table.txt", study_table(study) if study.is_file() else [f"*{NOT_MEASURED}*"])
 
 
-def pick_own(runs: Sequence[Run], preset: str) -> Run | None:
-    """Return the reader's run to show beside a published one: of the same preset if there is one, else the first."""
-    finished = [run for run in runs if not run.table("table_metrics.csv").empty]
-    same = [run for run in finished if run.folder.parent.name == preset]
-    return next(iter(same + finished), None)
+def pick_own(runs: Sequence[Run], published: Run) -> Run | None:
+    """Return the reader's run to show beside a published one, of the same recordings and held-out fold; None without.
+
+    One of the same preset comes first.
+    """
+    same = [run for run in runs if not run.table("table_metrics.csv").empty
+            and all(run.origin.get(key) == published.origin.get(key) for key in ("data_cut", "fold"))]  # fmt: skip
+    return min(same, key=lambda run: run.folder.parent.name != published.folder.name, default=None)
 
 
 class PublishedPage:
@@ -101,7 +104,7 @@ class PublishedPage:
             f"{table['n_generated'].iloc[0]} generated. What a metric leaves undefined, as silence does, is left out. "
             "*Codec* is the real clips through the codec, beyond which no model of its codes can go. *Study* is the "
             "published study, whose real clips were analysed at another sample rate than its generated ones "
-            "([why this matters](../published_study.md))."
+            "([why this matters](../question.md))."
         )
         return ["## Acoustic metrics", "", text, "", *table_of(rows)]
 
@@ -180,5 +183,5 @@ KS_WORDS = (
     "against the other two: *codec* is the ceiling, *other real* the floor that chance gives. A distance below the "
     "threshold does not prove that two distributions are equal."
 )
-CLIP_WORDS = "Generated clips of this run; recordings are not in it: the [page of sounds](../sounds.md) links yours."
+CLIP_WORDS = "Generated clips of this run; [Listen](../listen.md) has recordings beside them."
 NOTHING = ["# Results on real recordings", "", *not_published("`data/published/<preset>/`")]

@@ -10,7 +10,9 @@ from typing import Any
 from envsound import studies
 from envsound.base.files import visible, write_text
 from envsound.book.chapters import stage_chapters
+from envsound.book.home import home_facts, stage_home, strip_classes
 from envsound.book.judges import stage_judges
+from envsound.book.listen import stage_listen
 from envsound.book.notebooks import NotebookStager, title_of
 from envsound.book.published import stage_published
 from envsound.book.sounds import stage_sounds
@@ -48,6 +50,8 @@ def stage(run_dirs: Sequence[str | Path], book_dir: str | Path = "book") -> Path
     stage_published(book)
     stage_chapters(book)
     stage_judges(book)
+    stage_home(book)
+    stage_listen(book, strip_classes(book.published))
     stage_sounds(book)
     for page in studies.modules_named("page").values():
         page.stage(book)
@@ -76,6 +80,7 @@ def build(book_dir: str | Path = "book", config: str | Path = "_config.yml") -> 
 def substitutions(root: str | Path) -> dict[str, Any]:
     """Return the facts that pages may name: those that belong to no study, and every study's own."""
     found, published = book_facts(root), Path(root) / PUBLISHED
+    found["home"] = home_facts(published)
     for page in studies.modules_named("page").values():
         found |= page.facts(published)
     return found

@@ -1,4 +1,4 @@
-"""Copies sounds and pictures a page shows into the book, from allowed folders only, and links them
+"""Copies sounds, pictures and tables a page shows into the book, from allowed folders only, and links them
 relatively.
 """
 
@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from envsound.base.text import slug
+from envsound.report.cards import Heard, card, draw_spectrogram
 from envsound.report.players import player
 
 AUDIO = {".wav", ".ogg", ".flac", ".mp3"}
 PICTURES = {".png", ".jpg", ".jpeg", ".svg", ".gif"}
+TABLES = {".csv"}
 
 
 class Assets:
@@ -32,11 +34,11 @@ class Assets:
             shutil.rmtree(self.book_dir / "_static" / name, ignore_errors=True)
 
     def permits(self, path: str | Path) -> bool:
-        """Say whether `path` is a sound or picture that exists inside an allowed folder (`..` is resolved
+        """Say whether `path` is a sound, picture or table that exists inside an allowed folder (`..` is resolved
         first).
         """
         path = Path(os.path.abspath(path))
-        known = path.suffix.lower() in AUDIO | PICTURES
+        known = path.suffix.lower() in AUDIO | PICTURES | TABLES
         return known and path.is_file() and any(path.is_relative_to(folder) for folder in self.allowed)
 
     def add(self, path: str | Path, group: str) -> Path | None:
@@ -72,3 +74,15 @@ class Assets:
         """
         link = self.link(path, group, page)
         return None if link is None else player(link, label, clip=clip)
+
+    def card(self, heard: Heard, group: str, page: str | Path) -> str | None:
+        """Copy a sound, draw its spectrogram, and return a `card` for `page` that links to both; None as in `add`."""
+        sound = self.add(heard.path, group)
+        if sound is None:
+            return None
+        picture = self.book_dir / "_static" / "generated" / slug(group) / f"{sound.stem}.png"
+        if not picture.is_file():
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            draw_spectrogram(sound, picture)
+        links = (Path(os.path.relpath(path, Path(page).parent)).as_posix() for path in (sound, picture))
+        return card(heard, *links)

@@ -10,6 +10,7 @@ import pandas as pd
 from envsound.base.files import write_text
 from envsound.base.text import NO_NUMBER, markdown_table, wide
 from envsound.report.assets import Assets
+from envsound.report.cards import Heard
 from envsound.run.publish import ReportKind
 
 if TYPE_CHECKING:
@@ -49,6 +50,17 @@ class Staging:
         link = self.assets.link(path, group, self.book_dir / page)
         return figure(link, words) if link else []
 
+    def table(self, rows: Sequence[Mapping[str, str]], source: Path, page: str, kind: str = "") -> list[str]:
+        """Return a table for `page` with a link to the csv it was made from; none for no rows. kind: see `wide`."""
+        return [*table_of(rows, kind), *self.downloads([source], page)] if rows else []
+
+    def downloads(self, sources: Iterable[Path], page: str) -> list[str]:
+        """Return links to copies of some csv files for `page`; none where none of them is there."""
+        place = self.book_dir / page
+        links = {source.name: self.assets.link(source, f"tables-{source.parent.name}", place) for source in sources}
+        found = [f'<a href="{link}" download>{name}</a>' for name, link in links.items() if link]
+        return raw_html([f'<p class="csv">{", ".join(found)}</p>']) if found else []
+
 
 class StudyPage(Protocol):
     """The module `page` of a study: what of it is published, and how its page is made from that.
@@ -66,6 +78,18 @@ class StudyPage(Protocol):
 def figure(link: str, words: str) -> list[str]:
     """Return a figure with `words` below it and for those who do not see it."""
     return [f"```{{figure}} {link}", f":alt: {words}", ":width: 100%", "", words, "```", ""]
+
+
+def raw_html(lines: Iterable[str]) -> list[str]:
+    """Return lines of HTML that Markdown leaves as they are."""
+    return ["```{raw} html", *lines, "```", ""]
+
+
+def sound_row(book: Staging, sounds: Iterable[Heard], page: str) -> list[str]:
+    """Return the cards of some sounds side by side, for `page`; none where none of them is on this machine."""
+    cards = [book.assets.card(heard, "sounds", book.book_dir / page) for heard in sounds]
+    there = [card for card in cards if card]
+    return raw_html(['<div class="sound-row">', *there, "</div>"]) if there else []
 
 
 def table_of(rows: Sequence[Mapping[str, str]], kind: str = "") -> list[str]:

@@ -78,6 +78,7 @@ def example_table(examples: pd.DataFrame, play: Callable[[str, str], str]) -> li
 
     play: returns what is shown for the name of a file and its label. The recording's `credit` stands below it.
     """
+    examples = examples.fillna(dict.fromkeys(("original", "codec", "opus"), ""))  # a column without a file is numbers
     first = examples.iloc[0]
     rates = f"{first['codec_name']}, {first['codec_kbps']:g} kbit/s", f"Opus, {first['opus_kbps']:g} kbit/s"
     looks = {"original": ("real", "Original"), "codec": ("codec", rates[0]), "opus": ("ink", rates[1])}

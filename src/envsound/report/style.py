@@ -30,6 +30,9 @@ GREY = "#666666"
 DOTTED = (0, (1, 1.5))
 
 
+MARKERS = {"generated": "D", "codec": "s"}  # of points, besides "o"
+
+
 @dataclass(frozen=True)
 class Look:
     """How one side is drawn: its words, colour, line style and hatch."""
@@ -186,6 +189,29 @@ def ks_bars(ks: pd.DataFrame) -> Figure:
         handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
         order = sorted(handles, key=lambda label: label not in {look.label for look in LOOKS.values()})
         fig.legend([handles[label] for label in order], order, loc="outside upper center", ncols=3, handlelength=1.6)
+        return fig
+
+
+def distance_figure(rows: pd.DataFrame, title: str) -> Figure:
+    """Draw the kernel distance of every side to real clips with its interval, a row each, from the top; for a page.
+
+    rows: columns side, words, kad, kad_low, kad_high. title: the message of the figure.
+    """
+    with style():
+        fig = new_figure(5.2, 0.9 + 0.3 * len(rows))
+        ax = fig.subplots()
+        for place, row in enumerate(rows.itertuples()):
+            colour, marker = LOOKS[row.side].colour if row.side in LOOKS else GREY, MARKERS.get(row.side, "o")
+            ax.plot([row.kad_low, row.kad_high], [place, place], color=colour, lw=1.6)
+            ax.plot(row.kad, place, color=colour, marker=marker, ms=6)
+        ax.axvline(0, color=GREY, lw=0.8)
+        ax.set_xscale("symlog", linthresh=1)
+        ax.set_xlabel("kernel distance to held-out recordings (0: none)", fontsize=9)
+        ax.set_yticks(range(len(rows)), rows["words"], fontsize=10)
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="x")
+        fig.suptitle(title, fontsize=11, x=0.01, ha="left")
         return fig
 
 

@@ -13,7 +13,8 @@ from envsound.run.publish import kind_of, publish_report
 from envsound.studies.codec_report.page import FIGURES, REPORTS, facts, report_facts, stage
 
 REPOSITORY = Path(__file__).parents[3]
-CHAPTER = (REPOSITORY / "book" / "studies" / "codec_report.md").read_text(encoding="utf-8")
+PAGES = ("codec_report", "codec_report_tables")
+CHAPTER = "".join((REPOSITORY / "book" / "studies" / f"{name}.md").read_text(encoding="utf-8") for name in PAGES)
 
 
 def staged(root: Path, *runs: Path) -> Path:
@@ -62,7 +63,7 @@ def test_without_a_report_everything_is_unmeasured(root):
 
 def test_every_fact_the_chapter_asks_for_is_published():
     known = facts(REPOSITORY / "data" / "published")
-    asked = re.findall(r"{{ ((?:ceiling)\.[\w.]+) }}", CHAPTER)
+    asked = re.findall(r"{{ ((?:ceiling)\.[\w.]+)", CHAPTER)
     assert len(asked) > 15
     for name in asked:
         value = known
@@ -78,6 +79,9 @@ def test_figures_are_staged_where_the_chapter_includes_them(root, published):
     link = re.search(r"{figure} (\S+)", (pages / "ceiling" / "levels.txt").read_text())[1]
     assert (root / "book" / link.removeprefix("../")).read_bytes() == b"png"
     assert "not measured" in (pages / "ceiling" / "codebooks.txt").read_text()  # the report has no such figure
+    whole = (pages / "ceiling" / "whole.txt").read_text()
+    assert "| mine, 8 levels | 80 | 80% (75% to 85%) | 0.5 |" in whole and "mine, 1 level" not in whole
+    assert 'judged.csv" download' in whole and "not measured" in (pages / "ceiling" / "heard.txt").read_text()
 
 
 def test_clips_are_shown_three_a_row_and_missing_ones_are_named(root):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from fakes.listening import CODEC, REPOSITORY, two_clips, two_trials, write_examples
@@ -115,6 +116,17 @@ def test_clips_of_a_run_are_judged_beside_what_it_was_compared_with(root):
     assert conditions(clips) == [run.title] * 2 + [RECORDING] * 2
     published(root)
     assert set(conditions(judged(root, [run]))) == {"made, published", run.title, RECORDING}
+
+
+def test_a_published_run_brings_the_recordings_that_ship(root):
+    folder = published(root)
+    names = {"1-1-A-0.wav": "dog", "1-2-A-0.wav": "rain", "1-3-A-0.wav": "rain"}  # the last does not ship
+    rows = {"side": "real", "clip": names.keys(), "category": names.values()}
+    write_csv(folder / "metrics.csv", pd.DataFrame(rows))
+    for place, name in enumerate(list(names)[:2]):
+        tone(root / "data" / "material" / "audio" / name, 700 + place)
+    found = [(sound.name, sound.category) for sound in judged(root) if sound.origin == RECORDING]
+    assert found == list(names.items())[:2]
 
 
 def test_without_categories_or_permission_nothing_is_judged(root):

@@ -62,7 +62,7 @@ def test_tables_are_whole_and_fit_the_page(published, tmp_path, there):
     shutil.copyfile(ROOT / CITED, nothing / CITED.name)
     pages = staged(published if there else nothing, tmp_path / "book")
     found = [table for text in pages.values() for table in tables(text)]
-    assert len(found) == (12 if there else 4) and set(pages) == {*page.BENCHMARKS, "beside"}
+    assert len(found) == (12 if there else 4) and set(pages) == {*page.BENCHMARKS, "beside", "figure"}
     for table in found:
         assert len({len(row) for row in table}) == 1 and all(len(row) > 1 for row in table)
         assert max(sum(len(cell) + 3 for cell in row) for row in table[2:]) <= WIDEST

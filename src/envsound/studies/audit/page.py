@@ -72,7 +72,8 @@ def stage(book: Staging) -> None:
     book.write("audit/origin.txt", _origin(folder) if there else not_published("audit"))
     for name, part in PARTS.items():
         table = _table(folder, part.table)
-        book.write(f"audit/{name}.txt", [f"*{NOT_RUN}*"] if table.empty else part.lines(table))
+        links = book.downloads([folder / f"audit_{part.table}.csv"], PAGE)
+        book.write(f"audit/{name}.txt", [f"*{NOT_RUN}*"] if table.empty else [*part.lines(table), *links])
     for name, words in CAPTIONS.items():
         figure = book.figure(folder / "figures" / f"{name}.png", words, PAGE, NAME)
         book.write(f"audit/figure_{name}.txt", figure)

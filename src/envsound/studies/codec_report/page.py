@@ -9,14 +9,15 @@ import pandas as pd
 
 from envsound.base.files import inside, read_csv, read_json, visible
 from envsound.base.text import markdown_table, number, plain, wide
+from envsound.report.cards import Heard, clips_of, recording
 from envsound.report.facts import NOT_MEASURED, Facts, run_origin
 from envsound.report.facts import facts as as_facts
-from envsound.report.fragments import Staging
+from envsound.report.fragments import Staging, sound_row, with_interval
 from envsound.report.players import example_table
 from envsound.run.publish import ReportKind
 from envsound.studies.codec_report.tables import ALL, DISTANCES, fixed, listeners_in, share, systems_table, table
 
-PAGE = "studies/codec_report.md"
+PAGE, TABLES_PAGE = "studies/codec_report.md", "studies/codec_report_tables.md"
 REPORT = "codec"  # in data/published
 TABLES = ("systems.csv", "ceiling.csv", "by_class.csv", "codebook.csv", "speed.csv", "judged.csv", "stability.csv")
 TABLES += ("predictability.csv",)
@@ -25,11 +26,13 @@ REPORTS = (
     ReportKind(TABLES, "a finished codec report", ("clips.csv",)),
     ReportKind(CODES, "a finished comparison of patch codes", folder="patch_codes"),
 )
+HEARD = {"through patch tokens": "patches, with their decoder"}
+HEARD |= {"through tokens with phase": "codec with phase, 8 of 8 levels"}
 ABSENT = f"*{NOT_MEASURED}*"
 FIGURES = {
     "levels": "Log-mel distance and recognised clips against the number of levels; bars are 95% intervals.",
     "classes": "Log-mel distance of every class, codecs with all their levels.",
-    "bands": "Level against the original, and distance, of every frequency band, by number of levels.",
+    "bands": "Level against the original (left) and distance (right) of every frequency band, by number of levels.",
     "class_bands": "Level against the original of every class and frequency band, with all levels.",
     "codebooks": "Share of every level's codebook in use; the line is the goal.",
 }
@@ -87,6 +90,7 @@ def report_facts(folder: Path) -> Facts:
         found["heard"] = Facts({_key(row["system"]): share(row["heard"]) for row in rows})
     else:
         found["judged"] = found["judged_classes"] = ABSENT
+    found["kept"] = _kept(tables["stability"]) if "stability" in tables else Facts()
     found["stability"] = _stability(tables["stability"]) if "stability" in tables else ABSENT
     if "predictability" in tables:
         found["predictability"] = _wide(table(tables["predictability"], FORETOLD))
@@ -102,17 +106,56 @@ def report_facts(folder: Path) -> Facts:
 def stage(book: Staging) -> None:
     """Write a fragment for each figure, ceiling/<name>.txt, and the page studies/codec_clips.md of clips to be heard.
 
+    ceiling/whole.txt is what a judge hears through whole codecs, ceiling/heard.txt cards of a few clips, and
+    ceiling/tables.txt links to the csv files.
+
     A figure that the published report does not hold is a line that says so. Sounds are copied from codec reports and
     from the book's runs on this machine; none is part of the repository.
     """
     for name, words in FIGURES.items():
         path = book.published / REPORT / "figures" / f"{name}.png"
-        book.write(f"ceiling/{name}.txt", book.figure(path, words, PAGE, "codec-report") or [ABSENT])
+        book.write(f"ceiling/{name}.txt", book.figure(path, words, TABLES_PAGE, "codec-report") or [ABSENT])
+    judged = book.published / REPORT / "judged.csv"
+    rows = _whole_rows(read_csv(judged)) if judged.is_file() else []
+    book.write("ceiling/whole.txt", book.table(rows, judged, PAGE, "names") or [ABSENT])
+    book.write("ceiling/heard.txt", _heard(book) or [ABSENT])
+    tables = [book.published / REPORT / name for name in TABLES]
+    tables += [book.published / "patch_codes" / name for name in CODES]
+    book.write("ceiling/tables.txt", book.downloads(tables, TABLES_PAGE) or [ABSENT])
     folders = visible(book.published.parent / "runs" / REPORT, "*/examples")
     folders += [run.folder / "codec_clips" for run in book.runs]
     sections = [line for folder in folders if (folder / "examples.csv").is_file() for line in _section(book, folder)]
     head = ["# The codec, clip by clip", "", INTRODUCTION, ""]
     book.write("studies/codec_clips.md", [*head, *(sections or [NO_CLIPS, ""])])
+
+
+def _whole_rows(judged: pd.DataFrame) -> list[dict[str, str]]:
+    """Return what a judge hears of codecs with all their levels, the originals and what is no codec of ours."""
+    rows = judged.query("category == @ALL").to_dict("records")
+    most: dict[str, int] = {}
+    for row in rows:
+        name, _, levels = row["system"].partition(", ")
+        if "level" in levels:
+            most[name] = max(most.get(name, 0), int(levels.split()[0]))
+    whole = [row for row in rows if "level" not in row["system"]
+             or int(row["system"].split(", ")[1].split()[0]) == most[row["system"].partition(", ")[0]]]  # fmt: skip
+    return [{"through": row["system"], "clips": number(int(row["n"])), "heard": with_interval(row, "heard", "{:.0%}"),
+             "KAD": with_interval(row, "kad", "{:.1f}")} for row in whole]  # fmt: skip
+
+
+def _heard(book: Staging) -> list[str]:
+    """Return cards of a few held-out clips: as recorded, through the patches, and through the codec with phase."""
+    patches, phase = (clips_of(book.published, system) for system in HEARD.values())
+    lines = []
+    for category in ("rooster", "crying_baby", "chainsaw", "dog"):
+        if category not in patches or category not in phase:
+            continue
+        clip = patches[category].stem
+        sounds = [recording(book.published, clip, category)]
+        sounds += [Heard(paths[category], category, words, clip)
+                   for words, paths in zip(HEARD, (patches, phase), strict=True)]  # fmt: skip
+        lines += [f"**{category.replace('_', ' ').capitalize()}**", "", *sound_row(book, sounds, PAGE)]
+    return lines
 
 
 def _section(book: Staging, folder: Path) -> list[str]:
@@ -202,6 +245,15 @@ def _by_class(rows: pd.DataFrame, column: str, systems: list[str], write: Callab
     known = [name for name in systems if name in grid]
     body = [[plain(str(name).replace("_", " ")), *[write(row[one]) for one in known]] for name, row in grid.iterrows()]
     return _wide(markdown_table(["class", *known], body))
+
+
+def _kept(rows: pd.DataFrame) -> Facts:
+    """Return the share of codes that the smallest change leaves: codec -> first and last, of its levels."""
+    smallest = rows[rows["change"] == rows["change"].iloc[0]].sort_values("level")
+    return Facts({
+        _key(codec): Facts({end: f"{of_one['kept'].iloc[place]:.1%}" for end, place in (("first", 0), ("last", -1))})
+        for codec, of_one in smallest.groupby("codec")
+    })  # fmt: skip
 
 
 def _stability(rows: pd.DataFrame) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import signal
 
 from envsound.base.files import inside, read_csv, sha256_bytes, visible, write_json, write_text, write_wav
@@ -110,9 +111,9 @@ def clips_to_judge(
 ) -> list[Sound]:
     """Return the clips of the other two tasks: generated ones, and real ones of the same categories.
 
-    Generated: of `runs` with categories and of the folders in `published` (data/published). Real: what the runs were
-    compared with, and the references of `trials`. The first clip of every category, then the second: nothing is picked
-    by ear. Only what `assets` permits is read. Without a generated clip the list is empty.
+    Generated: of `runs` with categories and of the folders in `published` (data/published). Real: what they were
+    compared with, where it is on this machine, and the references of `trials`. The first clip of every category, then
+    the second: nothing is picked by ear. Only what `assets` permits is read. Without generated clips the list is empty.
     """
     sources = [run for run in runs if not run.table("samples.csv").empty]
     folders = [path.parent for path in visible(published, "*/clips.csv")]
@@ -120,7 +121,7 @@ def clips_to_judge(
     made = {source: found for source in sources if (found := _generated(source))}
     generated = [sound for found in made.values() for sound in found if assets.permits(sound.path)]
     categories = {sound.category for sound in generated}
-    real = [sound for source in made for sound in _real(source)]
+    real = [sound for source in made for sound in _real(source) + _shipped(source, Path(published).parent)]
     real = [sound for sound in real if sound.category in categories and assets.permits(sound.path)]
     known = {Path(sound.name).stem for sound in real}
     references = [replace(trial[0], condition=RECORDING) for trial in trials]
@@ -239,6 +240,16 @@ def _generated(source: Run) -> list[Sound]:
 def _real(source: Run) -> list[Sound]:
     clips = source.real_clips().fillna("").to_numpy()
     return [Sound(name, category, RECORDING, RECORDING, path=Path(path)) for name, category, path in clips]
+
+
+def _shipped(source: Run, data: Path) -> list[Sound]:
+    """Return the recordings that a published run was compared with, of those that ship below `data`."""
+    compared = source.table("metrics.csv") if (source.folder / "clips.csv").is_file() else pd.DataFrame()
+    if compared.empty:
+        return []
+    rows = compared.loc[compared["side"] == "real", ["clip", "category"]].drop_duplicates()
+    audio = data / "material" / "audio"
+    return [Sound(row.clip, row.category, RECORDING, RECORDING, path=audio / row.clip) for row in rows.itertuples()]
 
 
 def _in_turn(sounds: Iterable[Sound], most: int) -> list[Sound]:

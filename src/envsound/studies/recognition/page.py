@@ -14,7 +14,7 @@ from envsound.report.fragments import Staging, field_list, not_published, table_
 from envsound.run.publish import ReportKind
 from envsound.studies.recognition.tables import CITED, NO_CODEC, cited_table, folder_name, shown_summary
 
-PAGE, FOLDER, STEP = "studies/recognition.md", "recognition", "07_classify"
+PAGE, FOLDER, STEP = "studies/recognition_tables.md", "recognition", "07_classify"
 WRAPPED = "names"  # tables in which the long names of recognisers may wrap
 REPORTS = (
     ReportKind(
@@ -78,7 +78,7 @@ CITED_CELLS = {"cited": "recogniser", "accuracy (%)": _share("accuracy"), "sourc
 
 
 def stage(book: Staging) -> None:
-    """Write what the page includes, executed/recognition/<name>.txt: one for each of BENCHMARKS, and beside.txt.
+    """Write what the pages include, executed/recognition/<name>.txt: one for each of BENCHMARKS, beside, figure.
 
     BENCHMARKS: reports, as notebooks/studies/classify has them, and whose cited rows go along. Where a report is
     missing its file says so and shows what is cited.
@@ -94,6 +94,9 @@ def stage(book: Staging) -> None:
         book.write(f"{FOLDER}/{name}.txt", lines)
     beside = _table(_optional(reports / "esc10" / "recognition_beside.csv"), BESIDE)
     book.write(f"{FOLDER}/beside.txt", beside or [f"*{NOT_MEASURED}*"])
+    main = reports / "esc50"
+    shown = book.figure(main / "figures" / "accuracy.png", _message(main), PAGE, "recognition-esc50")
+    book.write(f"{FOLDER}/figure.txt", shown or [f"*{NOT_MEASURED}*"])
 
 
 def facts(published: Path) -> Mapping[str, Any]:
@@ -104,6 +107,19 @@ def facts(published: Path) -> Mapping[str, Any]:
     """
     folders = [path.parent for path in visible(published / FOLDER, "*/recognition.csv")]
     return {"recognition": Facts({folder.name: _report_facts(folder) for folder in folders})}
+
+
+def _message(folder: Path) -> str:
+    """Return what the figure of accuracies says: who is best, and whether that one reads codes."""
+    if not (folder / "recognition.csv").is_file():
+        return FIGURES["accuracy"]
+    rows = read_csv(folder / "recognition.csv").query("status == 'measured'").sort_values("accuracy", ascending=False)
+    reads = rows[rows["codec"] != NO_CODEC]
+    best, reader = rows.iloc[0], reads.iloc[0] if len(reads) else None
+    told = f"The best recogniser is the {best['recogniser']}, {percent(best['accuracy'])}%"
+    if reader is not None and best["codec"] == NO_CODEC:
+        told += f"; of those that read the codec's tokens, {reader['recogniser']}, {percent(reader['accuracy'])}%"
+    return f"{told}. {FIGURES['accuracy']}"
 
 
 def _report_facts(folder: Path) -> Facts:
@@ -135,7 +151,8 @@ def report_lines(folder: Path, book: Staging) -> list[str]:
     lines += exposure_lines(summary, folds) + figure("classes")
     lines += _table(_optional(folder / "recognition_claim.csv"), CLAIM)
     lines += dropdown("Every pair of recognisers", _table(pairs, PAIRS))
-    return lines + dropdown("What is taken for what", figure("confusion"))
+    lines += dropdown("What is taken for what", figure("confusion"))
+    return lines + book.downloads(sorted(folder.glob("*.csv")), PAGE)
 
 
 def summary_lines(summary: pd.DataFrame) -> list[str]:

@@ -104,7 +104,8 @@ def growth_section(folder: Path, book: Staging) -> list[str]:
     words = GROWTH_WORDS.format(machine=machine, precision=precision)
     picture = book.figure(folder / "figures" / "growth.png", words, PAGE, f"published-{folder.name}")
     commits = field_list({"Commit": ", ".join(rows["commit"].unique())})
-    return [f"### {machine}: growth", "", *commits, *picture, *wide(growth_table(rows))]
+    return [f"### {machine}: growth", "", *commits, *picture, *wide(growth_table(rows)),
+            *book.downloads([folder / "growth.csv"], PAGE)]  # fmt: skip
 
 
 def growth_table(rows: pd.DataFrame) -> list[str]:

@@ -12,6 +12,7 @@ from envsound.report.facts import Facts, run_origin
 from envsound.report.fragments import Staging, field_list, not_published
 from envsound.run.publish import ReportKind
 
+PAGE = "studies/transfer.md"
 REPORT = "transfer"  # the folder in data/published that holds such a report
 REPORTS = (ReportKind(("transfer.csv", "transfer_final.csv"), "a finished report of notebook 12"),)
 STEP = "12_transfer_from_speech"
@@ -23,8 +24,9 @@ def stage(book: Staging) -> None:
     folder = book.published / REPORT
     lines = not_published("report of a transfer")
     if (folder / "transfer_final.csv").is_file():
-        picture = book.figure(folder / "figures" / "transfer.png", WORDS, "studies/transfer.md", REPORT)
+        picture = book.figure(folder / "figures" / "transfer.png", WORDS, PAGE, REPORT)
         lines = [*field_list(_origin(folder)), *picture, *wide(result_table(_final(folder)))]
+        lines += book.downloads(sorted(folder.glob("*.csv")), PAGE)
     book.write("transfer/result.txt", lines)
 
 

@@ -161,7 +161,8 @@ def card_text(card: Mapping[str, Any]) -> str:
 
 `{FILE}`: a masked Conformer of {card["n_layers"]} blocks of width {card["dim"]}
 ({card["n_parameters"] / 1e6:.1f} million weights in 16 bit, `src/envsound/systems/soundstorm/conformer.py`) that writes
-the codes of the codec `{CODEC}` for {len(card["categories"])} classes: {", ".join(card["categories"])}.
+the codes of the codec `{CODEC}` for {len(card["categories"])} classes:
+{", ".join(card["categories"]).replace("_", " ")}.
 `envsound sample` and `envsound.load_generator()` use it.
 
 - Content hash (SHA-256): `{card["content_hash"]}`
