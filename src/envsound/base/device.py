@@ -2,9 +2,13 @@
 
 import platform
 import random
+import warnings
+from functools import cache
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from envsound.base.errors import InputError
 
@@ -37,13 +41,46 @@ def describe_device(device: torch.device) -> str:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Return Fabric's precision: "auto" is bf16-mixed where the hardware multiplies bfloat16, else 32-true."""
+    """Return Fabric's precision: "auto" is bf16-mixed where the hardware multiplies bfloat16 rightly, else 32-true."""
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    capability = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
-    return "bf16-mixed" if capability.get("avx512_bf16") or capability.get("amx_bf16") else "32-true"
+        is_fast = torch.cuda.is_bf16_supported()
+    else:
+        capability = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+        is_fast = capability.get("avx512_bf16") or capability.get("amx_bf16")
+    return "bf16-mixed" if is_fast and bfloat16_agrees(device.type) else "32-true"
+
+
+@cache
+@torch.inference_mode(False)
+@torch.enable_grad()
+def bfloat16_agrees(kind: str) -> bool:
+    """Say whether a kind of device gives in bfloat16 what it gives in float32, within rounding; warn where it does not.
+
+    Compared on small inputs, values and gradients: a linear layer, attention and a depthwise convolution, which are all
+    that is computed in bfloat16 on a processor.
+    """
+    draws = torch.Generator().manual_seed(0)
+    x, weights, kernel = (torch.randn(shape, generator=draws) for shape in ((3, 33, 64), (64, 64), (64, 1, 7)))
+    given = [x.to(kind), (weights / 8).to(kind).requires_grad_(), (kernel / 3).to(kind).requires_grad_()]
+    exact = _small_model(*given)
+    with torch.autocast(kind, torch.bfloat16):
+        reduced = _small_model(*given)
+    agrees = all(bool((a - b).abs().max() <= 0.05 * a.abs().max()) for a, b in zip(exact, reduced, strict=True))
+    if not agrees:
+        warnings.warn(f"bfloat16 on {kind}: results differ from float32's; computing in float32", stacklevel=2)
+    return agrees
+
+
+def _small_model(x: Tensor, weights: Tensor, kernel: Tensor) -> list[Tensor]:
+    """Return values and gradients of a linear layer, attention, and a convolution in time, x [batch, n_frames, dim]."""
+    y = F.linear(x, weights)
+    heads = y.unflatten(2, (4, 16)).transpose(1, 2)
+    seen = F.scaled_dot_product_attention(heads, heads, heads)
+    heard = F.conv1d(y.transpose(1, 2), kernel, padding=3, groups=kernel.shape[0])
+    gradients = torch.autograd.grad(seen.float().square().sum() + heard.float().square().sum(), [weights, kernel])
+    return [part.detach().float() for part in (y, seen, heard, *gradients)]
 
 
 def set_seed(seed: int) -> torch.Generator:

@@ -23,6 +23,7 @@ from envsound.data.folds import recorded, split_folds
 from envsound.data.recordings import Recordings
 from envsound.evaluation.listeners.shipped import ClassScorer
 from envsound.run.contract import SAMPLES
+from envsound.run.limits import check_value
 from envsound.run.presets import checked, load_preset, nearest
 from envsound.run.settings import used_names
 from envsound.systems.base import load_recipe
@@ -74,7 +75,8 @@ def read_rungs(file: str | Path = RUNGS, groups: Sequence[str] = ()) -> list[Run
         for key, value in rung.changes.items():
             if key not in values:
                 raise InputError(f"{file}: rung {rung.name!r}: unknown parameter {key!r}; {nearest(key, values)}")
-            checked(value, values[key], f"{file}: rung {rung.name!r}: {key}")
+            label = f"{file}: rung {rung.name!r}: {key}"
+            check_value(key, checked(value, values[key], label), label)
     return [rung for rung in rungs if not groups or rung.group in groups]
 
 

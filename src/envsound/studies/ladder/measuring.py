@@ -128,8 +128,8 @@ def _heard(sides: Mapping[str, Table], rows: Table, codec: Codec, judges: Sequen
         real = recorded(rows)[lambda own, taught=judge.taught_by: ~own["fold"].isin(taught)]
         new = {name: side for name, side in sides.items() if not set(side["fold"]) & set(judge.taught_by)}
         clips = {name: from_rows(side[side["category"] != ""]) for name, side in {REAL: real, **new}.items()}
-        table = judge_sides({name: own for name, own in clips.items() if own}, [judge], codec.sample_rate, seed)
-        table = table.set_index("system")
+        judged = judge_sides({name: own for name, own in clips.items() if own}, [judge], codec.sample_rate, seed)
+        table = judged.whole.set_index("system")
         asked = NETWORK if judge.name == CNN else PROBE
         parts.append(table[list(asked)].rename(columns=asked))
     return pd.concat(parts, axis=1)
