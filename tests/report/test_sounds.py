@@ -59,7 +59,8 @@ def test_like_a_recording_and_the_best_of_several(sample, tmp_path, monkeypatch)
     [(["rian"], "'rain'"), (["elephant"], "dog, rain"), (["rain", "--count", "0"], "count=0"),
      (["rain", "--seconds", "-1"], "seconds=-1"), (["rain", "--candidates", "0"], "n_candidates=0"),
      (["rain", "--like", "no.wav"], "no such file"), (["rain", "--share", ".5"], "share=0.5"),
-     (["rain", "--out", "full"], "full: holds files"), (["rain", "--out", "full/mine.txt"], "mine.txt: is a link or a file")],
+     (["rain", "--out", "full"], "full: holds files"),
+     (["rain", "--out", "full/mine.txt"], "mine.txt: is a link or a file")],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line_and_touches_nothing(sample, tmp_path, capsys, words, told):
     (tmp_path / "full").mkdir()
