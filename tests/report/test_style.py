@@ -14,6 +14,7 @@ from envsound.report.style import (
     code_usage,
     ks_bars,
     level_colours,
+    new_figure,
     save_figure,
     show_figure,
     style,
@@ -95,3 +96,16 @@ def test_code_usage_counts_codes_and_their_effective_number():
     assert bars.lines[0].get_ydata() == pytest.approx([4.0, 1.0])
     assert np.nansum(ranks.lines[0].get_ydata()) == pytest.approx(1)
     code_usage(np.zeros((8, 16), dtype=int)).canvas.draw()  # nothing to count does not fail
+
+
+def test_numbers_of_logarithmic_axes_are_no_formulas(tmp_path):
+    for scale in ({"xscale": "log"}, {"yscale": "symlog"}):
+        with style():
+            fig = new_figure(3, 2)
+            ax = fig.subplots()
+            ax.plot([1, 1000], [1, 1000])
+            ax.set(**scale)
+        save_figure(fig, tmp_path, "figure", ["png"])
+        fig.canvas.draw()
+        labels = [text.get_text() for axis in (ax.xaxis, ax.yaxis) for text in axis.get_ticklabels()]
+        assert "100" in labels and not [text for text in labels if "$" in text]

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatterMathtext, NullFormatter
 
 from envsound.base.files import atomic_path
 from envsound.metrics.acoustic import METRICS
@@ -73,12 +74,21 @@ def save_figure(fig: Figure, folder: str | Path, name: str, kinds: Sequence[str]
     The same figure gives the same bytes: no date and no program version is written.
     """
     metadata = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}
+    _plain_numbers(fig)
     paths = [Path(folder) / f"{name}.{kind}" for kind in kinds]
     with style():
         for path, kind in zip(paths, kinds, strict=True):
             with atomic_path(path) as temporary:
                 fig.savefig(temporary, format=kind, dpi=PNG_DPI, metadata=metadata[kind])
     return paths
+
+
+def _plain_numbers(fig: Figure) -> None:
+    """Write the numbers of logarithmic axes as such: what stands between two dollar signs is no formula here."""
+    for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
+        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
 
 
 def show_figure(paths: list[Path]) -> Image:
