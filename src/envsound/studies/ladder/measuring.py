@@ -81,6 +81,7 @@ def controls(
     made = make_controls(held_out, train, draw_like(train, held_out, seed), codec, folder / "counted", seed)
     seconds = float(held_out["seconds"].max())
     made = made.assign(filename=made["clip"], seconds=seconds)
+    made.loc[made["system"] != "codec", "fold"] = 0  # drawn by counting: no judge has met such a clip
     sides = {name: made[made["system"] == name].reset_index(drop=True) for name in CONTROLS}
     for name, clips in chain_clips(train, held_out, codec, seed).items():
         place = folder / name
