@@ -87,7 +87,7 @@ def climbed(tmp_path_factory):
 
 
 def test_the_notebook_measures_every_rung_beside_controls(climbed):
-    ladder = read_csv(climbed.run / "ladder.csv").set_index("side")
+    ladder = read_csv(climbed.run / "rungs.csv").set_index("side")
     assert [*ladder.index[:4]] == ["real", "base", "guidance 1", "not told the class"]
     assert {"codec", "bigram", "unigram", "chain, copying", "chain, no copying"} < {*ladder.index}
     rungs = ladder[ladder["group"] != ""]
@@ -109,18 +109,16 @@ def test_a_climb_that_is_done_is_not_done_again(climbed):
     assert facts["n_steps"].tolist() == [2, 2, 2]
 
 
-def test_the_page_shows_each_group_with_its_sounds(climbed, tmp_path):
+def test_the_page_shows_each_rung_with_its_sound(climbed, tmp_path):
     published = tmp_path / "data" / "published" / "ladder"
     publish_any(climbed.run, page.REPORTS, published)
     heard = {path.stem for path in (published / "sounds").iterdir()}
     assert heard == {"base", "guidance-1", "not-told-the-class"}
     book = staging(tmp_path)
     page.stage(book)
-    text = (book.book_dir / "executed" / "ladder" / "rungs.txt").read_text()
-    assert text.index("### The base") < text.index("### The class") and text.count("<audio") == 3
-    assert "| guidance 1 | guidance_scale: 1.0 |" in text
-    controls = (book.book_dir / "executed" / "ladder" / "controls.txt").read_text()
-    assert "| chain, copying |" in controls and "| base |" not in controls
+    pieces = {name: (book.book_dir / "executed" / "ladder" / f"{name}.txt").read_text() for name in ("rungs", "sounds")}
+    assert pieces["sounds"].count("<audio") == 3 and "| guidance 1 | guidance_scale: 1.0 |" in pieces["rungs"]
+    assert "| chain, copying | no model |" in pieces["rungs"] and "rungs.csv" in pieces["rungs"]
     assert page.facts(tmp_path / "data" / "published")["ladder"]["base"]["heard"].endswith("%")
 
 

@@ -9,11 +9,11 @@ from envsound.report.style import DOTTED, DOUBLE_COLUMN, GREY, new_figure, style
 
 BASE = "base"
 BAND, DOT = "#E3EEF5", "#0072B2"
-GOAL_RUN = 8  # columns, the most that the 90th percentile of the longest copied runs may have
+APART = (0.012, 0.03)  # of copied codes and of recognition: a name nearer to another than that is left out
 
 
 def rung_dots(ladder: pd.DataFrame) -> Figure:
-    """Draw ladder.csv, a line a rung: how much of it the network hears as asked, its distance, and its copied runs.
+    """Draw rungs.csv, a line a rung: how much of it the network hears as asked, its distance, and its copied codes.
 
     The band and the dotted lines are the base's values: the band its 95% interval.
     """
@@ -21,7 +21,7 @@ def rung_dots(ladder: pd.DataFrame) -> Figure:
     panels = {
         "heard": "heard as what was asked for",
         "kad": "kernel distance to recordings",
-        "run_p90": "longest copied run, 90th percentile (columns)",
+        "share_median": "share of codes of one training clip",
     }
     with style():
         fig = new_figure(DOUBLE_COLUMN, 0.9 + 0.19 * len(rungs))
@@ -30,7 +30,7 @@ def rung_dots(ladder: pd.DataFrame) -> Figure:
             _dots(ax, rungs, name, title)
         axes[0].set_yticks(np.arange(len(rungs)), rungs["side"])
         axes[0].set_ylim(len(rungs) - 0.4, -0.6)
-        axes[2].axvline(GOAL_RUN, color=GREY, lw=0.8)
+        axes[1].set_xscale("log")
         return fig
 
 
@@ -52,17 +52,19 @@ def _dots(ax: Axes, rungs: pd.DataFrame, name: str, title: str) -> None:
 
 def recognition_and_copies(ladder: pd.DataFrame) -> Figure:
     """Draw recognition against copies, a point a rung and a square a control: up and to the left is better."""
-    known = ladder.dropna(subset=["heard", "run_p90"])
+    known, named = ladder.dropna(subset=["heard", "share_median"]), []
     with style():
         fig = new_figure(DOUBLE_COLUMN, 3.4)
         ax = fig.subplots()
         for is_rung, marker, colour in ((True, "o", DOT), (False, "s", GREY)):
             some = known[(known["group"] != "") == is_rung]
-            ax.plot(some["run_p90"], some["heard"], marker, ms=4, color=colour, label="rung" if is_rung else "no model")
-            for row in some.itertuples():
-                ax.annotate(row.side, (row.run_p90, row.heard), xytext=(4, 2), textcoords="offset points", fontsize=6)
-        ax.axvline(GOAL_RUN, color=GREY, lw=0.8, ls=DOTTED)
-        ax.set(xlabel="longest copied run, 90th percentile over clips (columns of 53 ms)", ylabel="heard as asked for")
+            label = "rung" if is_rung else "no model"
+            ax.plot(some["share_median"], some["heard"], marker, ms=4, color=colour, label=label)
+        for x, y, name in zip(known["share_median"], known["heard"], known["side"], strict=True):
+            if all(abs(x - other[0]) > APART[0] or abs(y - other[1]) > APART[1] for other in named):
+                ax.annotate(name, (x, y), xytext=(4, 2), textcoords="offset points", fontsize=6.5)
+                named.append((x, y))
+        ax.set(xlabel="share of sounding codes that one training clip has, median", ylabel="heard as asked for")
         ax.set_ylim(0, 1.02)
         ax.legend(loc="lower right")
         return fig

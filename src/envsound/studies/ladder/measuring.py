@@ -52,7 +52,7 @@ def report(
     seed: int = 0,
     n_jobs: int = 1,
 ) -> tuple[Table, dict[str, Any]]:
-    """Return ladder.csv of rungs that have been climbed, and what the record keeps: folds, clips, judges.
+    """Return rungs.csv of rungs that have been climbed, and what the record keeps: folds, clips, judges.
 
     learnt: what `Climb.climb` returned; package: where `make judge` has put aiSFX, without which one judge judges.
     """
