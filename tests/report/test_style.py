@@ -19,6 +19,7 @@ from envsound.report.style import (
     show_figure,
     style,
     training_curves,
+    without_alpha,
 )
 
 
@@ -109,3 +110,12 @@ def test_numbers_of_logarithmic_axes_are_no_formulas(tmp_path):
         fig.canvas.draw()
         labels = [text.get_text() for axis in (ax.xaxis, ax.yaxis) for text in axis.get_ticklabels()]
         assert "100" in labels and not [text for text in labels if "$" in text]
+
+
+def test_a_picture_has_no_transparency_and_the_colours_that_were_drawn(tmp_path):
+    drawn = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(np.dstack([drawn, np.full((20, 30), 255, np.uint8)])).save(tmp_path / "a.png", dpi=(200, 200))
+    without_alpha(tmp_path / "a.png", tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as made:
+        assert made.mode == "RGB" and np.array_equal(np.asarray(made), drawn)
+        assert made.info["dpi"] == pytest.approx((200, 200), abs=0.1)
