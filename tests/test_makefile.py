@@ -46,7 +46,7 @@ def test_any_folder_of_recordings_reaches_snakemake_as_it_is(path):
 def test_a_home_folder_that_may_not_be_written_is_replaced(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     for home in ("/proc/none", str(tmp_path)):
-        command = ["make", "--eval", "show: ; @echo $$HOME", "show"]
+        command = ["make", "--no-print-directory", "--eval", "show: ; @echo $$HOME", "show"]
         shown = subprocess.run(command, cwd=tmp_path, env=os.environ | {"HOME": home}, capture_output=True, text=True)
         assert Path(shown.stdout.strip()) == (tmp_path if home == str(tmp_path) else tmp_path / ".snakemake" / "home")
         assert Path(shown.stdout.strip()).is_dir()
