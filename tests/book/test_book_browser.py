@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
+import yaml
 from fakes.browser import Quiet, unavailable
 
 REPOSITORY = Path(__file__).parents[2]
@@ -226,5 +227,11 @@ def test_paper_cuts_no_table_and_opens_every_box(visited, page):
 
 
 def test_old_addresses_lead_on(page, address):
-    page.goto(address + "how_to_run.html")
-    page.wait_for_url("**/run_and_change.html")
+    kept = yaml.safe_load((REPOSITORY / "_config.yml").read_text())["sphinx"]["config"]["redirects"]
+    for old, new in kept.items():
+        name, _, anchor = new.partition("#")
+        page.goto(f"{address}{old}.html")
+        page.wait_for_url(f"**/{name}.html*")
+        assert page.url == f"{address}{name}.html" + (f"#{anchor}" if anchor else "")
+        assert page.locator("article h1").count() == 1
+        assert not anchor or page.locator(f'[id="{anchor}"]').count() == 1, new

@@ -126,6 +126,7 @@ class _Loader(yaml.SafeLoader):
     """YAML in which every key is text, and none is there twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+        """Return the pairs of a mapping. Raises InputError for a key that is no text, or there a second time."""
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
