@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from fakes.browser import BROWSERS, FLAGS, unavailable
+from fakes.browser import FLAGS, unavailable
+
+from envsound.book.printing import BROWSERS
 
 
 @pytest.fixture

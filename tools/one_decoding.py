@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import soundfile
 import torch
 
-from envsound.base.files import atomic_path, write_csv
+from envsound.base.files import write_csv, write_ogg
 from envsound.systems.soundstorm.decoding import decode
 from envsound.systems.soundstorm.generator import load_generator
 
@@ -35,8 +34,7 @@ def main(out: str) -> None:
             fixed_by.setdefault(tuple(place), n_passes)
         if n_passes in HEARD:
             heard = torch.where(codes[0] == mask, quietest, codes[0])
-            with atomic_path(Path(out) / "clips" / f"{n_passes:02d}.ogg") as path:
-                soundfile.write(path, system.sound(heard), system.sample_rate, format="OGG", subtype="VORBIS")
+            write_ogg(Path(out) / "clips" / f"{n_passes:02d}.ogg", system.sound(heard), system.sample_rate)
 
     classes = [system.categories.index(CATEGORY)]
     decode(system.checkpoint.model, [system.n_frames(request)], [request.seed], system.decoding, classes, on_step=note)

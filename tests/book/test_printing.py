@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
-from fakes.browser import BROWSERS, unavailable
+from fakes.browser import unavailable
 
 from envsound.base.errors import InputError
 from envsound.book import __main__ as command
@@ -45,8 +45,8 @@ def test_pages_are_joined_in_order_and_their_links_hold(book):
 
 
 def test_it_is_printed(book):
-    if not any(map(shutil.which, BROWSERS)):
-        unavailable(f"no browser was found (looked for {', '.join(BROWSERS)})")
+    if not any(map(shutil.which, printing.BROWSERS)):
+        unavailable(f"no browser was found (looked for {', '.join(printing.BROWSERS)})")
     assert printing.print_book(book).read_bytes().startswith(b"%PDF")
 
 

@@ -169,6 +169,14 @@ def write_wav(path: str | Path, clip: np.ndarray, sample_rate: int) -> None:
         soundfile.write(temporary, np.clip(clip, -1.0, 1.0), sample_rate, subtype="PCM_16", format="WAV")
 
 
+def write_ogg(path: str | Path, clip: np.ndarray, sample_rate: int) -> None:
+    """Write a mono clip, float [n_samples], as Ogg Vorbis, atomically."""
+    import soundfile  # see `write_wav`
+
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, clip, sample_rate, subtype="VORBIS", format="OGG")
+
+
 def inside(folder: str | Path, name: str) -> Path:
     """Return `folder / name`, where `name` comes from an untrusted table.
 

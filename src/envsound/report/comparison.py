@@ -4,6 +4,7 @@ import html
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from envsound.base.text import NO_NUMBER, number
 from envsound.metrics.acoustic import METRICS
 from envsound.metrics.effects import effect_table
 from envsound.report.fragments import Staging, table_of
-from envsound.report.players import player
+from envsound.report.players import html_page, player
 from envsound.report.runs import Run
 from envsound.run.contract import SAMPLES
 from envsound.run.presets import WIRING
@@ -52,8 +53,8 @@ def run(options: Namespace) -> int:
         raise InputError(f"{folder}: holds other files; expected an empty folder, or one that `envsound compare` wrote")
     write_csv(folder / PARAMETERS, differ)
     write_csv(folder / MEASURED, measured)
-    play = lambda path, label: player(path, label, folder)  # noqa: E731
-    write_text(folder / PAGE, comparison_page(differ, measured, sounds_beside(runs, play)))
+    sounds = sounds_beside(runs, partial(player, relative_to=folder))
+    write_text(folder / PAGE, comparison_page(differ, measured, sounds))
     print(differ.to_string(index=False), effects_beside(measured).to_string(index=False), sep="\n\n")
     print(f"\nThe page: {folder / PAGE}")
     return 0
@@ -130,7 +131,10 @@ def comparison_lines(book: Staging, runs: Sequence[Run], page: str) -> list[str]
     if len(runs) < 2:
         return []
     differ, effects = differing(runs), effects_beside(metrics_beside(runs))
-    play = lambda path, label: book.assets.player(path, "compared", book.book_dir / page, label) or NO_NUMBER  # noqa: E731
+
+    def play(path: str, label: str) -> str:
+        return book.assets.player(path, "compared", book.book_dir / page, label) or NO_NUMBER
+
     tables = {"What differs": differ, "How far from recordings": effects, "The same class": sounds_beside(runs, play)}
     lines = ["## Beside each other", "", EFFECT_WORDS, ""]
     for words, table in tables.items():
@@ -149,9 +153,7 @@ def comparison_page(differ: pd.DataFrame, measured: pd.DataFrame, sounds: pd.Dat
         ("The same class in a row", sounds.assign(**{"class": sounds["class"].map(html.escape)})),
     ]
     note = f'{html.escape(EFFECT_WORDS)} All numbers: <a href="{MEASURED}">{MEASURED}</a>.'
-    title = html.escape(" beside ".join(runs))
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    lines = [f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>', f"<body><h1>{title}</h1>"]
+    lines = []
     for words, table in parts:
         lines += [f"<h2>{words}</h2>", f"<div>{table.to_html(index=False, escape=False, border=0)}</div>"]
-    return "\n".join([*lines, f"<p>{note}</p></body></html>"]) + "\n"
+    return html_page(" beside ".join(runs), STYLE, [*lines, f"<p>{note}</p>"])

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json, visible
 from envsound.base.text import number
 from envsound.metrics.published import SOURCES, read_published
 from envsound.metrics.tests import ALPHA
+from envsound.run.presets import read_settings_file
 
 NOT_MEASURED = "not measured"
 ALL = "all"  # in place of a key that a table leaves empty
@@ -175,7 +175,7 @@ def book_facts(root: str | Path) -> dict[str, Any]:
     found["published"] = published_facts(study) if study.is_file() else Facts()
     for preset in ("paper", "demo", "esc10"):
         path = root / "notebooks" / "presets" / f"{preset}.yml"
-        found[preset] = facts(yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else Facts()
+        found[preset] = facts(read_settings_file(path)) if path.is_file() else Facts()
     folders = [path.parent for path in visible(study.parent, "*/table_metrics.csv")]
     found["judged"] = judged_facts(study.parent / "judges")
     found["results"] = Facts({folder.name: result_facts(folder) for folder in folders})

@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -52,6 +52,14 @@ def player(path: str | Path, label: str = "", relative_to: str | Path | None = N
     caption = f"<figcaption>{words}</figcaption>" if words else ""
     audio = f'<audio controls preload="none" src="{html.escape(source, quote=True)}"></audio>'
     return f'<figure class="player">{caption}{audio}</figure>'
+
+
+def html_page(title: str, style: str, lines: Iterable[str]) -> str:
+    """Return an HTML page that stands alone: its title, which is escaped, as heading, and the lines of its body."""
+    words = html.escape(title)
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{words}</title>'
+    start = [f'<!doctype html>\n<html lang="en"><head>{head}<style>{style}</style></head>', f"<body><h1>{words}</h1>"]
+    return "\n".join([*start, *lines, "</body></html>"]) + "\n"
 
 
 def sample_players(samples: pd.DataFrame, folder: str | Path, per_category: int = 1) -> str:

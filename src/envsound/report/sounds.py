@@ -11,7 +11,7 @@ import pandas as pd
 
 from envsound.base.files import write_csv, write_text
 from envsound.base.text import file_name
-from envsound.report.players import player
+from envsound.report.players import html_page, player
 from envsound.run.identity import digest
 
 if TYPE_CHECKING:
@@ -99,12 +99,10 @@ def hear(generator: "Generator", out: str | Path = "", n_candidates: int = 1, **
 
 def sounds_page(samples: pd.DataFrame) -> str:
     """Return an HTML page of the clips of a samples.csv beside it: a player, a spectrogram and its facts for each."""
-    title = html.escape(", ".join(dict.fromkeys(samples["category"])).replace("_", " ") or "sounds")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    lines = [f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>', f"<body><h1>{title}</h1>"]
-    lines += [_sound(row) for row in samples.to_dict("records")]
+    title = ", ".join(dict.fromkeys(samples["category"])).replace("_", " ") or "sounds"
+    lines = [_sound(row) for row in samples.to_dict("records")]
     note = f'Made by envsound. How each was made is in <a href="{TABLE}">{TABLE}</a>.'
-    return "\n".join([*lines, f"<p>{note}</p></body></html>"]) + "\n"
+    return html_page(title, STYLE, [*lines, f"<p>{note}</p>"])
 
 
 def _sound(row: Mapping[str, Any], place: str = "") -> str:

@@ -1,6 +1,7 @@
 """Presets: named sets of parameters. `paper.yml` holds every key, every other file only what differs."""
 
 import ast
+import copy
 import difflib
 import json
 import re
@@ -27,7 +28,7 @@ def load_preset(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
     Raises InputError for an unknown preset, an unknown key, a value of the wrong type, or one that cannot be.
     """
     folder = Path(folder)
-    values = dict(_read(folder / f"{BASE}.yml"))
+    values = read_settings_file(folder / f"{BASE}.yml")
     for path, changes in _lineage(name, folder):
         for key, value in changes.items():
             if key not in values:
@@ -40,7 +41,7 @@ def load_preset(name: str, folder: str | Path = FOLDER) -> dict[str, Any]:
 
 def base_of(name: str, folder: str | Path = FOLDER) -> str:
     """Return the name of the preset that `name` differs from, "" for the one that holds every key."""
-    return "" if name == BASE else str(_read(_find(name, Path(folder))).get("base", BASE))
+    return "" if name == BASE else str(read_settings_file(_find(name, Path(folder))).get("base", BASE))
 
 
 def run_dir(preset: str, fold: int | str, seed: int | str) -> str:
@@ -106,7 +107,7 @@ def _lineage(name: str, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
         if name in seen:
             raise InputError(f"{path}: its base leads back to itself; expected a chain that ends at {BASE}")
         seen.add(name)
-        changes = dict(_read(path))
+        changes = read_settings_file(path)
         base = changes.pop("base", BASE)
         name = checked(base, BASE, f"{path}: base")
         chain.insert(0, (path, changes))
@@ -149,16 +150,21 @@ def _parse(path: Path, text: str) -> Any:
         raise InputError(f"{path}: {error or 'nested too deep'}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_settings_file(path: str | Path) -> dict[str, Any]:
+    """Return what a YAML file of settings holds: a mapping, every key text and there once.
+
+    Raises InputError when the file is missing, no text in UTF-8, no YAML, or holds something else.
+    """
+    path = Path(path)
     try:
         values = _parse(path, path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected the preset that holds every key") from None
+        raise InputError(f"{path}: no such file; expected settings in YAML") from None
     except (OSError, UnicodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); expected text in UTF-8") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: holds {_kind(values)}; expected keys with values")
-    return values
+    return copy.deepcopy(values)  # the parsed text is kept
 
 
 def _kind(value: Any) -> str:

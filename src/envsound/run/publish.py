@@ -17,7 +17,7 @@ import pandas as pd
 import soundfile
 
 from envsound.base.errors import InputError
-from envsound.base.files import atomic_path, inside, read_csv, read_json, visible, write_csv, write_json
+from envsound.base.files import inside, read_csv, read_json, visible, write_csv, write_json, write_ogg
 from envsound.base.paths import taken_to_root
 
 NAME, HELP = "publish", "copy what may be shown of a run or a report into data/published"
@@ -174,8 +174,7 @@ def _publish_clips(run_dir: Path, folder: Path, per_category: int) -> pd.DataFra
     chosen = read_csv(run_dir / "samples.csv").groupby("category", sort=True).head(per_category)
     for name in chosen["filename"]:
         clip, rate = soundfile.read(inside(run_dir / "samples", name), dtype="float32")
-        with atomic_path(folder / f"{Path(name).stem}.ogg") as temporary:
-            soundfile.write(temporary, clip, rate, format="OGG", subtype="VORBIS")
+        write_ogg(folder / f"{Path(name).stem}.ogg", clip, rate)
     chosen = chosen.assign(filename=[f"{Path(name).stem}.ogg" for name in chosen["filename"]])
     return chosen[[name for name in CLIP_COLUMNS if name in chosen]]
 

@@ -55,7 +55,9 @@ def test_the_rungs_that_ship_change_one_thing_each_and_begin_with_the_base():
         ("the class: {a: {guidance_scale: high}}", "rung 'a': guidance_scale"),
         ("the class: {../a: {}}", "rung '../a'"),
         ("one: {a: {}}\ntwo: {a: {}}", "each name once"),
-        ("one: {a: {}", "cannot be read"),
+        ("one: {a: {}", "not valid YAML"),
+        ("one: {a: {}, a: {dim: 64}}", "'a' is there a second time"),
+        ("- one", "expected keys with values"),
     ],
 )
 def test_a_rung_that_cannot_be_is_named_with_its_file(tmp_path, text, named):

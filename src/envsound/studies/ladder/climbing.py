@@ -13,18 +13,17 @@ from typing import Any
 import pandas as pd
 import soundfile
 import torch
-import yaml
 from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
-from envsound.base.files import atomic_path, read_csv, write_csv
+from envsound.base.files import read_csv, write_csv, write_ogg
 from envsound.base.text import slug
 from envsound.data.folds import recorded, split_folds
 from envsound.data.recordings import Recordings
 from envsound.evaluation.listeners.shipped import ClassScorer
 from envsound.run.contract import SAMPLES
 from envsound.run.limits import check_value
-from envsound.run.presets import checked, load_preset, nearest
+from envsound.run.presets import checked, load_preset, nearest, read_settings_file
 from envsound.run.settings import used_names
 from envsound.systems.base import load_recipe
 from envsound.systems.sampling import Selection, generate_clips, plan_requests
@@ -58,11 +57,8 @@ def read_rungs(file: str | Path = RUNGS, groups: Sequence[str] = ()) -> list[Run
 
     Raises InputError for a file that is none, a group or a parameter that is unknown, or a name that cannot be one.
     """
-    try:
-        found = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file}: cannot be read ({' '.join(str(error).split())}); expected the rungs") from None
-    if not isinstance(found, dict) or not all(isinstance(rungs, dict) for rungs in found.values()):
+    found = read_settings_file(file)
+    if not all(isinstance(rungs, dict) for rungs in found.values()):
         raise InputError(f"{file}: expected groups, each with rungs by name")
     for group in groups:
         if group not in found:
@@ -166,5 +162,4 @@ def keep_sounds(climb: Climb, rungs: Sequence[Rung], folder: Path, category: str
         samples = climb.samples(rung)
         first = samples.iloc[(samples["category"] != category).argmin()]
         clip, rate = soundfile.read(first["path"], dtype="float32")
-        with atomic_path(folder / f"{slug(rung.name)}.ogg") as temporary:
-            soundfile.write(temporary, clip, rate, format="OGG", subtype="VORBIS")
+        write_ogg(folder / f"{slug(rung.name)}.ogg", clip, rate)

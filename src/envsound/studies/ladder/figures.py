@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from envsound.report.style import DOTTED, DOUBLE_COLUMN, GREY, new_figure, style
+from envsound.studies.ladder.climbing import BASE
 
-BASE = "base"
 BAND, DOT = "#E3EEF5", "#0072B2"
 APART = (0.012, 0.03)  # of copied codes and of recognition: a name nearer to another than that is left out
 

@@ -1,5 +1,6 @@
 """The book's page on the ladder, from a published report of notebook 19."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,8 @@ def rung_rows(ladder: pd.DataFrame) -> list[dict[str, str]]:
 def _changes(row: Mapping[str, Any]) -> str:
     if not row["group"]:
         return "no model"
-    changes = row["changes"].split(", ")
-    return row["changes"] if len(changes) < MOST_CHANGES else f"{len(changes)} parameters"
+    n_changes = len(re.findall(r"\w+: ", row["changes"]))
+    return row["changes"] if n_changes < MOST_CHANGES else f"{n_changes} parameters"
 
 
 def _written(name: str, row: Mapping[str, Any]) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from tqdm.auto import tqdm
 
 from envsound.base.cache import JSON, kept
@@ -24,7 +23,7 @@ from envsound.base.text import NOT_RUN
 from envsound.codec import SHIPPED
 from envsound.data.listing import recording_of
 from envsound.data.recordings import Recordings
-from envsound.run.presets import checked, nearest
+from envsound.run.presets import checked, nearest, read_settings_file
 from envsound.studies.recognition import tables as made
 from envsound.studies.recognition.baselines import AstProbe, CodecProbe, MfccSvm
 from envsound.studies.recognition.cnn import CnnRecogniser
@@ -95,11 +94,8 @@ def _load(name: str, shared: Mapping[str, Any] | None, folder: Path) -> Recognis
     path, known = folder / f"{name}.yml", recogniser_names(folder)
     if name not in known:
         raise InputError(f"recogniser {name!r}: no such file as {path}; expected {nearest(name, known)}")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(settings, dict) or "kind" not in settings:
+    settings = read_settings_file(path)
+    if "kind" not in settings:
         raise InputError(f"{path}: has no kind; expected kind: and one of {', '.join(KINDS)}")
     return make_recogniser(str(settings.pop("kind")), settings, shared, str(path))
 
