@@ -31,10 +31,8 @@ EFFECT_WORDS = (
     "no difference, above 0 is higher."
 )
 METRIC_COLUMNS = ["metric", "run", "n", "n_real", "mean", "real_mean", "cliffs_delta", "low", "high", "ks", "p_holm"]
-STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
-div { overflow-x: auto; } table { border-collapse: collapse; }
-th, td { border-top: 1px solid #ddd; padding: .3rem .8rem; text-align: left; vertical-align: top; }
-figure { margin: 0; } audio { width: 14rem; } small { color: #555; }"""
+STYLE = """div { overflow-x: auto; } table { border-collapse: collapse; } audio { width: 14rem; }
+th, td { border-top: 1px solid #ddd; padding: .3rem .8rem; text-align: left; vertical-align: top; }"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -16,6 +16,8 @@ DEEDS = {  # of licences as attribution.csv names them: name and address
     "CC0": ("CC0", "https://creativecommons.org/publicdomain/zero/1.0/"),
     "CC-BY": ("CC BY", "https://creativecommons.org/licenses/by/3.0/"),
 }
+ALONE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
+figure { margin: 0; } small { color: #555; }"""  # of a page that stands alone
 
 
 def credit(clip: str) -> str:
@@ -58,7 +60,8 @@ def html_page(title: str, style: str, lines: Iterable[str]) -> str:
     """Return an HTML page that stands alone: its title, which is escaped, as heading, and the lines of its body."""
     words = html.escape(title)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{words}</title>'
-    start = [f'<!doctype html>\n<html lang="en"><head>{head}<style>{style}</style></head>', f"<body><h1>{words}</h1>"]
+    head += f"<style>{ALONE}\n{style}</style>"
+    start = [f'<!doctype html>\n<html lang="en"><head>{head}</head>', f"<body><h1>{words}</h1>"]
     return "\n".join([*start, *lines, "</body></html>"]) + "\n"
 
 

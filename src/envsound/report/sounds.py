@@ -23,9 +23,8 @@ NAME, HELP = "sample", "make sounds of a class, new ones or like a recording"
 EXAMPLE = "envsound sample rain --count 4 --seconds 10 --seed 0 --out sounds/rain"
 FOLDER = Path("data") / "runs" / "sounds"  # of what notebooks make
 PAGE, TABLE, PICTURES = "index.html", "samples.csv", "spectrograms"
-STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-.sound { border-top: 1px solid #ddd; padding: 1rem 0; } img { width: 100%; max-width: 36rem; } audio { width: 100%;
-max-width: 36rem; } figure { margin: 0; } small { color: #555; }"""
+STYLE = """.sound { border-top: 1px solid #ddd; padding: 1rem 0; }
+img, audio { width: 100%; max-width: 36rem; }"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -86,10 +85,8 @@ def hear(generator: "Generator", out: str | Path = "", n_candidates: int = 1, **
     from envsound.evaluation.listeners.shipped import ClassScorer
     from envsound.systems.sampling import Selection
 
-    requests, selection = (
-        generator.requests(**asked),
-        Selection(n_candidates, ClassScorer(generator.system.sample_rate)),
-    )
+    requests = generator.requests(**asked)
+    selection = Selection(n_candidates, ClassScorer(generator.system.sample_rate))
     mark = digest([repr(requests), str(selection.facts()), generator.system.content_hash])[:8]
     folder = Path(out or FOLDER / f"{file_name(asked['category'])}-{mark}")
     samples = write_sounds(generator.system, requests, folder, selection)

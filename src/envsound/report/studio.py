@@ -43,18 +43,14 @@ def run(options: Namespace) -> int:
     """Serve the page until it is interrupted. Raises InputError where Gradio is not installed."""
     if not 1 <= options.port <= 65_535:
         raise InputError(f"--port {options.port}: expected 1 to 65535")
-    app = make_app(_generator(options.device))
-    import uvicorn
+    from envsound.systems.soundstorm.generator import load_generator  # needs torch
+
+    app = make_app(load_generator(device=options.device))
+    import uvicorn  # comes with Gradio
 
     print(f"The studio: http://{HOST}:{options.port} (Ctrl-C ends it)")
     uvicorn.run(app, host=HOST, port=options.port, log_level="warning")
     return 0
-
-
-def _generator(device: str) -> "Generator":
-    from envsound.systems.soundstorm.generator import load_generator  # needs torch
-
-    return load_generator(device=device)
 
 
 def make_app(generator: "Generator") -> Any:
@@ -101,7 +97,8 @@ def _page(gradio: Any, generator: "Generator") -> Any:
             except InputError as error:
                 raise gradio.Error(str(error), print_exception=False) from None
             hidden = [gradio.update(visible=False, value=None)] * (MOST["count"] - len(made))
-            heard = [gradio.update(visible=True, value=(rate, _as_int16(clip))) for clip in made]
+            samples = [(clip.clip(-1.0, 1.0) * 32_767).astype(np.int16) for clip in made]
+            heard = [gradio.update(visible=True, value=(rate, clip)) for clip in samples]
             seen = [gradio.update(visible=True, value=picture(clip, rate)) for clip in made]
             return [*heard, *hidden, *seen, *hidden]
 
@@ -169,7 +166,3 @@ def picture(clip: np.ndarray, sample_rate: int) -> np.ndarray:
         spectrogram(clip, sample_rate).savefig(file, format="png", dpi=PNG_DPI)
         file.seek(0)
         return (matplotlib.image.imread(file) * 255).astype(np.uint8)
-
-
-def _as_int16(clip: np.ndarray) -> np.ndarray:
-    return (np.clip(clip, -1.0, 1.0) * 32_767).astype(np.int16)

@@ -76,11 +76,6 @@ def read_rungs(file: str | Path = RUNGS, groups: Sequence[str] = ()) -> list[Run
     return [rung for rung in rungs if not groups or rung.group in groups]
 
 
-def settings_of(rung: Rung, preset: str = PRESET, **given: Any) -> dict[str, Any]:
-    """Return the parameters of a rung: those of the preset, `given` ones such as the device, and the rung's changes."""
-    return load_preset(preset) | {"fold": VALIDATION_FOLD, "seed": 0} | given | dict(rung.changes)
-
-
 class Climb:
     """The rungs' models and clips below a folder: models/<rung>/ as runs are, clips/<rung>/samples and samples.csv."""
 
@@ -89,8 +84,7 @@ class Climb:
     ) -> None:
         """given: parameters that all rungs share beside those of the preset, such as `n_samples`."""
         self.recordings, self.folder, self.device = recordings, Path(folder), device
-        self.given, self.base = given | {"device": device.type}, load_preset(preset) | given
-        self.preset = preset
+        self.base = load_preset(preset) | {"fold": VALIDATION_FOLD, "seed": 0, "device": device.type} | given
         self.names = [name for notebook in LEARNING for name in used_names(notebook)]
 
     def climb(self, rungs: Sequence[Rung]) -> pd.DataFrame:
@@ -99,7 +93,7 @@ class Climb:
         with tqdm(rungs, desc="rungs", unit="rung") as bar:
             for rung in bar:
                 bar.set_postfix_str(rung.name)
-                settings = settings_of(rung, self.preset, **self.given)
+                settings = self.base | dict(rung.changes)
                 model = self.folder / "models" / self._teacher(rung)
                 facts = self._train(model, settings)
                 self._sample(rung, model, settings)
