@@ -54,7 +54,7 @@ def weights_of(model: torch.nn.Module) -> torch.Tensor:
 
 def assert_alike(one: Trainer, other: Trainer) -> None:
     """Two finished trainings are one but for rounding."""
-    np.testing.assert_allclose(one.fit()["loss"], other.fit()["loss"], rtol=1e-4)
+    np.testing.assert_allclose(one.fit()["loss"], other.fit()["loss"], rtol=1e-5)
     torch.testing.assert_close(weights_of(one.model), weights_of(other.model), atol=2e-4, rtol=0)
 
 
