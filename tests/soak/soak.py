@@ -80,10 +80,10 @@ def soak(n_kills: int, n_interrupts: int, minutes: float, seed: int) -> int:
             kind = draws.choice(list(KINDS))
             command, out = KINDS[kind]
             shutil.rmtree(folder / out)
-            blows = [left.pop() for _ in range(min(len(left), draws.randint(1, 5)))]
+            blows = [left.pop() for _ in range(min(len(left), draws.randint(5, 12)))]
             for blow in blows:
                 process = start(command, folder)
-                time.sleep(draws.uniform(0, length[kind]))
+                time.sleep(draws.uniform(0, length[kind] / 4))  # each goes on from the last, so that all steps are hit
                 stop(process, blow)
                 unlock(folder)
             calm(kind, folder)
