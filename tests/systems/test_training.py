@@ -224,6 +224,22 @@ def test_two_processes_make_the_steps_of_one(still, tmp_path):
     assert_alike(result, still)
 
 
+def test_processes_know_each_other_within_a_job_of_slurm_that_has_one_task(tmp_path, monkeypatch):
+    sizes = []
+
+    def launch(fabric):
+        sizes.append(fabric.world_size)
+        raise InterruptedError
+
+    monkeypatch.setattr(training.Fabric, "launch", launch)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    for name, value in {"JOB_NAME": "step", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with pytest.raises(InterruptedError):
+        Trainer(**plan(tmp_path), n_processes=2)
+    assert sizes == [2]
+
+
 def test_more_devices_than_there_are_is_refused(tmp_path):
     for n_devices, place, words in ((0, "cpu", "devices=0"), (9, "cuda", r"devices=9: \d GPUs")):
         with pytest.raises(InputError, match=words):
