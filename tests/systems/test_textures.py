@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from fakes.notebooks import run_cells
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from envsound.base.errors import InputError
+from envsound.base.files import write_csv, write_wav
 from envsound.base.paths import find_root
 from envsound.codec.training.losses import magnitude
 from envsound.data.audio import read_clip
@@ -17,6 +19,7 @@ from envsound.run.contract import TABLES, read_table
 from envsound.run.presets import load_preset
 from envsound.systems.base import Request, load_recipe
 from envsound.systems.kept import Sounds
+from envsound.systems.sampling import load_trained
 from envsound.systems.textures.models import (
     HOP,
     LatentChain,
@@ -241,6 +244,24 @@ def test_a_trajectory_is_a_training_clips_and_a_reconstruction_is_as_long_as_its
     assert sum(np.array_equal(drawn, path) for path in paths) == 1
     clip = read_clip(read_table(run, "recordings")["path"].iloc[0], RATE, 0.77)
     assert system.reconstruct(clip).shape == clip.shape
+
+
+def test_ones_own_recordings_make_a_model(tmp_path):
+    named = [(name, fold) for name in ("fan", "rain") for fold in (1, 2)]
+    rows = [{"filename": f"{name}{fold}.wav", "category": name, "fold": fold} for name, fold in named]
+    for place, row in enumerate(rows):
+        write_wav(tmp_path / "mine" / row["filename"], sounds().clips[place], 16_000)
+    write_csv(tmp_path / "mine" / "recordings.csv", pd.DataFrame(rows))
+    small = load_preset("tiny-noiseband")["options"] | {"atom_seconds": 0.3}
+    settings = {"data_dir": str(tmp_path / "mine"), "options": small, "batch_size": 2, "max_steps": 2, "n_heard": 0}
+    settings |= {"n_samples": 2, "sample_seconds": 0.5}
+    for step in STEPS[:3]:
+        given = {"run_dir": str(tmp_path / "run"), "preset": "own-textures", "settings": settings}
+        given |= {"replace": True} if step.startswith("03") else {}
+        run_cells(find_root() / "notebooks" / f"{step}.ipynb", given)
+    assert read_table(tmp_path / "run", "samples")["category"].tolist() == ["fan", "rain"]
+    again = load_trained(str(tmp_path / "run"), "cpu")
+    assert again.categories == ["fan", "rain"] and again.name == "noiseband"
 
 
 def test_what_cannot_be_is_told(run, tmp_path):
