@@ -29,10 +29,10 @@ export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study plan book pdf test lint lab mutants bench judge studio lock unlock clean distclean
+.PHONY: help setup study plan book pdf test lint lab mutants bench bench-gpu cluster-test judge studio lock unlock clean distclean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  make study PRESET=demo|esc10|deep|wide|paper|ablate-steps|tiny  DATA=<folder with meta/ and audio/>"
 	@echo "             FOLD=<held-out fold>  SEED=<training seed>  CORES=<how many>"
@@ -76,6 +76,16 @@ mutants: $(STAMP) ## prove the tests: make each mistake of tests/mutations.yml, 
 bench: $(STAMP) ## time the model beside soundstorm-pytorch (installed into .bench for this alone)
 	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .bench --requirement tools/bench_requirements.txt
 	@$(VENV)/bin/envsound bench
+
+bench-gpu: $(STAMP) ## the same on a GPU, and the study's own tokens there
+	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .bench --requirement tools/bench_requirements.txt
+	@$(VENV)/bin/envsound bench model --device cuda --out data/runs/speed_gpu
+	@$(VENV)/bin/envsound bench tokens --device cuda --out data/runs/speed_gpu
+
+cluster-test: $(STAMP) ## run the preset tiny as jobs of a SLURM that is installed for it (as root, on Debian)
+	@$(RUN) -c "import snakemake_executor_plugin_slurm" 2>/dev/null || \
+		$(RUN) -m pip install --quiet --constraint requirements.lock -e ".[cluster]"
+	@$(RUN) tests/cluster/run.py
 
 judge: $(STAMP) ## install aiSFX, the network behind two judges of notebook 18, into .judge
 	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .judge --requirement tools/judge_requirements.txt

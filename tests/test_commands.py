@@ -59,7 +59,7 @@ def check(words: list[str]) -> None:
 
 
 def make(rest: list[str]) -> None:
-    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     given = dict(word.split("=", 1) for word in rest if "=" in word)
     assert {word for word in rest if "=" not in word} <= set(targets) and set(given) <= set(VARIABLES)
     load_preset(given.get("PRESET", "demo"))

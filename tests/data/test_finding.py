@@ -64,7 +64,9 @@ def test_a_link_that_leads_nowhere_and_a_name_that_no_file_can_have_are_named(tm
     assert find_audio("x" * 300 + ".wav", [tmp_path])[1].startswith("unreadable: File name too long")
 
 
-@pytest.mark.parametrize("name", ["../secret.wav", "a/../../secret.wav", "/etc/hostname", "x\0", "..", "link/../../s.wav"])
+@pytest.mark.parametrize(
+    "name", ["../secret.wav", "a/../../secret.wav", "/etc/hostname", "x\0", "..", "link/../../s.wav"]
+)
 def test_a_name_that_leads_outside_is_never_opened(tmp_path, name, monkeypatch):
     inside_folder = tmp_path / "data"
     inside_folder.mkdir()

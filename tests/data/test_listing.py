@@ -66,7 +66,9 @@ def test_a_csv_in_another_encoding_is_one_line(tmp_path, encoding):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("head", ["filename,category,fold,category", "filename,category,fold, category ", "fold,fold,a,b"])
+@pytest.mark.parametrize(
+    "head", ["filename,category,fold,category", "filename,category,fold, category ", "fold,fold,a,b"]
+)
 def test_a_column_twice_is_one_line(tmp_path, head):
     with pytest.raises(InputError, match=r"clips\.csv: has the column (category|fold) twice"):
         listing(tmp_path, f"{head}\na.wav,dog,1,x\n", FOLDER_COLUMNS)

@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from whole_runs import copied
 
 from envsound.base.errors import InputError
 from envsound.run import identity, pipeline
@@ -16,8 +16,6 @@ from envsound.run.presets import load_preset, run_dir
 from envsound.systems import SYSTEMS
 
 ROOT = Path(__file__).parents[2]
-TREE = ("Snakefile", "_config.yml", "book", "data/classifier", "data/codec", "data/generator", "data/material",
-        "data/published", "house.toml", "notebooks", "profiles", "pyproject.toml", "src")  # fmt: skip
 STEPS = ["encode_clips", "train_model", "sample_clips", "compute_metrics", "ks_tests", "draw_figures"]
 RESULTS = ["data_report.csv", "codes.csv", "checkpoints/last.safetensors", "training.csv", "samples.csv",
            "metrics.csv", "pairs.csv", "table_metrics.csv", "ks.csv", "provenance.json"]  # fmt: skip
@@ -206,14 +204,7 @@ class Copy:
     """A copy of the repository in which the pipeline runs on the preset tiny."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.run = folder, folder / run_dir("tiny", 1, 0)
-        made = ("_build", "executed", "audio", "generated")  # by the book, in its own folder
-        for name in TREE:
-            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", *(made if name == "book" else ()))
-            if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-            else:
-                shutil.copy(ROOT / name, folder / name)
+        self.folder, self.run = copied(folder), folder / run_dir("tiny", 1, 0)
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "snakemake", *arguments, "--config", "preset=tiny"]

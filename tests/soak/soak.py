@@ -17,32 +17,20 @@ import tempfile
 import time
 from pathlib import Path
 
-import pandas as pd
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-ROOT = Path(__file__).parents[2]
-TREE = ("Snakefile", "_config.yml", "book", "data/classifier", "data/codec", "data/generator", "data/material",
-        "data/published", "house.toml", "notebooks", "pyproject.toml", "src")  # fmt: skip
+from whole_runs import copied, environment, leftovers, results
+
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "2", "--rerun-incomplete", "--config", "preset=tiny"]
 PIPELINE = [*SNAKEMAKE, "--", "runs"]
 SAMPLING = [sys.executable, "-m", "envsound.cli", "sample", "dog", "--count", "12", "--seconds", "2", "--out", "sounds"]
 KINDS = {"pipeline": (PIPELINE, "data/runs/tiny"), "sampling": (SAMPLING, "sounds")}
-TIMED = ["seconds"]  # columns of a training that no two runs share
-
-
-def copied(folder: Path) -> Path:
-    """Return a copy of what the pipeline needs."""
-    for name in TREE:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        made = shutil.ignore_patterns("__pycache__", "_build", "executed", "generated")
-        shutil.copytree(source, target, ignore=made) if source.is_dir() else shutil.copy(source, target)
-    return folder
 
 
 def start(command: list[str], folder: Path) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
+    one_thread = environment(folder) | {"OMP_NUM_THREADS": "1"}
     log = (folder / "soak.log").open("ab")
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen(command, cwd=folder, env=one_thread, stdout=log, stderr=log, start_new_session=True)
 
 
 def stop(process: subprocess.Popen, how: signal.Signals) -> None:
@@ -63,25 +51,7 @@ def stop(process: subprocess.Popen, how: signal.Signals) -> None:
 
 def unlock(folder: Path) -> None:
     """Release the folder after a run that was killed, as `make unlock` does."""
-    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-    subprocess.run([*SNAKEMAKE, "--unlock"], cwd=folder, env=environment, capture_output=True)
-
-
-def results(folder: Path) -> dict[str, object]:
-    """Return what a run left, by file: tables without times, sounds and weights as bytes."""
-    found: dict[str, object] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix == ".csv":
-            table = pd.read_csv(path)
-            found[name] = table.drop(columns=[one for one in TIMED if "epoch" in table]).to_csv(index=False)
-        elif path.suffix in (".wav", ".safetensors"):
-            found[name] = path.read_bytes()
-    return found
-
-
-def leftovers(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob(".tmp-*") if path.is_file()]
+    subprocess.run([*SNAKEMAKE, "--unlock"], cwd=folder, env=environment(folder), capture_output=True)
 
 
 def calm(kind: str, folder: Path) -> float:
@@ -110,10 +80,10 @@ def soak(n_kills: int, n_interrupts: int, minutes: float, seed: int) -> int:
             kind = draws.choice(list(KINDS))
             command, out = KINDS[kind]
             shutil.rmtree(folder / out)
-            blows = [left.pop() for _ in range(min(len(left), draws.randint(1, 5)))]
+            blows = [left.pop() for _ in range(min(len(left), draws.randint(5, 12)))]
             for blow in blows:
                 process = start(command, folder)
-                time.sleep(draws.uniform(0, length[kind]))
+                time.sleep(draws.uniform(0, length[kind] / 4))  # each goes on from the last, so that all steps are hit
                 stop(process, blow)
                 unlock(folder)
             calm(kind, folder)

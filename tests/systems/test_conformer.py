@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from envsound.base.errors import InputError
-from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig, rotate
+from envsound.systems.soundstorm.conformer import Dropout, MaskedConformer, ModelConfig, rotate, rotation
 from envsound.systems.soundstorm.masking import frame_mask
 
 SMALL = ModelConfig(n_levels=3, codebook_size=16, dim=32, n_heads=4, conv_kernel=5, n_classes=4)
@@ -41,10 +41,28 @@ def test_sees_both_directions(model):
 
 def test_rotary_scores_depend_on_distance_alone():
     q, k = torch.randn(1, 1, 1, 8).expand(1, 1, 20, 8), torch.randn(1, 1, 1, 8).expand(1, 1, 20, 8)
-    scores = (rotate(q) @ rotate(k).transpose(-1, -2))[0, 0]
+    turn = rotation(20, 8, q.device)
+    scores = (rotate(q, turn) @ rotate(k, turn).transpose(-1, -2))[0, 0]
     for offset in (-7, 0, 3):
         diagonal = torch.diagonal(scores, offset)
         assert (diagonal - diagonal[0]).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_dropout_drops_its_share_scales_the_rest_and_follows_the_seed(share, dtype):
+    dropout, x = Dropout(share), torch.ones(3, 1001, 33, dtype=dtype, requires_grad=True)
+    torch.manual_seed(1)
+    first = dropout(x)
+    torch.manual_seed(1)
+    assert torch.equal(first, dropout(x)) and not torch.equal(first, dropout(x))
+    dropped = (first == 0).double()
+    assert abs(dropped.mean() - share) < 0.005
+    assert torch.corrcoef(torch.stack([dropped[:, :, 0].flatten(), dropped[:, :, 1].flatten()]))[0, 1].abs() < 0.06
+    assert torch.allclose(first[first != 0], torch.tensor(1 / (1 - share), dtype=dtype))
+    first.sum().backward()
+    assert torch.equal(x.grad, first.detach())
+    assert torch.equal(dropout.eval()(x), x)
 
 
 def test_class_changes_the_states_and_none_is_no_class(model):

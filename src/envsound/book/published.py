@@ -38,7 +38,7 @@ CAPTIONS = {
 
 
 def stage_published(book: Staging) -> None:
-    """Write a page for every published run, executed/published_<preset>.md, and the table of the published study."""
+    """Write a page for every published run, executed/published_<preset>.md, the published study as table and csv."""
     runs = [Run(path.parent) for path in visible(book.published, "*/table_metrics.csv")]
     for run in runs:
         page = PublishedPage(book, run, pick_own(book.runs, run))
@@ -46,6 +46,7 @@ def stage_published(book: Staging) -> None:
     if not runs:
         book.write("published_nothing.md", NOTHING)
     study = book.published / "published_study.csv"
+    book.write("study_csv.txt", book.downloads([study], "question.md"))
     book.write("study_table.txt", study_table(study) if study.is_file() else [f"*{NOT_MEASURED}*"])
 
 

@@ -15,6 +15,7 @@ from envsound.book.judges import stage_judges
 from envsound.book.listen import stage_listen
 from envsound.book.notebooks import NotebookStager, title_of
 from envsound.book.published import stage_published
+from envsound.book.scale import scale_facts, stage_scale
 from envsound.book.sounds import stage_sounds
 from envsound.report.assets import Assets
 from envsound.report.comparison import comparison_lines
@@ -58,6 +59,7 @@ def stage(
     stage_home(book)
     stage_listen(book, strip_classes(book.published))
     stage_sounds(book)
+    stage_scale(book)
     for page in studies.modules_named("page").values():
         page.stage(book)
     return book_dir / "executed"
@@ -85,7 +87,7 @@ def build(book_dir: str | Path = "book", config: str | Path = "_config.yml") -> 
 def substitutions(root: str | Path) -> dict[str, Any]:
     """Return the facts that pages may name: those that belong to no study, and every study's own."""
     found, published = book_facts(root), Path(root) / PUBLISHED
-    found["home"] = home_facts(published)
+    found |= {"home": home_facts(published), "scale": scale_facts(root)}
     for page in studies.modules_named("page").values():
         found |= page.facts(published)
     return found

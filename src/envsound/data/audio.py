@@ -161,5 +161,6 @@ def _check_whole(path: str | Path, stream: soundfile.SoundFile) -> None:
 
 def _one_line(error: Exception) -> str:
     """Return libsndfile's own words, or the system's, without the path, which the message names already."""
-    words = getattr(error, "error_string", getattr(error, "strerror", None) or str(error)).strip().rstrip(".").replace("\n", " ").replace(";", ",")
+    words = getattr(error, "error_string", getattr(error, "strerror", None) or str(error))
+    words = words.strip().rstrip(".").replace("\n", " ").replace(";", ",")
     return words or "it is damaged, or no audio"

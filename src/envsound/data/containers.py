@@ -64,7 +64,8 @@ def _ogg(content: bytes) -> Iterator[Part]:
     opening = [bool(content[page + 5] & OGG_FIRST_PAGE_FLAG) for page in pages if page + 5 < len(content)]
     if not opening or not _ends_with_last_page(content, pages[-1]):
         raise Truncated("the stream's last page is missing or cut")
-    starts = [page for page, first, before in zip(pages, opening, [False, *opening]) if first and not before]
+    followed = zip(pages, opening, [False, *opening[:-1]], strict=True)
+    starts = [page for page, first, before in followed if first and not before]
     for start, end in zip(starts, [*starts[1:], len(content)], strict=True):
         yield Part(io.BytesIO(content[start:end]))
 

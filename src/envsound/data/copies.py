@@ -67,7 +67,7 @@ def plan_copies(
 ) -> Copies:
     """Plan `augment_copies` copies of each training clip; each is made when it is loaded.
 
-    Training clips are those of `data.folds.training_sets`: neither the held-out `fold` nor the validation fold is touched.
+    Training clips are those of `data.folds.training_sets`: neither the held-out `fold` nor the validation fold counts.
     augment: names of changes, of which each copy gets some (see `data.augmentation`); augment_seed: of all draws.
     Raises InputError for an unknown change, none at all, a negative number, or folds that are not there.
     """

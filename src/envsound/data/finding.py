@@ -1,4 +1,4 @@
-"""Where recordings lie: a csv's names led to files, all files below a folder, and a hash that follows what they hold."""
+"""Where recordings lie: a csv's names led to files, all files below a folder, a hash that follows what they hold."""
 
 import os
 import unicodedata
@@ -19,8 +19,8 @@ from envsound.data.listing import ESC50_COLUMNS, FOLDER_COLUMNS, choose, read_li
 from envsound.run.identity import digest
 
 UNREADABLE = (  # of sound that libsndfile does not open
-    ".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".mkv", ".amr", ".3gp", ".mov", ".avi", ".ac3", ".ape", ".wv",
-    ".mpc", ".tta", ".dts", ".ra", ".spx",
+    ".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".mkv", ".amr", ".3gp", ".mov", ".avi", ".ac3", ".ape",
+    ".wv", ".mpc", ".tta", ".dts", ".ra", ".spx",
 )  # fmt: skip
 OFFICIAL_CSV = {"esc50": "meta/esc50.csv", "urbansound8k": "metadata/UrbanSound8K.csv"}
 
@@ -40,9 +40,9 @@ def audio_folders(data_dir: Path, csv_path: Path) -> list[Path]:
 def find_audio(filename: str, folders: Sequence[Path]) -> tuple[Path | None, str]:
     """Return (path, remark) of a row's file: the first of `folders` that has it, under any audio suffix.
 
-    Letters may be composed otherwise, and the suffix in capitals: names differ so between systems. The user's own links
-    are followed. path is None when there is no such file or its name leads out of the folders, and remark says why; else
-    remark names the file that stands in for one with another suffix, or is "".
+    Letters may be composed otherwise, the suffix in capitals: names differ so between systems. The user's own
+    links are followed. path is None when there is no such file or its name leads out of the folders, and remark says
+    why; else remark names the file that stands in for one with another suffix, or is "".
     """
     name = os.path.normpath(filename)
     if not filename:
@@ -118,7 +118,7 @@ def files_below(folder: Path, is_wanted: Callable[[Path], bool]) -> list[Path]:
 
 
 def recordings_table(values: Mapping[str, Any]) -> list[str]:
-    """Return the csv that describes a preset's recordings, as a list of one, or of none where they are to be downloaded.
+    """Return the csv that describes a preset's recordings, a list of one, or of none where they are to be downloaded.
 
     Raises InputError when the folder has no such csv.
     """

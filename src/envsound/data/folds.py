@@ -19,7 +19,7 @@ def split_folds(table: pd.DataFrame, fold: int, train_folds: list[int]) -> tuple
     train_folds: empty means every other fold. Augmented copies are training rows like any other.
     Raises InputError when a fold is not there or is on both sides, or when there are copies of held-out clips.
     """
-    there = sorted(table.fold.unique())
+    there = sorted(int(one) for one in table.fold.unique())
     wanted = train_folds or [other for other in there if other != fold]
     if fold in wanted:
         raise InputError(f"train_folds={wanted}: holds the held-out fold {fold}")

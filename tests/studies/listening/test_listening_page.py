@@ -98,6 +98,19 @@ def test_a_version_that_is_missing_is_left_out_and_one_that_leaves_the_folder_re
         trials_there()
 
 
+def test_without_a_report_of_ones_own_the_published_versions_of_shipped_recordings_are_trials(root):
+    data, names = root / "data", ("1-1-A-0.ogg", "1-2-A-10.ogg")
+    for place, (name, category) in enumerate(zip(names, ("dog", "rain"), strict=True)):
+        tone(data / "material" / "audio" / name, 700 + place)
+        for system in ("mine", "another"):
+            tone(data / "published" / "judges" / "x" / "clips" / system / category / name, 300 + place)
+    tone(data / "published" / "judges" / "x" / "clips" / "model" / "dog" / "0006.ogg", 200)  # of no recording
+    trials = material.published_trials(data / "published", Assets(root / "book", [data]))
+    assert [conditions(trial) for trial in trials] == [[REFERENCE, ANCHOR, "another", "mine"]] * 2
+    assert [trial[0].name for trial in trials] == [*names]
+    assert material.published_trials(data / "published", Assets(root / "book", [root / "elsewhere"])) == []
+
+
 def test_published_clips_and_recordings_of_the_same_categories_are_judged(root):
     published(root, ("dog", "sea_waves"))
     write_examples(REPORTS / "patches")  # two clips of sea waves

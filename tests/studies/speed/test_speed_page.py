@@ -8,9 +8,12 @@ import matplotlib
 import pytest
 from fakes.speed import MACHINE, bench_result, growth, make_evaluation_speed, make_speed_report
 
+from envsound.base.errors import InputError
+from envsound.base.files import read_csv
 from envsound.report.assets import Assets
 from envsound.report.fragments import Staging
 from envsound.run.publish import publish_any
+from envsound.studies.speed import tokens
 from envsound.studies.speed.figures import growth_figure
 from envsound.studies.speed.page import REPORTS, bench_table, facts, growth_table, stage
 
@@ -31,23 +34,22 @@ def staged(root: Path) -> dict[str, str]:
 
 def test_the_page_includes_what_is_staged(root):
     found = staged(root)
-    assert set(found) == {"bench", "growth", "evaluation"}
-    assert all("Nothing published yet" in text for text in found.values()) and facts(root) == {}
+    assert set(found) == {"bench", "growth", "tokens", "evaluation"}
+    assert all("Nothing published yet" in text for text in found.values()) and facts(root) == {"speed": {}}
     page = (REPOSITORY / "book" / "studies" / "speed.md").read_text(encoding="utf-8")
     assert all(f"```{{include}} ../executed/speed/{name}.txt\n```" in page for name in found)
 
 
-def test_hardware_commit_runs_and_goals_stand_beside_the_numbers(root):
+def test_hardware_commit_and_runs_stand_beside_the_numbers(root):
     publish(root)
     publish(root, "speed_other")
     text = staged(root)["bench"]
     assert text.count(f"### {MACHINE}") == 2 and ":Commit: abc123" in text and ":Threads: 2" in text
     assert "envsound, 22,000,000 parameters, other 0.6.1, 24,000,000 parameters" in text
     assert "200 GFLOP/s in float32 (2048 × 2048 × 2048)" in text and "ours 19, peer 19" in text
-    assert "| training step against the peer | two CPU cores | at least 3 times | 2.5 times | no |" in text
-    assert "| two CPU cores | at least 3 times | – | not run here |" in text
-    assert "*training step* goes (float32)" in text and "| matrix products | 80% | 90 |" in text
-    assert text.count("goes (") == 2
+    assert {key: str(value) for key, value in facts(root / "data" / "published")["speed"].items()} == {
+        "training step": "2.5", "sample 1 clip": "6", "sample a batch": "7"
+    }  # fmt: skip
 
 
 def test_tables_have_a_row_for_everything_and_a_dash_for_what_is_not_there():
@@ -108,3 +110,19 @@ def test_points_without_a_time_are_left_out_and_a_single_length_is_drawn_without
         warnings.simplefilter("error")
         low, high = growth_figure(rows[rows["clip_seconds"] == 5]).axes[0].get_xlim()
     assert low < 5 < high
+
+
+def test_the_studys_own_tokens_are_timed_and_their_memory_watched(root, monkeypatch):
+    for name, value in {"BATCHES": (1, 2), "LEARNT": 2, "STEPS": 1, "SECONDS": 0.5}.items():
+        monkeypatch.setattr(tokens, name, value)
+    report = root / "data" / "runs" / "speed"
+    table = tokens.measure_tokens(report, "cpu", n_runs=1, endless={"tiny": 20})
+    assert table["task"].tolist() == ["sample and decode", "sample and decode", "train"]
+    assert (table["clips_per_second"] * table["seconds"]).tolist() == pytest.approx([1, 2, 2])
+    memory = read_csv(report / "memory.csv")
+    assert memory["n_clips"].tolist() == [*range(2, 21, 2)] and (memory["resident_mib"] > 100).all()
+    publish(root)
+    text = staged(root)["tokens"]
+    assert "| sample and decode | 1 |" in text and "a tiny model" in text and "tokens.csv" in text
+    with pytest.raises(InputError, match="n_runs=0"):
+        tokens.measure_tokens(report, n_runs=0)

@@ -5,11 +5,13 @@ which was stopped goes on, and two climbs of different rungs may run side by sid
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import soundfile
 import torch
@@ -19,7 +21,8 @@ from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_csv, write_ogg
 from envsound.base.text import slug
 from envsound.data.folds import recorded, split_folds
-from envsound.data.recordings import Recordings
+from envsound.data.recordings import Recordings, load_recordings
+from envsound.data.speech import PROGRAM, load_speech
 from envsound.evaluation.listeners.shipped import ClassScorer
 from envsound.run.contract import SAMPLES
 from envsound.run.limits import check_value
@@ -27,6 +30,7 @@ from envsound.run.presets import checked, load_preset, nearest, read_settings_fi
 from envsound.run.settings import used_names
 from envsound.systems.base import load_recipe
 from envsound.systems.sampling import Selection, generate_clips, plan_requests
+from envsound.systems.soundstorm.checkpoints import chosen_checkpoint
 
 PRESET = "ladder"
 RUNGS = Path("notebooks/studies/ladder/rungs.yml")
@@ -35,6 +39,10 @@ HEARD_CLASS = "dog"  # whose first clip of each rung can be heard
 BASE = "base"  # the rung that changes nothing
 LEARNING = ("notebooks/01_encode_clips.ipynb", "notebooks/02_train_model.ipynb")  # what they use makes another model
 NAME = re.compile(r"[a-z0-9][a-z0-9 ,.-]*")  # of a rung: it is the name of a folder, too
+PRETRAINED = "pretrained_on"  # among a rung's changes: what its model learns first, of KINDS
+KINDS = (OTHER_CLASSES, SPEECH) = ("other classes", "speech")
+N_UTTERANCES = 800  # of speech to choose from: half of the spoken sentences are shorter than a clip
+SUMMED = ("n_steps", "training_seconds")  # over what a rung learns first, and then
 FACTS = ["rung", "n_steps", "n_parameters", "training_seconds", "validation_loss", "gain_on_bigram"]
 
 
@@ -45,11 +53,13 @@ class Rung:
     group: str
     name: str
     changes: Mapping[str, Any]
+    pretrained_on: str = ""  # what its model learns first, of KINDS
 
     @property
     def words(self) -> str:
         """The changes as "key: value", "nothing" where there is none."""
-        return ", ".join(f"{key}: {value}" for key, value in self.changes.items()) or "nothing"
+        first = {PRETRAINED: self.pretrained_on} if self.pretrained_on else {}
+        return ", ".join(f"{key}: {value}" for key, value in (first | dict(self.changes)).items()) or "nothing"
 
 
 def read_rungs(file: str | Path = RUNGS, groups: Sequence[str] = ()) -> list[Rung]:
@@ -63,11 +73,14 @@ def read_rungs(file: str | Path = RUNGS, groups: Sequence[str] = ()) -> list[Run
     for group in groups:
         if group not in found:
             raise InputError(f"groups: {group!r} is none of {file}; expected {nearest(group, found)}")
-    rungs = [Rung(group, str(name), changes or {}) for group in found for name, changes in found[group].items()]
+    rungs = [_rung(group, str(name), changes or {}) for group in found for name, changes in found[group].items()]
     values = load_preset(PRESET) | {"seed": 0}
     for rung in rungs:
         if not NAME.fullmatch(rung.name) or [one.name for one in rungs].count(rung.name) > 1:
             raise InputError(f"{file}: rung {rung.name!r}: expected small letters, digits, spaces, each name once")
+        if rung.pretrained_on and rung.pretrained_on not in KINDS:
+            known = ", ".join(KINDS)
+            raise InputError(f"{file}: rung {rung.name!r}: {PRETRAINED}={rung.pretrained_on!r}: expected {known}")
         for key, value in rung.changes.items():
             if key not in values:
                 raise InputError(f"{file}: rung {rung.name!r}: unknown parameter {key!r}; {nearest(key, values)}")
@@ -76,14 +89,25 @@ def read_rungs(file: str | Path = RUNGS, groups: Sequence[str] = ()) -> list[Run
     return [rung for rung in rungs if not groups or rung.group in groups]
 
 
+def _rung(group: str, name: str, changes: Mapping[str, Any]) -> Rung:
+    others = {key: value for key, value in changes.items() if key != PRETRAINED}
+    return Rung(group, name, others, str(changes.get(PRETRAINED, "")))
+
+
 class Climb:
     """The rungs' models and clips below a folder: models/<rung>/ as runs are, clips/<rung>/samples and samples.csv."""
 
     def __init__(
-        self, recordings: Recordings, folder: str | Path, device: torch.device, preset: str = PRESET, **given: Any
+        self,
+        recordings: Recordings,
+        folder: str | Path,
+        device: torch.device,
+        preset: str = PRESET,
+        first: Mapping[str, Recordings] | None = None,
+        **given: Any,
     ) -> None:
-        """given: parameters that all rungs share beside those of the preset, such as `n_samples`."""
-        self.recordings, self.folder, self.device = recordings, Path(folder), device
+        """first: what rungs may learn before, by kind; given: parameters that all rungs share, such as `n_samples`."""
+        self.recordings, self.folder, self.device, self.first = recordings, Path(folder), device, first or {}
         self.base = load_preset(preset) | {"fold": VALIDATION_FOLD, "seed": 0, "device": device.type} | given
         self.names = [name for notebook in LEARNING for name in used_names(notebook)]
 
@@ -95,7 +119,9 @@ class Climb:
                 bar.set_postfix_str(rung.name)
                 settings = self.base | dict(rung.changes)
                 model = self.folder / "models" / self._teacher(rung)
-                facts = self._train(model, settings)
+                before = self._pretrained(rung.pretrained_on) if rung.pretrained_on else {}
+                facts = self._train(model, settings | self._start(rung), self.recordings)
+                facts |= {name: facts[name] + before[name] for name in before if name in SUMMED}
                 self._sample(rung, model, settings)
                 rows.append({"rung": rung.name} | facts)
         return pd.DataFrame(rows, columns=FACTS)
@@ -113,12 +139,33 @@ class Climb:
     def _teacher(self, rung: Rung) -> str:
         """Return the name of the rung whose model this one uses: the base's, unless it changes what is learnt."""
         learnt = {"seed", *self.names}
-        return rung.name if learnt & set(rung.changes) else BASE
+        return rung.name if rung.pretrained_on or learnt & set(rung.changes) else BASE
 
-    def _train(self, run: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def possible(self, rungs: Sequence[Rung]) -> tuple[list[Rung], list[str]]:
+        """Return the rungs of which is at hand what they learn first, and the names of the others."""
+        found = [rung for rung in rungs if rung.pretrained_on in ("", *self.first)]
+        return found, [rung.name for rung in rungs if rung not in found]
+
+    def _start(self, rung: Rung) -> dict[str, str]:
+        if not rung.pretrained_on:
+            return {}
+        return {"initial_checkpoint": str(chosen_checkpoint(self._first_folder(rung.pretrained_on)))}
+
+    def _first_folder(self, kind: str) -> Path:
+        return self.folder / "models" / f"first, {kind}"
+
+    def _pretrained(self, kind: str) -> dict[str, Any]:
+        """Train the base on as many clips of another kind as teach it, and return its facts."""
+        base = self.base
+        taught, _ = split_folds(self.recordings.table, base["fold"], base["train_folds"])
+        folds = base["train_folds"][0], base["fold"]
+        clips = same_amount(self.first[kind], len(taught), len(taught) // 6, folds, base["seed"])
+        return self._train(self._first_folder(kind), base | {"train_folds": [folds[0]]}, clips)
+
+    def _train(self, run: Path, settings: Mapping[str, Any], recordings: Recordings) -> dict[str, Any]:
         recipe, table = load_recipe(settings["system"]), run / "codes.csv"
         if not table.is_file():
-            write_csv(table, recipe.prepare(self.recordings, settings, run))
+            write_csv(table, recipe.prepare(recordings, settings, run))
         trained = recipe.train(settings, run, self.device)
         return _facts(trained.facts, run)
 
@@ -132,6 +179,46 @@ class Climb:
         folder = self.folder / "clips" / rung.name
         samples = generate_clips(system, requests, folder / SAMPLES, replace=True, selection=selection)
         write_csv(folder / "samples.csv", samples)
+
+
+def first_recordings(
+    kinds: Collection[str], others_dir: str, speech_dir: str, work_dir: str | Path, clip_seconds: float
+) -> dict[str, Recordings]:
+    """Return what is at hand to learn first, of some KINDS.
+
+    others_dir: ESC-50, of which the classes outside ESC-10 are taken; "": none. speech_dir: see `load_speech`; "" is
+    synthetic speech, where espeak-ng is installed. work_dir takes the listing of the speech.
+    """
+    found = {}
+    if OTHER_CLASSES in kinds and others_dir:
+        everything = load_recordings("esc50", others_dir, clip_seconds=clip_seconds)
+        others = everything.table[~everything.table["esc10"].astype(bool)].reset_index(drop=True)
+        found[OTHER_CLASSES] = replace(everything, table=others)
+    if SPEECH in kinds and (speech_dir or shutil.which(PROGRAM)):
+        found[SPEECH] = load_speech(speech_dir, work_dir, N_UTTERANCES, clip_seconds=clip_seconds)
+    return found
+
+
+def same_amount(recordings: Recordings, n_taught: int, n_watched: int, folds: tuple[int, int], seed: int) -> Recordings:
+    """Return so many clips of full length, drawn by `seed`, in two folds: those that teach, and those watched.
+
+    Raises InputError when there are too few.
+    """
+    table = recordings.table
+    whole = table[table["n_samples"] == round(recordings.clip_seconds * recordings.sample_rate)]
+    wanted = n_taught + n_watched
+    if len(whole) < wanted:
+        given = f"{recordings.cut}: {len(whole)} clips of {recordings.clip_seconds:g} s or more"
+        raise InputError(f"{given}; expected at least {wanted}, as many as the base learns from and some to watch")
+    rows = np.random.default_rng(seed).permutation(len(whole))[:wanted]
+    chosen = whole.iloc[rows].assign(fold=np.repeat(folds, (n_taught, n_watched)))
+    return replace(recordings, table=chosen.reset_index(drop=True))
+
+
+def said(first: Mapping[str, Recordings], left_out: Sequence[str]) -> dict[str, str]:
+    """Return what was learnt first, in words by kind, and which rungs were left out for want of it."""
+    words = {name: recordings.cut for name, recordings in first.items()}
+    return words | ({"left out": ", ".join(left_out)} if left_out else {})
 
 
 def _facts(found: Mapping[str, Any], run: Path) -> dict[str, Any]:

@@ -106,6 +106,23 @@ def codec_trials(folders: Sequence[Path], most: int = MOST_TRIALS) -> list[list[
     return [_in_order(versions) for versions in list(trials.values())[:most]]
 
 
+def published_trials(published: str | Path, assets: Assets, most: int = MOST_TRIALS) -> list[list[Sound]]:
+    """Return trials, as `codec_trials` does, of recordings that ship and what judges heard of them through codecs.
+
+    published: data/published. One clip a class, the first. Only what `assets` permits is read.
+    """
+    found: dict[str, dict[str, Sound]] = {}
+    recordings = Path(published).parent / "material" / "audio"
+    for path in visible(published, "judges/*/clips/*/*/*.ogg"):
+        reference, category = recordings / path.name, path.parent.name
+        if not reference.is_file() or not assets.permits(path) or not assets.permits(reference):
+            continue
+        versions = found.setdefault(path.name, _anchored(path.name, category, _samples(reference)))
+        words = path.parents[1].name
+        versions[words] = Sound(path.name, category, RECORDING, words, _samples(path))
+    return [_in_order(versions) for versions in list(found.values())[:most]]
+
+
 def clips_to_judge(
     published: str | Path, runs: Sequence[Run], trials: Sequence[Sequence[Sound]], assets: Assets
 ) -> list[Sound]:
@@ -211,9 +228,15 @@ def _trials_of(folder: Path, most: int) -> Iterator[dict[str, Sound]]:
         found = {words: _samples(path) for words, path in paths.items() if path.is_file()}
         if REFERENCE not in found or len(found) == 1:
             continue
-        found[ANCHOR] = low_anchor(found[REFERENCE])
         clip, category = str(row["clip"]), str(row["category"])
-        yield {words: Sound(clip, category, RECORDING, words, samples) for words, samples in found.items()}
+        others = {words: Sound(clip, category, RECORDING, words, samples) for words, samples in found.items()}
+        yield others | _anchored(clip, category, found[REFERENCE])
+
+
+def _anchored(clip: str, category: str, reference: np.ndarray) -> dict[str, Sound]:
+    """Return a trial's reference and its low anchor."""
+    both = {REFERENCE: reference, ANCHOR: low_anchor(reference)}
+    return {words: Sound(clip, category, RECORDING, words, samples) for words, samples in both.items()}
 
 
 def _with_all_levels(folder: Path, codec: str) -> str:

@@ -15,6 +15,7 @@ from envsound.studies.listening.material import (
     clips_to_judge,
     codec_trials,
     example_folders,
+    published_trials,
     write_listening,
 )
 
@@ -26,10 +27,10 @@ def stage(book: Staging) -> None:
     """Write the listening test of what is on this machine, and what the page includes, executed/listening/contents.txt.
 
     Sounds, material.mjs and key.json go to _static/generated/listening/ of the book. The versions of the codec task are
-    those in data/runs, beside `book.published`. Raises InputError for a sound that cannot be read.
+    those in data/runs, beside `book.published`, else published ones. Raises InputError for a sound that cannot be read.
     """
     reports = book.published.parent / "runs" / "codec"
-    trials = codec_trials(example_folders(reports, book.runs))
+    trials = codec_trials(example_folders(reports, book.runs)) or published_trials(book.published, book.assets)
     clips = clips_to_judge(book.published, book.runs, trials, book.assets)
     material = write_listening(clips, trials, book.book_dir / FOLDER)
     book.write("listening/contents.txt", contents(material, clips, [trial[0] for trial in trials]))

@@ -8,17 +8,18 @@ import pandas as pd
 
 from envsound.base.files import read_csv, read_json, visible
 from envsound.base.text import cell, markdown_table, number, wide
+from envsound.report.facts import Facts
 from envsound.report.fragments import Staging, field_list, not_published
 from envsound.run.publish import ReportKind, kind_of
 
 PAGE = "studies/speed.md"
 REPORTS = (
-    ReportKind(("bench.json",), "finished measurements of speed", ("growth.csv",), "speed"),
+    ReportKind(("bench.json",), "finished measurements of speed", ("growth.csv", "tokens.csv", "memory.csv"), "speed"),
     ReportKind(("growth.csv",), "finished measurements of speed", (), "speed"),
+    ReportKind(("tokens.csv", "memory.csv"), "finished measurements of speed", (), "speed"),
     ReportKind(("evaluation_speed.json",), "a finished measurement of the evaluation", (), "evaluation_speed"),
 )
 VARIED = {"clip_seconds": "clip length (s)", "batch": "clips in a batch", "n_layers": "layers"}
-PROFILE_ROWS = 6
 GROWTH_WORDS = (
     "Median time of one run and peak memory against the length of a clip, the batch and the depth, on {machine}, "
     "in {precision}; vertical lines run from the fastest to the slowest run."
@@ -26,7 +27,7 @@ GROWTH_WORDS = (
 
 
 def stage(book: Staging) -> None:
-    """Write the fragments that the page includes: executed/speed/bench.txt, growth.txt and evaluation.txt.
+    """Write the fragments that the page includes: executed/speed/bench.txt, growth.txt, tokens.txt and evaluation.txt.
 
     Without measurements each is a box that says so.
     """
@@ -34,6 +35,7 @@ def stage(book: Staging) -> None:
     for name, section, what in (
         ("bench", bench_section, "measurement beside the usual implementation"),
         ("growth", growth_section, "measurement of growth"),
+        ("tokens", tokens_section, "measurement of the study's own tokens"),
         ("evaluation", evaluation_section, "measurement of the evaluation"),
     ):
         lines = [line for folder in reports for line in section(folder, book)]
@@ -41,8 +43,12 @@ def stage(book: Staging) -> None:
 
 
 def facts(published: Path) -> Mapping[str, Any]:
-    """Return nothing: the page's prose has no numbers of its own."""
-    return {}
+    """Return `speed`: task -> how many times as long the peer takes, the fastest of both, written out."""
+    found, file = Facts(), published / "speed" / "bench.json"
+    if file.is_file():
+        best = [row for row in read_json(file)["rows"] if row["best"] and row["ratio"]]
+        found |= {row["task"]: cell(row["ratio"], 2) for row in best}
+    return {"speed": found}
 
 
 def bench_section(folder: Path, _: Staging) -> list[str]:
@@ -64,8 +70,7 @@ def bench_section(folder: Path, _: Staging) -> list[str]:
             for name, rate in rates
         ),
     }
-    lines = [f"### {result['machine']}", "", *field_list(fields), *wide(bench_table(result))]
-    return [*lines, *goals_lines(result.get("goals", []))]
+    return [f"### {result['machine']}", "", *field_list(fields), *wide(bench_table(result))]
 
 
 def bench_table(result: Mapping[str, Any]) -> list[str]:
@@ -77,22 +82,6 @@ def bench_table(result: Mapping[str, Any]) -> list[str]:
         cells += [f"{row['share_of_limit']:.0%}", cell(row["ours_mib"]), cell(row["peer_mib"])]
         body.append([row["task"], f"**{row['precision']}**" if row["best"] else row["precision"], *cells])
     return markdown_table(header, body)
-
-
-def goals_lines(goals: list[dict[str, Any]]) -> list[str]:
-    """Return the goals that a bench.json holds as a table, and where the time goes in those with a profile."""
-    rows = [
-        [goal["goal"], goal["machine"], goal["target"],
-         cell(goal["value"]) + f" {goal['unit']}" * (goal["value"] is not None), goal["met"]]
-        for goal in goals
-    ]  # fmt: skip
-    lines = wide(markdown_table(["goal", "set for", "target", "measured", "met"], rows)) if rows else []
-    for goal in (goal for goal in goals if "profile" in goal):
-        groups = goal["profile"]["groups"][:PROFILE_ROWS]
-        rows = [[row["group"], f"{row['share']:.0%}", number(row["calls"])] for row in groups]
-        lines += [f"Where the time of *{goal['task']}* goes ({goal['profile']['precision']}):", ""]
-        lines += wide(markdown_table(["operators", "share of their time", "calls"], rows))
-    return lines
 
 
 def growth_section(folder: Path, book: Staging) -> list[str]:
@@ -119,6 +108,26 @@ def growth_table(rows: pd.DataFrame) -> list[str]:
         times = [note if note and note == note else cell(value) for value, note in noted]
         body.append([*(f"{value:g}" for value in point), *times, *map(cell, cells["peak_mib"])])
     return markdown_table(header, body)
+
+
+def tokens_section(folder: Path, book: Staging) -> list[str]:
+    """Return the Markdown lines of one machine's tokens.csv and memory.csv; none where there is no such file."""
+    if not (folder / "tokens.csv").is_file():
+        return []
+    rows, memory = read_csv(folder / "tokens.csv"), read_csv(folder / "memory.csv")
+    machine, commit = rows.iloc[0][["machine", "commit"]]
+    columns = {"task": "task", "batch": "clips at once", "precision": "precision"}
+    body = [[*(str(row[name]) for name in columns), cell(row["seconds"]), cell(row["clips_per_second"], 2)]
+            for row in rows.to_dict("records")]  # fmt: skip
+    looks = memory.groupby("model", sort=False)["resident_mib"].agg(list)
+    clips = memory.groupby("model", sort=False)["n_clips"].agg(list)
+    parts = [[name, number(clips[name][-1]), *(cell(looks[name][at]) for at in (0, len(looks[name]) // 2, -1))]
+             for name in looks.index]  # fmt: skip
+    header = ["sampled in one process", "clips", "after a tenth (MiB)", "half-way (MiB)", "at the end (MiB)"]
+    return [f"### {machine}: the study's own tokens", "", *field_list({"Commit": commit}),
+            *wide(markdown_table([*columns.values(), "time (s)", "clips a second"], body)),
+            *wide(markdown_table(header, parts)),
+            *book.downloads([folder / "tokens.csv", folder / "memory.csv"], PAGE)]  # fmt: skip
 
 
 def evaluation_section(folder: Path, _: Staging) -> list[str]:

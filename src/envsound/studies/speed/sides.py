@@ -109,7 +109,7 @@ class Ours:
 
 
 class Peer:
-    """The peer's model, of the same shape as ours, dropout and classes apart."""
+    """The peer's model, of the same shape and dropout as ours, but for classes and the dropout of attention."""
 
     name = "soundstorm-pytorch 0.6.1"
 
@@ -118,6 +118,7 @@ class Peer:
         package = peer_package(folder)
         conformer = {"dim": shape.dim, "depth": shape.n_layers, "heads": shape.n_heads}
         conformer |= {"conv_kernel_size": shape.conv_kernel, "ff_mult": shape.ff_mult}
+        conformer |= {"ff_dropout": shape.dropout, "conv_dropout": shape.dropout}  # on attention ours has it elsewhere
         self.network = package.ConformerWrapper(
             codebook_size=shape.codebook_size, num_quantizers=shape.n_levels, conformer=conformer
         )

@@ -37,14 +37,30 @@ class ModelConfig:
         check_together(vars(self))
 
 
-def rotate(x: Tensor) -> Tensor:
-    """Turn pairs of channels by angles that grow with the frame: rotary positions, x [batch, heads, n_frames, dim]."""
-    n_frames, dim = x.shape[-2:]
-    rates = 10_000 ** (-torch.arange(0, dim, 2, device=x.device, dtype=torch.float32) / dim)
-    angles = torch.arange(n_frames, device=x.device, dtype=torch.float32)[:, None] * rates
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+def rotation(n_frames: int, dim: int, device: torch.device) -> Tensor:
+    """Return cosine and sine of angles that grow with the frame, float32 [2, n_frames, dim / 2]: rotary positions."""
+    rates = 10_000 ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
+    angles = torch.arange(n_frames, device=device, dtype=torch.float32)[:, None] * rates
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Turn pairs of channels of x [batch, heads, n_frames, dim] by a `rotation`."""
+    cos, sin = turn.to(x.dtype)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+class Dropout(nn.Dropout):
+    """Dropout that draws 16 random bits a number on a CPU, in words of 64: torch draws a word for each, one by one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0 or x.device.type != "cpu":
+            return super().forward(x)
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+        kept = (bits >= round(self.p * 2**16) - 2**15).to(x.dtype)
+        return x * kept.mul_(1 / (1 - self.p))
 
 
 class FeedForward(nn.Sequential):
@@ -55,9 +71,9 @@ class FeedForward(nn.Sequential):
             nn.LayerNorm(dim),
             nn.Linear(dim, dim * mult),
             nn.SiLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(dim * mult, dim),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
 
@@ -70,14 +86,14 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.out = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)  # on the sum, not on the weights, as in Gulati et al., fig. 3
+        self.dropout = Dropout(dropout)  # on the sum, not on the weights, as in Gulati et al., fig. 3
 
-    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:  # [batch, n_frames, dim], [batch, n_frames]
+    def forward(self, x: Tensor, valid: Tensor | None, turn: Tensor) -> Tensor:  # [batch, n_frames, dim], of frames
         batch, n_frames, dim = x.shape
         qkv = self.qkv(self.norm(x)).view(batch, n_frames, 3, self.n_heads, dim // self.n_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [batch, n_heads, n_frames, dim / n_heads]
         mask = None if valid is None else valid[:, None, None, :]
-        h = F.scaled_dot_product_attention(rotate(q), rotate(k), v, attn_mask=mask)
+        h = F.scaled_dot_product_attention(rotate(q, turn), rotate(k, turn), v, attn_mask=mask)
         return self.dropout(self.out(h.transpose(1, 2).reshape(batch, n_frames, dim)))
 
 
@@ -92,7 +108,7 @@ class Convolution(nn.Module):
         self.depthwise = nn.Conv1d(inner, inner, kernel, padding=kernel // 2, groups=inner)
         self.norm_inner = nn.LayerNorm(inner)
         self.contract = nn.Linear(inner, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         h = F.glu(self.expand(self.norm(x)), dim=-1)
@@ -122,9 +138,9 @@ class ConformerBlock(nn.Module):
         self.ff_out = FeedForward(config.dim, config.ff_mult, config.dropout)
         self.norm = nn.LayerNorm(config.dim)
 
-    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor | None, turn: Tensor) -> Tensor:
         x = x + 0.5 * self.ff_in(x)
-        x = x + self.attention(x, valid)
+        x = x + self.attention(x, valid, turn)
         x = x + self.convolution(x, valid)
         return self.norm(x + 0.5 * self.ff_out(x))
 
@@ -170,8 +186,9 @@ class MaskedConformer(nn.Module):
             x = x + self.class_embedding(classes)[:, None]
         if valid is not None and bool(valid.all()):
             valid = None  # the unmasked attention kernel is faster
+        turn = rotation(x.shape[1], x.shape[2] // self.config.n_heads, x.device)
         for block in self.blocks:
-            x = block(x, valid)
+            x = block(x, valid, turn)
         return x
 
     def logits(self, states: Tensor, level: int) -> Tensor:

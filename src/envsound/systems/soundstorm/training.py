@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -78,7 +79,11 @@ class Trainer:
         self.folder, self.table = Path(run_dir) / "checkpoints", Path(run_dir) / "training.csv"
         self.precision = choose_precision(config.precision, device)
         strategy = "ddp" if n_processes > 1 else "auto"
-        self.fabric = Fabric(accelerator=device.type, strategy=strategy, devices=n_processes, precision=self.precision)
+        # Within a job of SLURM, Fabric would take its one task for the whole world.
+        self.fabric = Fabric(
+            accelerator=device.type, strategy=strategy, devices=n_processes, precision=self.precision,
+            plugins=LightningEnvironment(),
+        )  # fmt: skip
         self.fabric.launch()
         torch.manual_seed(config.seed)
         model = _first_model(model_config, config, codec_hash, codebooks, train.categories).to(self.fabric.device)

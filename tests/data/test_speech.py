@@ -11,8 +11,8 @@ from fakes.espeak import install
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv
-from envsound.studies.transfer import speech
-from envsound.studies.transfer.speech import SPEAKERS, load_speech, plan, read_speech_folder, speak, speaker_fold
+from envsound.data import speech
+from envsound.data.speech import SPEAKERS, load_speech, plan, read_speech_folder, speak, speaker_fold
 
 RATE = 2000
 

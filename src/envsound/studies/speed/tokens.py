@@ -1,0 +1,134 @@
+"""How fast the study's own tokens are made and learnt, decoder included, and whether memory stays where it is.
+
+The generator that ships, 4 levels of 94 columns for 5 s, and a training of its shape; memory also by a tiny model.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from envsound.base.device import choose_device
+from envsound.base.errors import InputError
+from envsound.base.files import write_csv
+from envsound.run.provenance import commit, machine_name, write_record
+from envsound.studies.speed.bench import STATUS, call_apart, turn_by_turn
+from envsound.systems.base import Request
+from envsound.systems.soundstorm.batches import CodeSet
+from envsound.systems.soundstorm.checkpoints import Checkpoint
+from envsound.systems.soundstorm.conformer import MaskedConformer
+from envsound.systems.soundstorm.generator import load_generator
+from envsound.systems.soundstorm.plan import TrainingConfig
+from envsound.systems.soundstorm.system import SoundStorm
+from envsound.systems.soundstorm.training import Trainer
+
+SECONDS, BATCHES, LEARNT = 5.0, (1, 16), 32  # of a clip; clips sampled at once; clips of a training step
+STEPS = 4  # of a timed epoch of training
+ENDLESS = {"tiny": 10_000, "shipped": 500}  # clips sampled while memory is watched, by model
+LOOKS = 10  # at resident memory, evenly over them
+TINY = {"dim": 32, "n_layers": 1, "n_heads": 2, "conv_kernel": 7}
+MAP = {"shipped": "the generator that ships", "tiny": "a tiny model of as many levels, codes alone"}
+
+
+def measure_tokens(
+    out_dir: str | Path, device: str = "auto", n_runs: int = 3, endless: dict[str, int] | None = None
+) -> pd.DataFrame:
+    """Write tokens.csv and memory.csv into `out_dir`, and return the first.
+
+    tokens.csv: task, batch, seconds (median of n_runs, after one to warm up), clips_per_second, precision, machine,
+    commit. memory.csv: model, n_clips (sampled so far), resident_mib of the process, in a process of its own each.
+    endless: clips sampled while memory is watched, of ENDLESS. Raises InputError for n_runs below 1.
+    """
+    if n_runs < 1:
+        raise InputError(f"n_runs={n_runs}: expected at least 1")
+    place, code = choose_device(device), commit()
+    rows = [*_sampling(place, n_runs), _training(place, n_runs)]
+    table = pd.DataFrame(rows).assign(n_runs=n_runs, machine=machine_name(place), commit=code)
+    write_csv(Path(out_dir) / "tokens.csv", table)
+    asked = (endless or ENDLESS).items()
+    watched = [call_apart(watch_memory, model=model, n_clips=n, device=str(place)) for model, n in asked]
+    memory = pd.DataFrame([row for rows in watched for row in rows])
+    write_csv(Path(out_dir) / "memory.csv", memory)
+    write_record(out_dir, "tokens", {"n_runs": n_runs, "endless": dict(asked)}, place, code)
+    return table
+
+
+def _sampling(place: torch.device, n_runs: int) -> Iterator[dict[str, Any]]:
+    system = load_generator(device=place.type).system
+    for batch in BATCHES:
+        at_once = replace(system, batch_size=batch)
+        [times] = turn_by_turn([lambda system=at_once, n=batch: _drain(system, _requests(system, n))], n_runs)
+        yield _row("sample and decode", batch, times, str(system.decoding.precision).removeprefix("torch."))
+
+
+def _drain(system: SoundStorm, requests: Sequence[Request]) -> None:
+    for _ in system.generate(requests):
+        pass
+
+
+def _requests(system: SoundStorm, n: int, first: int = 0) -> list[Request]:
+    names = system.categories
+    return [Request(f"{seed}.wav", names[seed % len(names)], SECONDS, seed) for seed in range(first, first + n)]
+
+
+def _training(place: torch.device, n_runs: int) -> dict[str, Any]:
+    """Time epochs of a training of the shipped shape on random codes: how long a step takes does not depend on them."""
+    system, draws = load_generator(device=place.type).system, np.random.default_rng(0)
+    shape = system.checkpoint.model.config
+    codes = draws.integers(shape.codebook_size, size=(STEPS * LEARNT, shape.n_levels, system.window), dtype=np.int16)
+    clips = CodeSet([*codes], np.zeros(len(codes), np.int64), system.categories)
+    watched = CodeSet([*codes[:1]], np.zeros(1, np.int64), system.categories)
+    config = TrainingConfig(num_epochs=n_runs + 1, batch_size=LEARNT)
+    with TemporaryDirectory() as folder:
+        trainer = Trainer(clips, watched, shape, config, folder, place)
+        history = trainer.fit()
+    seconds = history.drop_duplicates("epoch")["seconds"].to_list()[1:]
+    return _row("train", LEARNT, [one / STEPS for one in seconds], trainer.precision)
+
+
+def _row(task: str, batch: int, times: Sequence[float], precision: str) -> dict[str, Any]:
+    seconds = statistics.median(times)
+    row = {"task": task, "batch": batch, "seconds": seconds, "clips_per_second": batch / seconds}
+    return row | {"precision": precision}
+
+
+def watch_memory(model: str, n_clips: int, device: str) -> list[dict[str, Any]]:
+    """Sample n_clips and return model, n_clips and resident_mib (of this process) after each of LOOKS parts.
+
+    model: "shipped", whose clips are decoded to sound, or "tiny", which draws codes alone. Linux alone tells resident
+    memory; elsewhere it is None.
+    """
+    system, rows, done = load_generator(device=device).system, [], 0
+    make: Callable = system.generate
+    if model == "tiny":
+        system = replace(system, checkpoint=_tiny(system))
+        make = system.codes
+    for part in np.array_split(np.arange(n_clips), LOOKS):
+        for _ in tqdm(make(_requests(system, len(part), done)), total=len(part), desc=f"{model}, {done}", leave=False):
+            pass
+        done += len(part)
+        rows.append({"model": MAP[model], "n_clips": done, "resident_mib": resident_mib()})
+    return rows
+
+
+def _tiny(system: SoundStorm) -> Checkpoint:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MaskedConformer(replace(system.checkpoint.model.config, **TINY))
+    place = next(system.checkpoint.model.parameters()).device
+    return replace(system.checkpoint, model=model.to(place).eval())
+
+
+def resident_mib() -> float | None:
+    """Return the resident memory of this process in MiB; None where the system does not tell."""
+    if not STATUS.exists():
+        return None
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
