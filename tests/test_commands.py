@@ -22,7 +22,8 @@ from envsound.run.presets import checked, load_preset, notebook_parameters
 from envsound.run.publish import ReportKind
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "book" / "studies").glob("*.md"))]
+FOLDERS = (".", "studies", "systems")  # of the book's pages
+PAGES = [ROOT / "README.md", *(page for name in FOLDERS for page in sorted((ROOT / "book" / name).glob("*.md")))]
 BLOCK = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:\.venv/bin/)?(?:make|envsound|snakemake|python -m) [^`]+)`")
 ELSEWHERE = ("conda", "pip", "source")  # of the system, or in every environment

@@ -33,7 +33,7 @@ def copy_repository(folder: Path) -> None:
 def remove_study(folder: Path, study: str) -> list[str]:
     """Take a study out of a copy: its folders, page, notebooks, results and line on the map; return what went."""
     gone = [f"src/envsound/studies/{study}", f"tests/studies/{study}"]
-    gone += [path.relative_to(folder).as_posix() for path in folder.glob(f"book/studies/{study}*.md")]
+    gone += [path.relative_to(folder).as_posix() for path in folder.glob(f"book/*/{study}*.md")]
     gone += [f"data/published/{name}" for name in {kind.folder for kind in modules_named("page")[study].REPORTS} - {""}]
     gone += [path.relative_to(folder).as_posix() for path in folder.glob("notebooks/*/*.ipynb") if uses(path, study)]
     fakes = [path for path in folder.glob("tests/fakes/*.py") if f"envsound.studies.{study}" in path.read_text()]

@@ -43,6 +43,8 @@ class Unigram:
 
 
 class Recipe:
+    about = "Codes drawn by how often they occur in a class."
+
     def codec(self, settings):
         return load_codec(settings["codec"], settings["codec_weights"], settings["device"])
 

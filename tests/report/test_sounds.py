@@ -9,7 +9,7 @@ import soundfile
 from fakes.soundstorm import small_checkpoint, small_codec
 
 from envsound import cli
-from envsound.base.files import read_csv, write_wav
+from envsound.base.files import read_csv, write_json, write_wav
 from envsound.report.sounds import PAGE, TABLE, hear, sounds_page
 from envsound.systems.soundstorm.decoding import DecodingConfig
 from envsound.systems.soundstorm.generator import Generator
@@ -69,6 +69,44 @@ def test_what_cannot_be_done_is_one_line_and_touches_nothing(sample, tmp_path, c
     printed = capsys.readouterr().err.strip()
     assert printed.startswith("envsound sample: ") and "\n" not in printed and told in printed
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "mine.txt"]
+
+
+def test_a_run_is_sampled_as_a_loop_without_naming_a_class(sample, tmp_path, monkeypatch, capsys):
+    (tmp_path / "run").mkdir()
+    record = {"02_train_model": {"parameters": {"preset": "tiny-montage"}}}
+    write_json(tmp_path / "run" / "provenance.json", {"steps": record})
+    monkeypatch.setattr("envsound.systems.sampling.load_recipe", lambda name: Named(name))
+    asked = ("--system", "run", "--count", 2, "--seconds", 1.0, "--loop")
+    assert sample(*asked, "--out", "made") == 0
+    rows = read_csv("made/samples.csv")
+    assert rows["category"].tolist() == ["montage", "sea"] and rows["loop"].all() and set(rows["seconds"]) == {1.0}
+    clip, rate = soundfile.read("made/0000_montage.wav")
+    assert len(clip) == rate and abs(clip[0] - clip[-1]) < 1.5 * np.abs(np.diff(clip)).max()
+    for words, told in ((("dog", "--system", "none"), "holds no trained model"), (("dog", *asked), "category='dog'"),
+                        ((*asked, "--like", "clip.wav"), "goes on from no recording")):  # fmt: skip
+        assert sample(*words, "--out", "not") == 1 and told in capsys.readouterr().err
+    assert sample(*asked[:-3], "--seconds", 0.2, "--loop", "--out", "short") == 1
+
+
+class Named:
+    """A recipe and system whose clips are a sine of no whole period; its first class is its name."""
+
+    sample_rate, content_hash, conditions = 24_000, "sine", frozenset({"class"})
+
+    def __init__(self, name):
+        self.name, self.categories = name, [name, "sea"]
+
+    def load(self, settings, run, device):
+        assert settings["options"]["atom_seconds"] == 3.0 and str(device) == "cpu"
+        return self
+
+    def generate(self, requests):
+        for request in requests:
+            time = np.arange(round(request.seconds * self.sample_rate)) / self.sample_rate
+            yield (0.3 * np.sin(2 * np.pi * 441.7 * time)).astype(np.float32)
+
+    def describe(self, request):
+        return {"seconds": request.seconds}
 
 
 def test_a_notebook_hears_what_the_command_makes(sample, tmp_path):

@@ -285,13 +285,15 @@ def seeds_rows(run: Run, table: pd.DataFrame) -> Shown:
 
 
 def training_rows(run: Run, table: pd.DataFrame) -> Shown:
-    """Return the loss of the last epoch by level, nat a code, beside that of code frequencies."""
+    """Return the loss of the last epoch by part; of a model of codes nat a code, beside that of code frequencies."""
     last = table[table["epoch"] == table["epoch"].max()].astype({"level": str})
     sides = {split: rows.set_index("level") for split, rows in last.groupby("split")}
     watched = sides["validation"]
-    losses = pd.DataFrame({"training clips": sides["train"]["loss"], "watched clips": watched["loss"],
-                           "code frequencies": watched["unigram"]}).loc[watched.index]  # fmt: skip
-    losses["difference"] = losses["watched clips"] - losses["code frequencies"]
+    losses = pd.DataFrame({"training clips": sides["train"]["loss"], "watched clips": watched["loss"]})
+    losses = losses.loc[watched.index]
+    if "unigram" in watched:
+        losses["code frequencies"] = watched["unigram"]
+        losses["difference"] = losses["watched clips"] - losses["code frequencies"]
     return [{"level": level} | {name: with_interval(row, name, PLAIN) for name in losses}
             for level, row in losses.to_dict("index").items()]  # fmt: skip
 

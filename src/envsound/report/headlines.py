@@ -6,10 +6,19 @@ import pandas as pd
 
 
 def training_headline(history: pd.DataFrame, codebook_size: int = 1024) -> str:
-    """Return Markdown: the losses at the end of training.csv beside those of guesses, and where the best one was."""
+    """Return Markdown: the losses at the end of training.csv, and where the best one was.
+
+    Those of a model of codes, of which `unigram` tells, stand beside those of guesses.
+    """
     last = last_losses(history)
     watched = history[(history["level"].astype(str) == "all") & (history["split"] == "validation")]
     best = watched.loc[watched["loss"].idxmin()]
+    if "unigram" not in history:
+        return (
+            f"After {history['epoch'].max()} epochs ({seconds_of(history) / 60:.1f} minutes) the loss is "
+            f"**{last['train']:.3f}** on training clips and **{last['validation']:.3f}** on watched ones, where it was "
+            f"lowest, {best['loss']:.3f}, after epoch {best['epoch']}."
+        )
     return (
         f"After {history['epoch'].max()} epochs ({seconds_of(history) / 60:.1f} minutes) a masked code costs "
         f"**{last['train']:.2f} nat** on training clips and **{last['validation']:.2f} nat** on watched ones; the "

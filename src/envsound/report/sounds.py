@@ -4,11 +4,14 @@ import html
 import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from envsound.base.errors import InputError
 from envsound.base.files import write_csv, write_text
 from envsound.base.text import file_name
 from envsound.report.players import html_page, player
@@ -29,7 +32,10 @@ img, audio { width: 100%; max-width: 36rem; }"""
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what `envsound sample` takes: a class, how many sounds of it, how long, and where they go."""
-    parser.add_argument("category", metavar="CLASS", help="of sound, such as dog, rain or rooster")
+    words = "of sound, such as dog, rain or rooster; of a run's model it may be left out: each in turn"
+    parser.add_argument("category", nargs="?", default="", metavar="CLASS", help=words)
+    parser.add_argument("--system", default="", help="a preset whose run is trained, or a run (the model that ships)")
+    parser.add_argument("--loop", action="store_true", help="each ends where it begins")
     parser.add_argument("--count", type=int, default=1, metavar="N", help="sounds (1)")
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each (5)")
     parser.add_argument("--seed", type=int, default=0, help="the same one gives the same sounds (0)")
@@ -42,17 +48,32 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Write the sounds that were asked for. Raises InputError, with nothing written, for what cannot be."""
-    from envsound.evaluation.listeners.shipped import ClassScorer
-    from envsound.systems.sampling import Selection
-    from envsound.systems.soundstorm.generator import load_generator  # needs torch
+    from envsound.evaluation.listeners.shipped import ClassScorer  # needs torch
+    from envsound.systems.sampling import Looped, Selection
 
-    generator = load_generator(device=options.device)
-    asked = options.category, options.seconds, options.count, options.seed, options.like, options.share
-    requests = generator.requests(*asked)
-    selection = Selection(options.candidates, ClassScorer(generator.system.sample_rate))
-    write_sounds(generator.system, requests, options.out, selection)
+    system, requests = _asked(options)
+    system = Looped(system) if options.loop else system
+    write_sounds(system, requests, options.out, Selection(options.candidates, ClassScorer(system.sample_rate)))
     print(f"{len(requests)} sounds: {Path(options.out) / PAGE}")
     return 0
+
+
+def _asked(options: Namespace) -> tuple["System", list["Request"]]:
+    """Return the system that `envsound sample` is to use, and what it is asked for; no class is each in turn."""
+    from envsound.systems.sampling import load_trained, plan_requests
+    from envsound.systems.soundstorm.generator import load_generator
+
+    if not options.system:
+        generator = load_generator(device=options.device)
+        asked = options.category, options.seconds, options.count, options.seed, options.like, options.share
+        return generator.system, generator.requests(*asked)
+    system = load_trained(options.system, options.device)
+    if (options.like or options.share) and "audio" not in system.conditions:
+        raise InputError(f"like, share: {system.name} goes on from no recording; expected neither")
+    asked = options.count, options.seed, system.categories, options.category
+    planned = plan_requests(*asked, np.empty(0), options.seconds)
+    like = str(Path(options.like).expanduser().absolute()) if options.like else ""
+    return system, [replace(one, like=like, share=options.share) for one in planned]
 
 
 def write_sounds(
@@ -108,6 +129,7 @@ def _sound(row: Mapping[str, Any], place: str = "") -> str:
     picture = html.escape(f"{place}{PICTURES}/{Path(name).stem}.png", quote=True)
     facts = [f"{row['seconds']:.1f} s", f"seed {row['seed']}"]
     facts += [f"best of {row['n_candidates']}"] if row["n_candidates"] > 1 else []
+    facts += ["loop"] if row.get("loop") else []
     facts += [f"like {html.escape(str(row['like']))}"] if row.get("like") else []
     heard = player(place + name, f"{row['category'].replace('_', ' ')} · {name}")
     seen = f'<img src="{picture}" alt="Spectrogram of {html.escape(name, quote=True)}">'

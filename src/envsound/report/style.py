@@ -129,8 +129,10 @@ def training_curves(training: pd.DataFrame, warmup_fraction: float = 0.3, codebo
 
     `training` has the columns of training.csv; `warmup_fraction` of its epochs is warm-up. The reference lines are
     ln(codebook_size), the loss of a model that knows nothing, and the loss of one that knows how often each code
-    occurs, also marked for every level.
+    occurs, also marked for every level. Without the column `unigram` the losses are of no codes: see `_loss_curves`.
     """
+    if "unigram" not in training:
+        return _loss_curves(training.assign(level=training["level"].astype(str)))
     with style():
         fig = new_figure(DOUBLE_COLUMN, 2.7)
         total, levels = fig.subplots(1, 2, sharey=True)
@@ -237,6 +239,20 @@ def distance_figure(rows: pd.DataFrame, title: str) -> Figure:
 def _curve(ax: Axes, rows: pd.DataFrame, **look: object) -> None:
     marker = "o" if len(rows) < 3 else None
     ax.plot(rows["epoch"], rows["loss"], marker=marker, ms=3, **look)
+
+
+def _loss_curves(training: pd.DataFrame) -> Figure:
+    """Draw the loss over epochs, a panel for the total ("all") and one for each of its parts, by their names."""
+    parts = sorted(training["level"].unique(), key=lambda name: name != "all")
+    with style():
+        fig = new_figure(DOUBLE_COLUMN, 2.4)
+        for ax, part in zip(np.atleast_1d(fig.subplots(1, len(parts))), parts, strict=True):
+            for split, colour in (("train", GREY), ("validation", "#222222")):
+                rows = training[(training["level"] == part) & (training["split"] == split)].sort_values("epoch")
+                _curve(ax, rows, color=colour, ls=DOTTED if split == "train" else "-", label=split)
+            ax.set(title="loss" if part == "all" else part.replace("_", " "), xlabel="epoch")
+        ax.legend(loc="best", handlelength=2.4)
+        return fig
 
 
 def _level_curves(ax: Axes, curves: pd.DataFrame) -> None:

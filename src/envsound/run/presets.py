@@ -64,7 +64,8 @@ def checked(value: Any, example: Any, label: str) -> Any:
     """Return `value` in the type of `example` (an int becomes a float where a float is expected).
 
     `label` names the value in the InputError raised for any other type. The elements of a list are compared
-    with the first element of the example, where it has one.
+    with the first element of the example, where it has one. A mapping holds changes of the example: what it does not
+    name stays.
     """
     if isinstance(example, list):
         if not isinstance(value, list):
@@ -74,7 +75,7 @@ def checked(value: Any, example: Any, label: str) -> Any:
         return float(value)
     if type(value) is not type(example):
         raise InputError(f"{label}: {value!r} is {_kind(value)}; expected {_kind(example)}")
-    return value
+    return example | value if isinstance(value, dict) else value
 
 
 def notebook_parameters(notebook: str | Path) -> dict[str, Any]:
@@ -169,4 +170,5 @@ def read_settings_file(path: str | Path) -> dict[str, Any]:
 
 def _kind(value: Any) -> str:
     kinds = {str: "text", bool: "true or false", int: "an integer", float: "a number", list: "a list"}
+    kinds[dict] = "a mapping"
     return kinds.get(type(value), "nothing" if value is None else type(value).__name__)

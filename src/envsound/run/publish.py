@@ -33,7 +33,7 @@ LARGEST_OPTIONAL = 500_000  # bytes; a larger table that a report can do without
 WRITTEN = {(".", ".csv"), (".", ".json"), ("figures", ".png"), ("figures", ".pdf"), ("clips", ".ogg")}
 CLIP_COLUMNS = ["filename", "category", "seed", "n_frames", "seconds", "steps_per_level", "entropy_budget"]
 CLIP_COLUMNS += ["temperature", "fine_temperature", "top_k", "top_p", "order", "order_noise", "guidance_scale"]
-CLIP_COLUMNS += ["n_candidates", "score"]
+CLIP_COLUMNS += ["n_candidates", "score", "system", "prior"]
 CLIP_COLUMNS += ["guidance_end", "precision", "codec_hash", "checkpoint_sha256"]
 
 

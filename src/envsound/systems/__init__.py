@@ -1,3 +1,7 @@
 """Generators of sound."""
 
-SYSTEMS = {"soundstorm": "envsound.systems.soundstorm.system:SoundStormRecipe"}  # imported when asked for
+SYSTEMS = {  # imported when asked for
+    "soundstorm": "envsound.systems.soundstorm.system:SoundStormRecipe",
+    "montage": "envsound.systems.montage:MontageRecipe",
+    "textures": "envsound.systems.textures.system:TextureRecipe",
+}

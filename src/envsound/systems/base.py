@@ -3,18 +3,21 @@
 import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 
 from envsound.base.errors import InputError
+from envsound.codec import Codec
 from envsound.data.recordings import Recordings
-from envsound.run.presets import nearest
+from envsound.run.presets import checked, nearest
 from envsound.systems import SYSTEMS
+
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,16 @@ class System(Protocol):
 
 
 class Recipe(Protocol):
-    """How a system is made. `settings` are a preset's values by key; a recipe reads those it knows."""
+    """How a system is made. `settings` are a preset's values by key; a recipe reads those it knows.
+
+    about: in Markdown, what the model is, what it learns by, and how clips are drawn.
+    """
+
+    about: str
+
+    def codec(self, settings: Mapping[str, Any]) -> Codec:
+        """Return the codec of codes.csv: ceiling, controls and the search for copies speak of its codes."""
+        ...
 
     def prepare(self, recordings: Recordings, settings: Mapping[str, Any], run: Path) -> pd.DataFrame:
         """Return codes.csv of a run (see `run.contract`), and leave what training reads."""
@@ -96,6 +108,19 @@ class Recipe(Protocol):
     def load(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> System:
         """Return the trained system of a run."""
         ...
+
+
+def read_options(kind: type[Options], settings: Mapping[str, Any]) -> Options:
+    """Return a system's own settings, a frozen dataclass with defaults, from the `options` of a preset.
+
+    Raises InputError for a name that `kind` lacks, and for a value of another type than the default's.
+    """
+    known = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    unknown = [name for name in settings["options"] if name not in known]
+    if unknown:
+        raise InputError(f"options: {unknown[0]!r} is unknown; expected {nearest(unknown[0], known)}")
+    given = {name: checked(value, known[name], f"options: {name}") for name, value in settings["options"].items()}
+    return kind(**given)
 
 
 def load_recipe(name: str) -> Recipe:

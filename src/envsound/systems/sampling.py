@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -12,17 +12,22 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from envsound.base.cache import Format, stored, warn_of_damage
+from envsound.base.device import choose_device
 from envsound.base.errors import InputError
 from envsound.base.files import read_json, remove_written, write_json, write_wav
+from envsound.base.paths import find_root
 from envsound.base.text import file_name
 from envsound.codec import Codec
 from envsound.codec.codes import load_codes, save_codes
 from envsound.data.audio import read_clip
 from envsound.run.contract import codes_beside
-from envsound.run.presets import nearest
-from envsound.systems.base import Request, System
+from envsound.run.identity import digest
+from envsound.run.presets import FOLDER as PRESETS
+from envsound.run.presets import load_preset, nearest, run_dir
+from envsound.systems.base import Request, System, load_recipe
 
 RECORD = "request.json"  # in a folder of samples: what they were asked for
+TRAINING = "02_train_model"  # the step of a run that leaves a model
 
 
 @runtime_checkable
@@ -104,9 +109,66 @@ class Selection:
 ONE_CANDIDATE = Selection()
 
 
+@dataclass(frozen=True)
+class Looped:
+    """A system whose clips go on at their beginning where they end.
+
+    Each is made `fade_seconds` longer, and what is too long fades out over its beginning, at equal power. Raises
+    InputError for a clip that is shorter than that.
+    """
+
+    system: System
+    fade_seconds: float = 0.5
+
+    @property
+    def name(self) -> str:
+        return self.system.name
+
+    @property
+    def sample_rate(self) -> int:
+        return self.system.sample_rate
+
+    @property
+    def content_hash(self) -> str:
+        return digest([self.system.content_hash, f"loop {self.fade_seconds}"])
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
+        """Yield a clip for each request, float32 [n_samples]."""
+        fade = round(self.fade_seconds * self.sample_rate)
+        rise = np.sin(np.linspace(0, np.pi / 2, fade, endpoint=False, dtype=np.float32))
+        fall = np.cos(np.linspace(0, np.pi / 2, fade, endpoint=False, dtype=np.float32))
+        for request in requests:
+            if request.seconds < self.fade_seconds:
+                raise InputError(f"seconds={request.seconds}: expected {self.fade_seconds} or more of a loop")
+        longer = [dataclasses.replace(one, seconds=one.seconds + self.fade_seconds) for one in requests]
+        for clip in self.system.generate(longer):
+            loop = clip[:-fade].copy()
+            loop[:fade] = (clip[:fade] * rise + clip[-fade:] * fall).clip(-1, 1)
+            yield loop
+
+    def describe(self, request: Request) -> dict[str, Any]:
+        """Return what the system says of a clip, and that it is a loop."""
+        return self.system.describe(request) | {"loop": True}
+
+
 def _candidates(request: Request, n: int) -> list[Request]:
     others = np.random.SeedSequence([request.seed, 3]).generate_state(n - 1)
     return [request, *(dataclasses.replace(request, seed=int(seed)) for seed in others)]
+
+
+def load_trained(place: str, device: str = "auto") -> System:
+    """Return the trained system of a run: its folder, or the name of its preset for fold 1 and seed 0.
+
+    Raises InputError when there is no such run, or its model is not trained.
+    """
+    own, root = Path(place).expanduser(), find_root()
+    run = own if own.is_dir() else root / run_dir(place, 1, 0)
+    step = read_json(run / "provenance.json")["steps"].get(TRAINING) if (run / "provenance.json").is_file() else None
+    if step is None:
+        raise InputError(f"system={place!r}: {run} holds no trained model; expected a run, or the preset of one")
+    given = step["parameters"] | {"device": device}
+    settings = load_preset(given["preset"], root / PRESETS) | given
+    return load_recipe(settings["system"]).load(settings, run, choose_device(device))
 
 
 def plan_requests(

@@ -163,6 +163,17 @@ class SoundStorm:
 class SoundStormRecipe:
     """How SoundStorm is made: clips are encoded, the masked model learns their codes, a decoder draws new ones."""
 
+    about = """A bidirectional Conformer sees a clip's codes with some of them hidden and learns to guess those. Its
+embeddings, one for each level, are added up frame by frame; a hidden code has an embedding of its own, the mask
+token. A clip may be shorter than its neighbours in the batch: a frame mask keeps the rest out of attention,
+convolution and loss.
+
+For each clip a level $q$ and a share of its frames are drawn (cosine schedule); level $q$ is hidden there and every
+finer level is hidden altogether. The loss is the cross-entropy of the hidden codes of level $q$ and of nothing else.
+
+Decoding starts with every code hidden. At each pass the model guesses all hidden codes of one level at once, and the
+best guesses stay; the number still hidden follows a cosine. Level 0 takes several passes, the finer ones follow."""
+
     def codec(self, settings: Mapping[str, Any]) -> Codec:
         """Return the codec of a preset, on the device it names."""
         weights = settings["codec_weights"], settings["device"], settings["codec_weights_sha256"]

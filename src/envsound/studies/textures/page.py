@@ -1,0 +1,144 @@
+"""The book's page on sound textures, from a published report of notebook 20."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from envsound.base.files import read_csv, read_json
+from envsound.base.text import NO_NUMBER
+from envsound.report.cards import Heard
+from envsound.report.facts import Facts, run_origin
+from envsound.report.fragments import Staging, field_list, not_published, sound_row, with_interval
+from envsound.run.publish import ReportKind
+
+REPORT, STEP, PAGE = "textures", "20_sound_textures", "systems/textures.md"
+TABLES = ("kept.csv", "generated.csv", "between.csv", "leak.csv", "models.csv", "sounds.csv")
+REPORTS = (ReportKind(TABLES, "a finished report of notebook 20", folder=REPORT, sounds="sounds"),)
+MADE = "made by a model; no rights claimed"
+FIGURES = {
+    "kept": "Distance to held-out recordings, relative to that of silence; dotted, noise that knows the spectrogram.",
+    "between": "Spectral centroid through a second of one recording, a second between, and a second of another.",
+}
+
+
+def stage(book: Staging) -> None:
+    """Write what the page includes, executed/textures/: result, kept, between, leak, generated, models and sounds."""
+    folder = book.published / REPORT
+    if not (folder / TABLES[0]).is_file():
+        for name in ("result", *(Path(name).stem for name in TABLES)):
+            book.write(f"textures/{name}.txt", not_published("study of textures") if name == "result" else [])
+        return
+    found = {Path(name).stem: read_csv(folder / name) for name in TABLES}
+    shown_as = {"kept": kept_rows, "between": between_rows, "leak": leak_rows}
+    shown_as |= {"generated": generated_rows, "models": model_rows}
+    book.write("textures/result.txt", field_list(_origin(folder)))
+    for name, shown in ((name, rows(found[name])) for name, rows in shown_as.items()):
+        words = FIGURES.get(name)
+        picture = book.figure(folder / "figures" / f"{name}.png", words, PAGE, REPORT) if words else []
+        book.write(f"textures/{name}.txt", [*picture, *book.table(shown, folder / f"{name}.csv", PAGE, "names")])
+    heard = [
+        Heard(folder / "sounds" / row["file"], row["category"], row["words"], words=MADE)
+        for row in found["sounds"].to_dict("records")
+    ]
+    book.write("textures/sounds.txt", sound_row(book, heard, PAGE))
+
+
+def facts(published: Path) -> Mapping[str, Any]:
+    """Return `textures`: kept[class][side], between[system], made[system] and leak[split], numbers written out."""
+    folder, found = published / REPORT, Facts()
+    if not (folder / TABLES[0]).is_file():
+        return {"textures": found}
+    kept = read_csv(folder / "kept.csv")
+    found["kept"] = Facts({
+        category: Facts({row["side"]: Facts({"relative": f"{row['relative']:.2f}", "db": f"{row['level_db']:+.1f}"})
+                         for row in rows.to_dict("records")})
+        for category, rows in kept.groupby("category")
+    })  # fmt: skip
+    means = read_csv(folder / "between.csv").groupby("system")[["spearman", "roughness"]].median()
+    found["between"] = Facts({str(name): _two(row) for name, row in means.iterrows()})
+    leak = read_csv(folder / "leak.csv").groupby("split")[["same_recording", "nearest"]].mean()
+    found["leak"] = Facts({str(name): _two(row) for name, row in leak.iterrows()})
+    generated = read_csv(folder / "generated.csv").set_index("system")
+    numbers = ["heard", "kad", "n_apart", "n_copies", "run_p90", "diversity", "real_time_factor"]
+    found["made"] = Facts({str(name): _two(row) for name, row in generated[numbers].iterrows()})
+    return {"textures": found}
+
+
+def kept_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row for each side: distances absolute and relative, and level, by class."""
+    rows = []
+    for side, part in table.groupby("side", sort=False):
+        row = {"what": str(side)}
+        for one in part.to_dict("records"):
+            name = one["category"].replace("_", " ")
+            row |= {f"{name}: mSTFT": f"{one['mstft']:.4f}", f"{name}: relative": f"{one['relative']:.3f}"}
+            row[f"{name}: level (dB)"] = NO_NUMBER if one["level_db"] < -60 else f"{one['level_db']:+.1f}"
+        rows.append(row)
+    return rows
+
+
+def between_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row for each system and class: how steadily the centroid goes from one recording to another."""
+    means = table.groupby(["system", "category"], sort=False)[["spearman", "roughness"]].agg(["median", "min", "max"])
+    return [
+        {"system": system, "class": category.replace("_", " ")}
+        | {name: f"{row[name, 'median']:.2f} ({row[name, 'min']:.2f} to {row[name, 'max']:.2f})"
+           for name in ("spearman", "roughness")}
+        for (system, category), row in means.iterrows()
+    ]  # fmt: skip
+
+
+def leak_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row for each class and split."""
+    return [
+        {"class": row["category"].replace("_", " "), "split": row["split"], "seconds of test": str(row["n_test"]),
+         "recording also trains": f"{row['same_recording']:.0%}", "nearest second (dB)": f"{row['nearest']:.1f}"}
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+
+
+def generated_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row for each system of the common table."""
+    return [
+        {"system": row["system"], "heard as asked": f"{row['heard']:.0%}",
+         "kernel distance": with_interval(row, "kad", "{:.1f}"),
+         "metrics told apart": f"{row['n_apart']} of {row['n_metrics']}", "largest KS": f"{row['largest_ks']:.2f}",
+         "spread": f"{row['diversity']:.2f}", "equal codes": f"{row['share_median']:.1%}",
+         "run, 90% (columns)": f"{row['run_p90']:.0f}", "beyond every real one": f"{row['n_copies']} of {row['n']}",
+         "copies in log-mel": "found" if str(row["logmel_copies"]) == "True" else "not found",
+         "seconds a second": NO_NUMBER if pd.isna(row["real_time_factor"]) else f"{row['real_time_factor']:.3f}"}
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+
+
+def model_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row for each training: its size, steps, time and what its latents hold."""
+    return [
+        {"model": row["model"], "weights": f"{row['n_parameters']:,.0f}", "steps": str(row["steps"]),
+         "training (s)": f"{row['training_seconds']:.0f}",
+         "numbers a second": _number(row, "latents_per_second", ",.0f"),
+         "nats an atom": _number(row, "kl_nats_an_atom", ".2f"), "device": row["device"]}
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+
+
+def _number(row: Mapping[str, Any], name: str, form: str) -> str:
+    return NO_NUMBER if pd.isna(row[name]) else format(row[name], form)
+
+
+def _two(row: pd.Series) -> Facts:
+    return Facts({name: NO_NUMBER if pd.isna(value) else f"{value:.2f}" for name, value in row.items()})
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    record, run = read_json(folder / "provenance.json")["steps"][STEP], run_origin(folder)
+    found = record["facts"]
+    return {
+        "Recordings": found.get("data_cut"),
+        "Held out": f"fold 1: {found.get('n_held_out')} recordings; {found.get('n_learnt')} teach",
+        "Clips": f"{found.get('n_clips')} a system, the same classes, lengths and seeds for all",
+        "Commit": run.get("commit"),
+        "Machine": run.get("device"),
+    }

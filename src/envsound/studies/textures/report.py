@@ -1,0 +1,89 @@
+"""The report of the study of textures: which trainings it is of, its tables, and the sounds that go with it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from envsound.base.errors import InputError
+from envsound.base.files import read_csv, read_json, write_csv, write_ogg
+from envsound.base.text import file_name
+from envsound.codec import load_codec
+from envsound.studies.textures.measuring import (
+    STEP_TRAIN,
+    generation_table,
+    interpolation_table,
+    leak_table,
+    reconstruction_table,
+    run_sounds,
+)
+from envsound.systems.base import Request
+from envsound.systems.sampling import load_trained
+from envsound.systems.textures.system import Texture
+
+HEARD_SECONDS, MOST_BYTES = 2.5, 100_000  # of a sound that is published, and of all of them
+PRIORS = ("normal", "trajectory")  # of the first model, beside its chain
+
+
+def make_report(
+    runs: Mapping[str, str], folder: Path, n_clips: int, n_pairs: int, seed: int, device: str, cache_dir: Path
+) -> dict[str, Any]:
+    """Write the tables of a report, and its sounds, into a folder; return what the record keeps.
+
+    runs: folders of trained runs by what the report calls them, texture models and others; all share the sounds of the
+    first. The first texture model is also asked with each of PRIORS. Raises InputError when none is one.
+    """
+    systems = {name: load_trained(place, device) for name, place in runs.items()}
+    textures = {name: system for name, system in systems.items() if isinstance(system, Texture)}
+    if not textures:
+        raise InputError(f"runs={list(runs)}: none is a texture model; expected one at least")
+    first = next(iter(textures))
+    learnt, held_out = run_sounds(Path(runs[first]))
+    for prior in PRIORS:
+        asked = replace(textures[first].options, prior=prior)
+        systems[f"{first}, {prior}"] = replace(textures[first], options=asked, sounds=learnt)
+    codec, rows = load_codec("patches", device=device), read_csv(Path(runs[first]) / "codes.csv")
+    between, curves = interpolation_table(held_out, textures, n_pairs)
+    tables = {
+        "kept": reconstruction_table(held_out, learnt, textures, codec, seed),
+        "leak": leak_table(learnt, held_out, seed=seed),
+        "between": between,
+        "curves": curves,
+        "models": models_table(runs),
+        "generated": generation_table(systems, rows, learnt, held_out, codec, cache_dir, n_clips, seed),
+        "sounds": keep_sounds(textures, sorted(set(held_out.categories)), folder / "sounds", seed),
+    }
+    for name, table in tables.items():
+        write_csv(folder / f"{name}.csv", table)
+    cut = read_json(Path(runs[first]) / "provenance.json")["steps"]["01_encode_clips"]["facts"].get("data_cut")
+    return {"data_cut": cut, "n_learnt": len(learnt.clips), "n_held_out": len(held_out.clips), "n_clips": n_clips}
+
+
+def models_table(runs: Mapping[str, str]) -> pd.DataFrame:
+    """Return what each training was: model, n_parameters, steps, training_seconds, numbers a second, nats, device."""
+    names = ("n_parameters", "steps", "training_seconds", "latents_per_second", "kl_nats_an_atom")
+    rows = []
+    for name, place in runs.items():
+        step = read_json(Path(place) / "provenance.json")["steps"][STEP_TRAIN]
+        found = {"training_seconds": step["seconds"], "steps": 1} | step["facts"]
+        rows.append({"model": name} | {key: found.get(key, np.nan) for key in names} | {"device": step["device"]})
+    return pd.DataFrame(rows)
+
+
+def keep_sounds(textures: Mapping[str, Texture], categories: list[str], folder: Path, seed: int) -> pd.DataFrame:
+    """Write a short clip of every class by every model, as Ogg, while they fit in MOST_BYTES: file, category, words."""
+    rows, size = [], 0
+    for category in categories:
+        for name, system in textures.items():
+            clip = next(system.generate([Request("", category, HEARD_SECONDS, seed)]))
+            path = folder / f"{file_name(name)}_{category}.ogg".replace(" ", "_")
+            write_ogg(path, clip, system.sample_rate)
+            size += path.stat().st_size
+            if size > MOST_BYTES:
+                path.unlink()
+                return pd.DataFrame(rows)
+            rows.append({"file": path.name, "category": category, "words": name})
+    return pd.DataFrame(rows)

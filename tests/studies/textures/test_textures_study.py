@@ -1,0 +1,89 @@
+"""The study of textures: its references are what they say, and a report of two small runs fills its page."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes.notebooks import run_cells
+from fakes.runs import staging
+
+from envsound.base.errors import InputError
+from envsound.base.files import read_csv
+from envsound.base.paths import find_root
+from envsound.run.publish import publish_any
+from envsound.studies.textures import page
+from envsound.studies.textures.measuring import centroids, in_seconds, leak_table, oracle_noise
+from envsound.studies.textures.report import make_report
+from envsound.systems.kept import Sounds
+
+RATE = 24_000
+
+
+def coloured(low: float, seed: int, seconds: float = 2.0) -> np.ndarray:
+    """Return noise below a frequency, Hz, float32 [n_samples] of rms 0.1."""
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(round(seconds * RATE)))
+    spectrum[round(low * seconds) :] = 0
+    clip = np.fft.irfft(spectrum)
+    return (0.1 * clip / clip.std()).astype(np.float32)
+
+
+def test_noise_that_knows_the_spectrogram_is_as_loud_and_as_coloured_but_another_one():
+    clip = coloured(3_000, 0)
+    noise = oracle_noise(clip)
+    assert noise.shape == clip.shape and abs(20 * np.log10(noise.std() / clip.std())) < 0.5
+    assert abs(np.corrcoef(noise, clip)[0, 1]) < 0.1
+    assert abs(np.median(centroids(noise, RATE)) / np.median(centroids(clip, RATE)) - 1) < 0.1
+
+
+def test_a_split_over_seconds_has_every_recording_on_both_sides_and_nearer_neighbours():
+    clips = [coloured(500 * 1.5**place, place, 6.0) for place in range(8)]
+    names = [f"1-{place}-A-1" for place in range(8)]
+    sides = [Sounds(clips[:6], names[:6], ["rain"] * 6, RATE), Sounds(clips[6:], names[6:], ["rain"] * 2, RATE)]
+    found = leak_table(*sides, share=0.2).set_index("split")
+    assert found.loc["by recording", "same_recording"] == 0 and found.loc["random over seconds", "same_recording"] == 1
+    assert found.loc["random over seconds", "nearest"] < found.loc["by recording", "nearest"] / 2
+    assert in_seconds(clips[0], RATE).shape == (6, RATE)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A tiny run of a texture model and of the montage, trained by notebooks 01 and 02."""
+    folder, found = tmp_path_factory.mktemp("runs"), {}
+    for name, preset in (("DDSP", "tiny-ddsp"), ("montage", "tiny-montage")):
+        settings = {"clip_seconds": 4.0, "n_heard": 0}
+        for step in ("01_encode_clips", "02_train_model"):
+            given = {"run_dir": str(folder / name), "preset": preset, "settings": settings}
+            run_cells(find_root() / "notebooks" / f"{step}.ipynb", given)
+        found[name] = str(folder / name)
+    return found
+
+
+def test_a_report_of_two_runs_is_published_and_shown(runs, tmp_path):
+    given = {"runs": runs, "n_clips": 4, "n_pairs": 1, "run_dir": str(tmp_path / "made")}
+    given |= {"cache_dir": str(tmp_path / "cache"), "device": "cpu"}
+    run_cells(find_root() / "notebooks" / "studies" / "20_sound_textures.ipynb", given)
+    made = tmp_path / "made"
+    generated = read_csv(made / "generated.csv").set_index("system")
+    assert set(generated.index) == {"recordings learnt", "codec", "DDSP", "montage", "DDSP, normal", "DDSP, trajectory"}
+    assert generated.loc["montage", "run_p90"] > 20 > generated.loc["DDSP", "run_p90"]
+    kept = read_csv(made / "kept.csv").set_index(["category", "side"])["relative"]
+    assert kept["rain", "silence"] == 1 and 0.4 < kept["rain", "oracle noise"] < 0.6 < kept["rain", "DDSP"] + 0.2
+    sounds = read_csv(made / "sounds.csv")
+    assert set(sounds["category"]) == {"rain", "sea_waves"} and (made / "sounds" / sounds["file"][0]).stat().st_size > 0
+    publish_any(made, page.REPORTS, tmp_path / "data" / "published" / page.REPORT)
+    book = staging(tmp_path)
+    page.stage(book)
+    text = {name: (tmp_path / "book/executed/textures" / f"{name}.txt").read_text() for name in
+            ("result", "kept", "between", "leak", "generated", "models", "sounds")}  # fmt: skip
+    assert "oracle noise" in text["kept"] and "figure" in text["between"] and "found" in text["generated"]
+    assert "tiny" not in text["models"] and "DDSP" in text["models"] and "<audio" in text["sounds"]
+    told = page.facts(book.published)["textures"]
+    assert told["kept"]["rain"]["silence"]["relative"] == "1.00" and "montage" in told["made"]
+
+
+def test_a_report_needs_a_texture_model_and_a_page_says_when_there_is_none(runs, tmp_path):
+    with pytest.raises(InputError, match="none is a texture model"):
+        make_report({"montage": runs["montage"]}, tmp_path, 2, 1, 0, "cpu", tmp_path)
+    page.stage(staging(tmp_path))
+    assert "Nothing published" in Path(tmp_path / "book/executed/textures/result.txt").read_text()
+    assert str(page.facts(tmp_path)["textures"]["kept"]["rain"]) == "not measured"
