@@ -129,7 +129,7 @@ def examples_of_run(run_dir: str | Path, n_examples: int, clip_seconds: float = 
     examples = []
     for row in pairs.iloc[rows].itertuples():
         x, y = real[row.real], generated[row.generated]
-        titles = (x.category or x.name, y.category or y.name)
+        titles = (x.category.replace("_", " ") or x.name, y.category.replace("_", " ") or y.name)
         examples.append(Example(x.load(rate), y.load(rate), *titles))
     return examples, rate
 

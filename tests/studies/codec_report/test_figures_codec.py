@@ -2,6 +2,7 @@
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from fakes.codec_reports import by_class, ceiling, codebook, systems
 
@@ -71,6 +72,8 @@ def test_codebooks_have_a_panel_each_with_what_is_aimed_at():
     assert line(second, "perplexity").get_ydata().tolist() == pytest.approx([100 * 200 / 512] * 2)
     assert set(line(first, "aim for codes in use").get_ydata()) == {70}
     assert "mine: 1024 codes, 30,000 frames" in first.get_title(loc="left")
+    three = pd.concat([codebook(), codebook().assign(codec="third")[lambda rows: rows["level"] == 0]])
+    assert [ax.get_visible() for ax in codebook_figure(three).axes] == [True] * 3 + [False]
 
 
 def test_figures_have_the_width_of_a_column():

@@ -28,7 +28,7 @@ MADE_FILES, MORE = tuple(f"audit_{name}.csv" for name in MADE), ("audit_protocol
 REPORTS = (ReportKind(MADE_FILES, "a finished report of notebook 16", MORE, NAME, frozen=FROZEN_FILES),)
 CAPTIONS = {
     "agreement": "What is printed over what the study's result files hold; filled marks agree within rounding.",
-    "rates": "What the sample rate alone does: the very same clips at two rates, beside the published distances.",
+    "rates": "The very same clips at two rates. Left: distances, beside the published. Right: their share of those.",
     "snr": "The metric called SNR against the centroid, and against the true ratio of added white noise.",
     "padding": "Losses with frame masks and with padding by a valid code, before and after an equal training.",
     "protocol": "What each departure from a sound protocol adds to the accuracy of one small classifier.",

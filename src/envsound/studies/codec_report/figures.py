@@ -92,7 +92,8 @@ def levels_figure(systems: pd.DataFrame) -> Figure:
         axes[0].set(ylabel="log-mel distance (dB)", title="Distance to the original")
         axes[0].set_ylim(bottom=0)
         if listener:
-            axes[1].set(ylabel="clips recognised (%)", title=f"Heard as what they are, by the listener {listener}")
+            by = listener.replace("_", " ")
+            axes[1].set(ylabel="clips recognised (%)", title=f"Heard as what they are, by the listener {by}")
             axes[1].set_ylim(0, 104)
         handles = dict(zip(*axes[-1].get_legend_handles_labels()[::-1], strict=True))
         fig.legend(handles.values(), handles, loc="outside lower center", ncols=4, handlelength=2.6)
@@ -181,7 +182,7 @@ def codebook_figure(codebook: pd.DataFrame) -> Figure:
         fig = new_figure(SINGLE_COLUMN if len(codecs) == 1 else DOUBLE_COLUMN, 2.4 * -(-len(codecs) // 2))
         columns = min(2, len(codecs))
         axes = fig.subplots(-(-len(codecs) // columns), columns, squeeze=False, sharey=True).flat
-        for ax, name in zip(axes, codecs, strict=False):
+        for name, ax in zip(codecs, axes, strict=False):  # in this order, else the first panel too many is used up
             rows = codebook[codebook["codec"] == name].sort_values("level")
             colours = level_colours(len(rows))
             ax.bar(rows["level"], 100 * rows["used_share"], color=colours, width=0.72, alpha=0.45, label="in use")

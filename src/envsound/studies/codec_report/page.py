@@ -34,7 +34,7 @@ FIGURES = {
     "classes": "Log-mel distance of every class, codecs with all their levels.",
     "bands": "Level against the original (left) and distance (right) of every frequency band, by number of levels.",
     "class_bands": "Level against the original of every class and frequency band, with all levels.",
-    "codebooks": "Share of every level's codebook in use; the line is the goal.",
+    "codebooks": "Share of every level's codebook in use; diamonds the perplexity, the line what was aimed at.",
 }
 CODEBOOK = {
     "codec": ("codec", str), "level": ("level", str), "codes in use": ("codes_used", number),
