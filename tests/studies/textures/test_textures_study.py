@@ -75,7 +75,8 @@ def test_a_report_of_two_runs_is_published_and_shown(runs, tmp_path):
     page.stage(book)
     text = {name: (tmp_path / "book/executed/textures" / f"{name}.txt").read_text() for name in
             ("result", "kept", "between", "leak", "generated", "models", "sounds")}  # fmt: skip
-    assert "oracle noise" in text["kept"] and "figure" in text["between"] and "found" in text["generated"]
+    assert "oracle noise" in text["kept"] and "figure" in text["kept"]
+    assert "spearman" in text["between"] and "found" in text["generated"]
     assert "tiny" not in text["models"] and "DDSP" in text["models"] and "<audio" in text["sounds"]
     told = page.facts(book.published)["textures"]
     assert told["kept"]["rain"]["silence"]["relative"] == "1.00" and "montage" in told["made"]

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from envsound.report.style import DOTTED, DOUBLE_COLUMN, GREY, new_figure, style
 
+MOST_LINES = 3  # systems whose curves are drawn
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
 
 
@@ -27,15 +28,16 @@ def kept_bars(table: pd.DataFrame) -> Figure:
 
 
 def centroid_curves(curves: pd.DataFrame) -> Figure:
-    """Draw centroids on the way between two recordings: a panel a class, its first pair, a line a system."""
+    """Draw centroids on the way between two recordings: a panel a class, its first pair, a line a system, few."""
     first = curves[curves["pair"] == curves["pair"].min()]
     categories = sorted(first["category"].unique())
     with style():
-        fig = new_figure(DOUBLE_COLUMN, 2.6)
+        fig = new_figure(DOUBLE_COLUMN, 1.9)
         axes = np.atleast_1d(fig.subplots(1, len(categories)))
         for ax, category in zip(axes, categories, strict=True):
             rows = first[first["category"] == category]
-            for (name, line), colour in zip(rows.groupby("system", sort=False), COLOURS, strict=False):
+            lines = rows.groupby("system", sort=False)
+            for (name, line), colour in zip(lines, COLOURS[:MOST_LINES], strict=False):
                 ax.plot(line["time"], line["centroid"], color=colour, lw=1.1, label=name)
             for edge in (1, 2):
                 ax.axvline(edge, color=GREY, lw=0.8, ls=DOTTED)

@@ -19,7 +19,6 @@ REPORTS = (ReportKind(TABLES, "a finished report of notebook 20", folder=REPORT,
 MADE = "made by a model; no rights claimed"
 FIGURES = {
     "kept": "Distance to held-out recordings, relative to that of silence; dotted, noise that knows the spectrogram.",
-    "between": "Spectral centroid through a second of one recording, a second between, and a second of another.",
 }
 
 
@@ -106,7 +105,7 @@ def generated_rows(table: pd.DataFrame) -> list[dict[str, str]]:
          "kernel distance": with_interval(row, "kad", "{:.1f}"),
          "metrics told apart": f"{row['n_apart']} of {row['n_metrics']}", "largest KS": f"{row['largest_ks']:.2f}",
          "spread": f"{row['diversity']:.2f}", "equal codes": f"{row['share_median']:.1%}",
-         "run, 90% (columns)": f"{row['run_p90']:.0f}", "beyond every real one": f"{row['n_copies']} of {row['n']}",
+         "run, 90% (columns)": f"{row['run_p90']:.0f}", "beyond every real one": f"{row['n_copies']:.0f} of {row['n']}",
          "copies in log-mel": "found" if str(row["logmel_copies"]) == "True" else "not found",
          "seconds a second": NO_NUMBER if pd.isna(row["real_time_factor"]) else f"{row['real_time_factor']:.3f}"}
         for row in table.to_dict("records")
@@ -129,7 +128,11 @@ def _number(row: Mapping[str, Any], name: str, form: str) -> str:
 
 
 def _two(row: pd.Series) -> Facts:
-    return Facts({name: NO_NUMBER if pd.isna(value) else f"{value:.2f}" for name, value in row.items()})
+    """Return the numbers of a row, whole ones as they are and others with two decimals."""
+    return Facts({
+        name: NO_NUMBER if pd.isna(value) else f"{value:.0f}" if value == round(value) else f"{value:.2f}"
+        for name, value in row.items()
+    })  # fmt: skip
 
 
 def _origin(folder: Path) -> dict[str, Any]:

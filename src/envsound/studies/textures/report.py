@@ -24,7 +24,7 @@ from envsound.systems.base import Request
 from envsound.systems.sampling import load_trained
 from envsound.systems.textures.system import Texture
 
-HEARD_SECONDS, MOST_BYTES = 2.5, 100_000  # of a sound that is published, and of all of them
+HEARD_SECONDS, MOST_BYTES = 1.5, 80_000  # of a sound that is published, and of all of them
 PRIORS = ("normal", "trajectory")  # of the first model, beside its chain
 
 
@@ -74,10 +74,16 @@ def models_table(runs: Mapping[str, str]) -> pd.DataFrame:
 
 
 def keep_sounds(textures: Mapping[str, Texture], categories: list[str], folder: Path, seed: int) -> pd.DataFrame:
-    """Write a short clip of every class by every model, as Ogg, while they fit in MOST_BYTES: file, category, words."""
-    rows, size = [], 0
-    for category in categories:
-        for name, system in textures.items():
+    """Write a short clip of every class by every model, as Ogg, while they fit in MOST_BYTES: file, category, words.
+
+    Of trainings that differ in their seed alone the first is heard.
+    """
+    rows, size, heard = [], 0, set()
+    for name, system in textures.items():
+        if system.options in heard:
+            continue
+        heard.add(system.options)
+        for category in categories:
             clip = next(system.generate([Request("", category, HEARD_SECONDS, seed)]))
             path = folder / f"{file_name(name)}_{category}.ogg".replace(" ", "_")
             write_ogg(path, clip, system.sample_rate)
