@@ -107,7 +107,9 @@ def test_a_share_of_real_weighs_classes_as_they_are_asked_for():
     made = heard_rows("model", {"dog": [1, 0, 1, 0], "rain": [1, 0, 0, 0]})
     share, low, high = judges.share_of_real(made, real)
     assert share == pytest.approx((0.5 + 0.25) / (1 + 0.5)) and 0 <= low < share < high
-    assert judges.share_of_real(real, real)[0] == 1
+    one_class = judges.share_of_real(heard_rows("model", {"dog": [1] * 2, "rain": [0] * 18}), real)
+    assert one_class[1] < 0.06 and one_class[2] > 0.4  # though no class differs within itself
+    assert judges.share_of_real(real, real)[0] == pytest.approx(1)
     assert np.isnan(judges.share_of_real(made, real.assign(is_right=False))).all()
     with pytest.raises(InputError, match="'rain': no real clip"):
         judges.share_of_real(made, real[real["category"] == "dog"])

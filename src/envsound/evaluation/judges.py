@@ -30,15 +30,13 @@ from envsound.evaluation.spaces.aisfx import FOLDER, load_aisfx
 from envsound.evaluation.spaces.embeddings import CACHE as EMBEDDINGS
 from envsound.evaluation.spaces.embeddings import Embedded, Embedding, KeptEmbedding, NotRun, SourceClips, embed_clips
 from envsound.evaluation.truth import Classifier, hear_classes
-from envsound.metrics.resampling import percentiles, resample_counts
-from envsound.metrics.tests import wilson
+from envsound.metrics.tests import ratio_interval, wilson
 
 A, B, CNN = "probe A", "probe B", "cnn"
 CLOSED = "{}, closed"  # a probe that has no class NONE
 TIMED = ("dog", "rooster", "crying_baby", "sneezing", "clock_tick")  # of ESC-10; rain shuffled is still rain
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # C of the regression, the inverse of its penalty
 MAX_STEPS = 5000  # of the regression
-N_RESAMPLES = 2000
 TRAINING = ListenerTraining(n_epochs=40)
 JUDGED_COLUMNS = [
     "judge", "system", "n", "n_right", "accuracy", "low", "high", "chance", "refused",
@@ -205,7 +203,7 @@ def teach_judges(
 
 
 def judge_sides(
-    sides: Mapping[str, Sequence[Source]], judges: Sequence[Judge], sample_rate: int, seed: int = 0
+    sides: Mapping[str, Sequence[Source]], judges: Sequence[Judge], sample_rate: int
 ) -> Judged:
     """Return what judges hear in the clips of some sides beside real clips, a row for each of them.
 
@@ -223,7 +221,7 @@ def judge_sides(
         for system, part in of_judge.groupby("side", sort=False):
             of_system = {"judge": name, "system": system}
             row = of_system | counted(part) | {"n_real": len(real), "accuracy_real": real["is_right"].mean()}
-            share = (1.0, np.nan, np.nan) if system == REAL else share_of_real(part, real, seed)
+            share = (1.0, np.nan, np.nan) if system == REAL else share_of_real(part, real)
             rows.append(row | dict(zip(JUDGED_COLUMNS[-3:], share, strict=True)))
             classes = part.groupby("category", sort=True)
             by_class += [of_system | {"category": category} | counted(own) for category, own in classes]
@@ -231,7 +229,7 @@ def judge_sides(
 
 
 def judge_folders(
-    folders: Mapping[str, str | Path], judges: Sequence[Judge], rows: pd.DataFrame, sample_rate: int, seed: int = 0
+    folders: Mapping[str, str | Path], judges: Sequence[Judge], rows: pd.DataFrame, sample_rate: int
 ) -> Judged:
     """Return what judges hear in folders of clips, by the names of systems, see `judge_sides`.
 
@@ -254,7 +252,7 @@ def judge_folders(
             for name, side in sides.items()
         }
         heard = {name: side for name, side in new.items() if side}
-        found.append(judge_sides({REAL: real} | heard, [judge], sample_rate, seed))
+        found.append(judge_sides({REAL: real} | heard, [judge], sample_rate))
     found = found[1:] or found  # an empty table has no types
     parts = [one.whole for one in found], [one.by_class for one in found]
     return Judged(*(pd.concat(tables, ignore_index=True) for tables in parts))
@@ -273,25 +271,23 @@ def counted(heard: pd.DataFrame) -> dict[str, float | int]:
     return found | {"chance": 1 / heard["category"].nunique(), "refused": float((heard["heard"] == NONE).mean())}
 
 
-def share_of_real(
-    heard: pd.DataFrame, real: pd.DataFrame, seed: int = 0, n_resamples: int = N_RESAMPLES
-) -> tuple[float, float, float]:
+def share_of_real(heard: pd.DataFrame, real: pd.DataFrame) -> tuple[float, float, float]:
     """Return the accuracy of some clips over that of real ones, and its 95% interval over clips of either side.
 
-    heard, real: rows of `hear_classes`. Real clips of a class weigh as much as the class has clips in `heard`; clips
-    are drawn within their class. NaN where no real clip is heard rightly. Raises InputError for a class without one.
+    heard, real: rows of `hear_classes`. Real clips of a class weigh as much as the class has clips in `heard`. The
+    interval is that of a ratio of two shares, see `ratio_interval`. NaN where no real clip is heard rightly. Raises
+    InputError for a class without one.
     """
-    rng = np.random.default_rng(seed)
-    mine, theirs = np.zeros(n_resamples + 1), np.zeros(n_resamples + 1)  # the clips themselves, then resamples
+    theirs = 0.0
     for category, part in heard.groupby("category", sort=True):
         same = real[real["category"] == category]
         if same.empty:
             raise InputError(f"category {category!r}: no real clip; expected some beside those that are judged")
-        mine += len(part) * _means(part["is_right"].to_numpy(float), rng, n_resamples)
-        theirs += len(part) * _means(same["is_right"].to_numpy(float), rng, n_resamples)
-    ratios = np.divide(mine, theirs, out=np.full(len(mine), np.nan), where=theirs > 0)
-    low, high = percentiles(ratios[None, 1:])[:, 0]
-    return float(ratios[0]), float(low), float(high)
+        theirs += len(part) / len(heard) * same["is_right"].mean()
+    if not theirs:
+        return np.nan, np.nan, np.nan
+    count, n = int(heard["is_right"].sum()), len(heard)
+    return count / n / theirs, *ratio_interval(count, n, theirs * len(real), len(real))
 
 
 def folds_of(sources: Sequence[Source]) -> tuple[int, ...]:
@@ -302,9 +298,3 @@ def folds_of(sources: Sequence[Source]) -> tuple[int, ...]:
 def _together(first: Embedded, second: Embedded) -> Embedded:
     clips = pd.concat([first.clips, second.clips], ignore_index=True)
     return Embedded(np.concatenate([first.vectors, second.vectors]), clips, first.problems | second.problems)
-
-
-def _means(values: np.ndarray, rng: np.random.Generator, n_resamples: int) -> np.ndarray:
-    """Return the mean of values [n] and of each resample of them, float [1 + n_resamples]."""
-    counts = resample_counts(len(values), n_resamples, rng)
-    return np.concatenate([[values.mean()], counts @ values / len(values)])

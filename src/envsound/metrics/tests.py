@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from envsound.base.errors import InputError
 from envsound.metrics.acoustic import ACOUSTIC
@@ -159,6 +159,15 @@ def wilson(count: float, n: int) -> tuple[float, float]:
     """Return the Wilson 95% interval of a share of `count` in `n` (Wilson 1927), both ends in 0 to 1."""
     low, high = proportion_confint(count, n, alpha=0.05, method="wilson")
     return float(low), float(high)
+
+
+def ratio_interval(count: float, n: int, other_count: float, other_n: int) -> tuple[float, float]:
+    """Return the 95% interval of the ratio of two independent shares, of `count` in `n` to `other_count` in `other_n`.
+
+    By the score test (Koopman 1984, with Miettinen and Nurminen's correction), which holds with none or all of a side.
+    """
+    low, high = confint_proportions_2indep(count, n, other_count, other_n, compare="ratio", method="score", alpha=0.05)
+    return max(float(low), 0.0), float(high)
 
 
 def _adjusted(p_values: np.ndarray, adjust: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -114,14 +114,14 @@ def measure(
     """
     train, real = split_folds(rows, fold, list(train_folds))
     everything = {REAL: real, **sides}
-    found = _heard(sides, rows[rows["fold"].isin([fold, *train_folds])], codec, judges, seed)
+    found = _heard(sides, rows[rows["fold"].isin([fold, *train_folds])], codec, judges)
     found = found.join(_distances(everything, recorded(train), codec.sample_rate, seed), how="outer")
     found = found.join(_copies(everything, train, codec), how="outer")
     found = found.join(_metrics(everything, float(real["seconds"].max()), seed, n_jobs), how="outer")
     return found.loc[[*everything]].rename_axis("side").reset_index().reindex(columns=COLUMNS)
 
 
-def _heard(sides: Mapping[str, Table], rows: Table, codec: Codec, judges: Sequence[Judge | NotRun], seed: int) -> Table:
+def _heard(sides: Mapping[str, Table], rows: Table, codec: Codec, judges: Sequence[Judge | NotRun]) -> Table:
     parts = []
     for judge in judges:
         if isinstance(judge, NotRun):
@@ -129,7 +129,7 @@ def _heard(sides: Mapping[str, Table], rows: Table, codec: Codec, judges: Sequen
         real = recorded(rows)[lambda own, taught=judge.taught_by: ~own["fold"].isin(taught)]
         new = {name: side for name, side in sides.items() if not set(side["fold"]) & set(judge.taught_by)}
         clips = {name: from_rows(side[side["category"] != ""]) for name, side in {REAL: real, **new}.items()}
-        judged = judge_sides({name: own for name, own in clips.items() if own}, [judge], codec.sample_rate, seed)
+        judged = judge_sides({name: own for name, own in clips.items() if own}, [judge], codec.sample_rate)
         table = judged.whole.set_index("system")
         asked = NETWORK if judge.name == CNN else PROBE
         parts.append(table[list(asked)].rename(columns=asked))
