@@ -4,7 +4,7 @@ import pandas as pd
 from fakes.runs import staging
 
 from envsound.base.files import write_csv
-from envsound.book.judges import class_rows, judged_rows, short_rows, stage_judges, verdict_rows
+from envsound.book.judges import class_rows, judged_rows, reported_classes, short_rows, stage_judges, verdict_rows
 
 LADDER = pd.DataFrame([
     {"codec": "mine", "judge": name, "part": "all classes", "kind": kind, "admitted": admitted, "why": why}
@@ -27,6 +27,13 @@ def test_tables_name_who_was_refused_and_give_shares_with_intervals():
     (row,) = class_rows(pd.DataFrame(by_class))
     assert row == {"class": "sea waves", "probe B: x": "50% (40% to 60%), refused 0%",
                    "A: x": "50% (40% to 60%), refused 25%"}  # fmt: skip
+    told = [{"judge": "probe B", "system": system, "category": of, "n": 20, "accuracy": n / 20, "refused": 0.1}
+            for of, numbers in (("sea_waves", (20, 15, 2)), ("dog", (19, 18, 17)))
+            for system, n in zip(("real", "codec", "masked model, seed 0"), numbers, strict=True)]  # fmt: skip
+    dog, waves = reported_classes(pd.DataFrame(told))
+    assert dog == {"class": "dog", "recordings": "95% of 20", "codec": "90% of 20", "masked model, seed 0": "85% of 20",
+                   "refused": "10%"}  # fmt: skip
+    assert waves["class"] == "sea waves" and waves["masked model, seed 0"] == "10% of 20"
     kept = short_rows([first, second, second | {"system": "c, 4 of 8 levels"}, second | {"system": "c, 8 of 8 levels"}])
     assert [row["system"] for row in kept] == ["model", "x", "c, 8 of 8 levels"]
     assert list(kept[0]) == ["system", "probe B", "probe B, of real", "A"]

@@ -354,7 +354,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _with_goal(row: Row, name: str, form: str) -> str:
     """Return a number of a row with the goal that it should not exceed, where there is one."""
     goal = row[f"{name}_goal"]
-    return form.format(row[name]) + ("" if pd.isna(goal) else f" (at most {form.format(goal)})")
+    return form.format(row[name]) + ("" if pd.isna(goal) else f" (goal: at most {form.format(goal)})")
 
 
 def _named(system: str, run: str) -> str:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from envsound.base.files import read_csv, visible
 from envsound.base.text import NO_NUMBER, plain
+from envsound.report.facts import judged_table
 from envsound.report.fragments import Staging, with_interval
 
 DEFINITIONS, RESULTS, NUMBERS, FOLDER = "definitions.md", "results.md", "numbers.md", "judges"
@@ -17,23 +18,26 @@ WORDS = (
 )
 SHARES, OF_REAL = "{:.0%}", ", of real"
 REAL = "real"  # the side of recordings
+MODEL = "masked model"  # in the name of a system
 REPORTING = "probe B"  # taught by recordings that no generator has met
 
 
 def stage_judges(book: Staging) -> None:
-    """Write ladder, judged, its short form reported, and by_class, .txt in judges/, from data/published/judges."""
+    """Write ladder, judged, its short form reported, by_class and by_reporting, .txt in judges/."""
     folders = [path.parent for path in visible(book.published / FOLDER, "*/ladder.csv")]
-    ladder, judged, reported, by_class = [], [], [], []
+    ladder, judged, reported, by_class, by_reporting = [], [], [], [], []
     for folder in folders:
         ladder += book.figure(folder / "figures" / "ladder.png", WORDS, DEFINITIONS, f"judges-{folder.name}")
         ladder += book.table(verdict_rows(read_csv(folder / "ladder.csv")), folder / "ladder.csv", DEFINITIONS, "notes")
         if (folder / "judged.csv").is_file():
-            rows = judged_rows(read_csv(folder / "judged.csv"))
+            rows = judged_rows(judged_table(folder))
             judged += book.table(rows, folder / "judged.csv", NUMBERS, "names")
             reported += book.table(short_rows(rows), folder / "judged.csv", RESULTS, "names")
         if (table := folder / "judged_by_class.csv").is_file():
             by_class += book.table(class_rows(read_csv(table)), table, NUMBERS)
+            by_reporting += book.table(reported_classes(read_csv(table)), table, RESULTS)
     pieces = {"ladder": ladder, "judged": judged, "reported": reported, "by_class": by_class}
+    pieces |= {"by_reporting": by_reporting}
     for name, lines in pieces.items():
         book.write(f"{FOLDER}/{name}.txt", lines or [NOTHING])
 
@@ -70,6 +74,24 @@ def class_rows(by_class: pd.DataFrame) -> list[dict[str, str]]:
         heard, refused = with_interval(found, "accuracy", SHARES), SHARES.format(found["refused"])
         row[f"{found['judge']}: {found['system']}"] = f"{heard}, refused {refused}"
     return [*rows.values()]
+
+
+def reported_classes(by_class: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row for each class: of how many clips of each system the judge that reports heard it, the best first."""
+    own = by_class[by_class["judge"] == REPORTING]
+    systems = sorted(own["system"].unique(), key=lambda name: (name != REAL, MODEL in name))
+    share = own[own["system"].str.contains(MODEL)].groupby("category")["accuracy"].mean()
+    rows = []
+    for category in share.sort_values(ascending=False, kind="stable").index:
+        row = {"class": category.replace("_", " ")}
+        for system in systems:  # every class has each
+            (found,) = own[(own["category"] == category) & (own["system"] == system)].to_dict("records")
+            name = "recordings" if system == REAL else system
+            row[name] = f"{found['accuracy']:.0%} of {found['n']:.0f}"
+            if MODEL in system:
+                row["refused"] = SHARES.format(found["refused"])
+        rows.append(row)
+    return rows
 
 
 def short_rows(rows: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json, visible
 from envsound.base.text import number
 from envsound.metrics.published import SOURCES, read_published
-from envsound.metrics.tests import ALPHA
+from envsound.metrics.tests import ALPHA, ratio_interval
 from envsound.run.presets import read_settings_file
 
 NOT_MEASURED = "not measured"
@@ -141,12 +141,30 @@ def judged_facts(folder: Path) -> Facts:
     """Return what judges heard: judge -> system -> heard, a percentage, and of_real, one with its interval."""
     found = Facts()
     for path in visible(folder, "*/judged.csv"):
-        table = read_csv(path)
+        table = judged_table(path.parent)
         of_real = [f"{100 * row.share:.0f}% ({100 * row.share_low:.0f} to {100 * row.share_high:.0f}%)"
                    for row in table.itertuples()]  # fmt: skip
         told = table.assign(heard=[f"{value:.0%}" for value in table["accuracy"]], of_real=of_real)
         found |= keyed(told, ("judge", "system"))
     return found
+
+
+def judged_table(folder: Path) -> pd.DataFrame:
+    """Return a report's judged.csv, with what judged_by_class.csv alone has, such as the codec, summed over classes."""
+    judged, file = read_csv(folder / "judged.csv"), folder / "judged_by_class.csv"
+    if not file.is_file():
+        return judged
+    known = {(row.judge, row.system) for row in judged.itertuples()}
+    rows = []
+    for (judge, system), part in read_csv(file).groupby(["judge", "system"], sort=False):
+        real = judged[(judged["judge"] == judge) & (judged["system"] == "real")].to_dict("records")
+        if (judge, system) in known or not real:
+            continue
+        n, right, theirs = int(part["n"].sum()), int(part["n_right"].sum()), real[0]["accuracy"]
+        low, high = ratio_interval(right, n, real[0]["n_right"], real[0]["n"])
+        row = {"judge": judge, "system": system, "n": n, "n_right": right, "accuracy": right / n}
+        rows.append(row | {"share": right / n / theirs, "share_low": low, "share_high": high})
+    return pd.concat([judged, pd.DataFrame(rows)], ignore_index=True) if rows else judged
 
 
 def notebook_links(book_dir: str | Path) -> Facts:
