@@ -238,12 +238,7 @@ def layer_states(model: MaskedConformer, embedded: Tensor, valid: Tensor | None 
         raise InputError(
             f"model: trained to be told one of {model.config.n_classes} classes; expected one that was told none"
         )
-    if valid is not None and bool(valid.all()):
-        valid = None
-    states = [embedded]
-    for block in model.blocks:
-        states.append(block(states[-1], valid))
-    return states
+    return [embedded, *model.through_blocks(embedded, valid)]
 
 
 def weighted_statistics(states: Tensor, weights: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Blocks follow Gulati et al. (2020) with rotary positions (Su et al. 2021) instea
 instead of batch norm inside the convolution, so that a clip's output never depends on what else is in the batch.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -184,12 +185,18 @@ class MaskedConformer(nn.Module):
             if classes is None:
                 classes = codes.new_full((len(codes),), self.no_class)
             x = x + self.class_embedding(classes)[:, None]
+        for states in self.through_blocks(x, valid):
+            x = states
+        return x
+
+    def through_blocks(self, x: Tensor, valid: Tensor | None = None) -> Iterator[Tensor]:
+        """Yield the states after each block, [batch, n_frames, dim], of embeddings x of that shape; valid as above."""
         if valid is not None and bool(valid.all()):
             valid = None  # the unmasked attention kernel is faster
         turn = rotation(x.shape[1], x.shape[2] // self.config.n_heads, x.device)
         for block in self.blocks:
             x = block(x, valid, turn)
-        return x
+            yield x
 
     def logits(self, states: Tensor, level: int) -> Tensor:
         """Return the scores of every code of one level: states [..., dim] -> [..., codebook_size]."""
