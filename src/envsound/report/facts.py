@@ -101,6 +101,13 @@ def told_apart(table: pd.DataFrame) -> pd.DataFrame:
     return counts.astype(int).reset_index()
 
 
+def step_record(folder: str | Path, step: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return parameters and facts of a step, and Commit and Machine as pages call them. Raises as `run_origin` does."""
+    run, record = run_origin(folder), read_json(Path(folder) / "provenance.json")["steps"][step]
+    made = {"Commit": run.get("commit"), "Machine": run.get("device")}
+    return record.get("parameters", {}), record.get("facts", {}), made
+
+
 def run_origin(folder: str | Path) -> dict[str, Any]:
     """Return where a run came from, out of its provenance.json.
 

@@ -92,6 +92,7 @@ def _page(gradio: Any, generator: "Generator") -> Any:
                 pictures = [gradio.Image(label=f"Spectrogram {n + 1}", visible=n == 0) for n in range(MOST["count"])]
 
         def answer(*given: Any) -> list[Any]:
+            """Return what players and pictures show for what was asked; whatever cannot be is the page's own error."""
             try:
                 made, rate = sounds(generator, *given)
             except InputError as error:

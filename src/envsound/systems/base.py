@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from envsound.base.errors import InputError
-from envsound.codec import Codec
+from envsound.codec import Codec, load_codec
 from envsound.data.recordings import Recordings
 from envsound.run.presets import checked, nearest
 from envsound.systems import SYSTEMS
@@ -108,6 +108,12 @@ class Recipe(Protocol):
     def load(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> System:
         """Return the trained system of a run."""
         ...
+
+
+def preset_codec(settings: Mapping[str, Any]) -> Codec:
+    """Return the codec of a preset, on the device it names."""
+    weights = settings["codec_weights"], settings["device"], settings["codec_weights_sha256"]
+    return load_codec(settings["codec"], *weights)
 
 
 def read_options(kind: type[Options], settings: Mapping[str, Any]) -> Options:

@@ -20,11 +20,11 @@ from safetensors import SafetensorError
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_file
 from envsound.base.tensors import read_tensors, write_tensors
-from envsound.codec import Codec, load_codec
+from envsound.codec import Codec
 from envsound.codec.mel import mel_means
 from envsound.data.recordings import Recordings
 from envsound.run.identity import digest, module_hash
-from envsound.systems.base import Request, Trained, read_options
+from envsound.systems.base import Request, Trained, preset_codec, read_options
 from envsound.systems.kept import Sounds, keep_sounds, load_sounds, sounds_named
 
 N_BANDS, LOWEST_HZ, FLOOR_DB = 32, 50.0, -80.0  # of the spectra in which the ends of atoms are compared
@@ -119,8 +119,7 @@ It is a control. It sounds as recordings do, because it is made of them, and a s
 
     def codec(self, settings: Mapping[str, Any]) -> Codec:
         """Return the codec that a montage is measured by."""
-        weights = settings["codec_weights"], settings["device"], settings["codec_weights_sha256"]
-        return load_codec(settings["codec"], *weights)
+        return preset_codec(settings)
 
     def prepare(self, recordings: Recordings, settings: Mapping[str, Any], run: Path) -> pd.DataFrame:
         """Return codes.csv; the clips themselves are kept in the run."""

@@ -109,16 +109,14 @@ def _points(row: Row) -> str:
 
 
 def _origin(folder: Path) -> list[str]:
-    record, run = read_json(folder / "provenance.json")["steps"][STEP], report_facts.run_origin(folder)
-    given, noted = record["parameters"], record["facts"]
+    given, noted, made = report_facts.step_record(folder, STEP)
     fields = {
         "Published figures": "`data/published/published_study.csv`, typed from paper, result files and code",
         "Clips for what is re-run": f"{noted['data_cut']} ({noted['kind']})",
         "Codec": noted["codec"],
         "Seeds of the classifiers": ", ".join(map(str, given["seeds"])),
         "Seeds of the padding": ", ".join(map(str, given["padding_seeds"])),
-        "Commit": run.get("commit"),
-        "Machine": run.get("device"),
+        **made,
     }
     return field_list(fields)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from envsound.base.files import read_csv, read_json
+from envsound.base.files import read_csv
 from envsound.base.text import NO_NUMBER, slug
 from envsound.report.cards import Heard
-from envsound.report.facts import Facts, run_origin
+from envsound.report.facts import Facts, step_record
 from envsound.report.fragments import Staging, field_list, not_published, sound_row, with_interval
 from envsound.run.publish import ReportKind
 
@@ -87,13 +87,11 @@ def _written(name: str, row: Mapping[str, Any]) -> str:
 
 
 def _origin(folder: Path) -> dict[str, Any]:
-    record, run = read_json(folder / "provenance.json")["steps"][STEP], run_origin(folder)
-    found = record["facts"]
+    _, found, made = step_record(folder, STEP)
     return {
         "Recordings": found.get("data_cut"),
         "Folds": f"{found.get('train_folds')} teach, {found.get('validation_fold')} judges; fold 1 is not touched",
         "Clips": f"{found.get('n_samples')} a rung, and one for each recording of a control",
         "Judges": found.get("judges"),
-        "Commit": run.get("commit"),
-        "Machine": run.get("device"),
+        **made,
     }

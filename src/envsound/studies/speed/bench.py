@@ -113,13 +113,19 @@ def peak_resident() -> int:
 
     On Linux VmHWM, not getrusage, whose figure a process takes over from the one that started it.
     """
-    found = re.search(r"VmHWM:\s*(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
-    if found:
-        return int(found[1]) * 1024
+    found = status_bytes("VmHWM")
+    if found is not None:
+        return found
     import resource  # not on every system
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, KiB elsewhere
+
+
+def status_bytes(name: str) -> int | None:
+    """Return a size of this process that Linux keeps, such as VmRSS (proc(5)), in bytes; None elsewhere."""
+    found = re.search(rf"{name}:\s*(\d+) kB", STATUS.read_text()) if STATUS.exists() else None
+    return int(found[1]) * 1024 if found else None
 
 
 def bench(

@@ -116,18 +116,28 @@ def tokens_section(folder: Path, book: Staging) -> list[str]:
         return []
     rows, memory = read_csv(folder / "tokens.csv"), read_csv(folder / "memory.csv")
     machine, commit = rows.iloc[0][["machine", "commit"]]
-    columns = {"task": "task", "batch": "clips at once", "precision": "precision"}
-    body = [[*(str(row[name]) for name in columns), cell(row["seconds"]), cell(row["clips_per_second"], 2)]
-            for row in rows.to_dict("records")]  # fmt: skip
-    looks = memory.groupby("model", sort=False)["resident_mib"].agg(list)
-    clips = memory.groupby("model", sort=False)["n_clips"].agg(list)
-    parts = [[name, number(clips[name][-1]), *(cell(looks[name][at]) for at in (0, len(looks[name]) // 2, -1))]
-             for name in looks.index]  # fmt: skip
+    tables = [*wide(tokens_table(rows)), *wide(memory_table(memory))]
+    sources = book.downloads([folder / "tokens.csv", folder / "memory.csv"], PAGE)
+    return [f"### {machine}: the study's own tokens", "", *field_list({"Commit": commit}), *tables, *sources]
+
+
+def tokens_table(rows: pd.DataFrame) -> list[str]:
+    """Return tokens.csv as a Markdown table."""
+    header = ["task", "clips at once", "precision", "time (s)", "clips a second"]
+    return markdown_table(header, [
+        [row.task, str(row.batch), row.precision, cell(row.seconds), cell(row.clips_per_second, 2)]
+        for row in rows.itertuples()
+    ])  # fmt: skip
+
+
+def memory_table(memory: pd.DataFrame) -> list[str]:
+    """Return memory.csv as a Markdown table: resident memory at the first look, half-way and at the end."""
     header = ["sampled in one process", "clips", "after a tenth (MiB)", "half-way (MiB)", "at the end (MiB)"]
-    return [f"### {machine}: the study's own tokens", "", *field_list({"Commit": commit}),
-            *wide(markdown_table([*columns.values(), "time (s)", "clips a second"], body)),
-            *wide(markdown_table(header, parts)),
-            *book.downloads([folder / "tokens.csv", folder / "memory.csv"], PAGE)]  # fmt: skip
+    body = []
+    for name, part in memory.groupby("model", sort=False):
+        looks = part["resident_mib"].iloc[[0, len(part) // 2, -1]]
+        body.append([str(name), number(part["n_clips"].iloc[-1]), *map(cell, looks)])
+    return markdown_table(header, body)
 
 
 def evaluation_section(folder: Path, _: Staging) -> list[str]:

@@ -19,7 +19,7 @@ from envsound.base.device import choose_device
 from envsound.base.errors import InputError
 from envsound.base.files import write_csv
 from envsound.run.provenance import commit, machine_name, write_record
-from envsound.studies.speed.bench import STATUS, call_apart, turn_by_turn
+from envsound.studies.speed.bench import call_apart, status_bytes, turn_by_turn
 from envsound.systems.base import Request
 from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.checkpoints import Checkpoint
@@ -114,7 +114,8 @@ def watch_memory(model: str, n_clips: int, device: str) -> list[dict[str, Any]]:
         for _ in tqdm(make(_requests(system, len(part), done)), total=len(part), desc=f"{model}, {done}", leave=False):
             pass
         done += len(part)
-        rows.append({"model": MAP[model], "n_clips": done, "resident_mib": resident_mib()})
+        resident = status_bytes("VmRSS")
+        rows.append({"model": MAP[model], "n_clips": done, "resident_mib": resident and resident / 2**20})
     return rows
 
 
@@ -124,11 +125,3 @@ def _tiny(system: SoundStorm) -> Checkpoint:
         model = MaskedConformer(replace(system.checkpoint.model.config, **TINY))
     place = next(system.checkpoint.model.parameters()).device
     return replace(system.checkpoint, model=model.to(place).eval())
-
-
-def resident_mib() -> float | None:
-    """Return the resident memory of this process in MiB; None where the system does not tell."""
-    if not STATUS.exists():
-        return None
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024

@@ -18,6 +18,7 @@ from envsound.codec.spectra import frame_spectra
 from envsound.codec.systems import through_codec
 from envsound.codec.training.losses import level_difference
 from envsound.data.folds import recorded, split_folds
+from envsound.data.listing import recording_of
 from envsound.evaluation.compare import measure_side
 from envsound.evaluation.copies import Coded, codings, copies_beside_chains
 from envsound.evaluation.diversity import MEAN, diversity_table
@@ -109,8 +110,8 @@ def leak_table(sounds: Sounds, held_out: Sounds, share: float = 0.1, seed: int =
         for split, (train, test) in splits.items():
             levels = [np.stack([level_map(part, rate).mean(1) for _, part in side]) for side in (train, test)]
             near = cdist(levels[1], levels[0]).min(1) / np.sqrt(levels[0].shape[1])
-            known = {_recording(name) for name, _ in train}
-            same = np.mean([_recording(name) in known for name, _ in test])
+            known = {recording_of(name) or name for name, _ in train}
+            same = np.mean([(recording_of(name) or name) in known for name, _ in test])
             shared = {"category": category, "split": split, "n_test": len(test)}
             rows.append(shared | {"same_recording": same, "nearest": float(np.median(near))})
     return pd.DataFrame(rows)
@@ -249,9 +250,3 @@ def _found_in_log_mel(clips: Sequence[np.ndarray], categories: Sequence[str], le
 
 def _as_long(clip: np.ndarray, n_samples: int) -> np.ndarray:
     return np.resize(clip, n_samples).astype(np.float32)
-
-
-def _recording(name: str) -> str:
-    """Return the number of the recording that a clip of ESC-50 was cut from, else the clip's own name."""
-    parts = name.split("/")[-1].split("-")
-    return parts[1] if len(parts) == 4 else name

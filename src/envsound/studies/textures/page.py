@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from envsound.base.files import read_csv, read_json
+from envsound.base.files import read_csv
 from envsound.base.text import NO_NUMBER
 from envsound.report.cards import Heard
-from envsound.report.facts import Facts, run_origin
+from envsound.report.facts import Facts, step_record
 from envsound.report.fragments import Staging, field_list, not_published, sound_row, with_interval
 from envsound.run.publish import ReportKind
 
@@ -136,12 +136,10 @@ def _two(row: pd.Series) -> Facts:
 
 
 def _origin(folder: Path) -> dict[str, Any]:
-    record, run = read_json(folder / "provenance.json")["steps"][STEP], run_origin(folder)
-    found = record["facts"]
+    _, found, made = step_record(folder, STEP)
     return {
         "Recordings": found.get("data_cut"),
         "Held out": f"fold 1: {found.get('n_held_out')} recordings; {found.get('n_learnt')} teach",
         "Clips": f"{found.get('n_clips')} a system, the same classes, lengths and seeds for all",
-        "Commit": run.get("commit"),
-        "Machine": run.get("device"),
+        **made,
     }

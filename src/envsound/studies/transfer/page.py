@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from envsound.base.files import read_csv, read_json
+from envsound.base.files import read_csv
 from envsound.base.text import NO_NUMBER, markdown_table, number, wide
-from envsound.report.facts import Facts, run_origin
+from envsound.report.facts import Facts, step_record
 from envsound.report.fragments import Staging, field_list, not_published
 from envsound.run.publish import ReportKind
 
@@ -62,15 +62,13 @@ def _epoch(value: float) -> str:
 
 
 def _origin(folder: Path) -> dict[str, Any]:
-    record, run = read_json(folder / "provenance.json")["steps"][STEP], run_origin(folder)
-    given = record["parameters"]
+    given, found, made = step_record(folder, STEP)
     return {
-        "Speech": record["facts"].get("speech"),
-        "Environmental sound": record["facts"].get("cut"),
+        "Speech": found.get("speech"),
+        "Environmental sound": found.get("cut"),
         "Material": f"{given['n_clips']} clips of {given['clip_seconds']:g} s of either kind to fine-tune on",
         "Model": f"{given['n_layers']} x {given['dim']}, not told classes; codec {given['codec']}",
         "Epochs": f"{given['pretraining_epochs']} of pretraining, {given['finetuning_epochs']} of fine-tuning",
         "Seeds": ", ".join(map(str, given["seeds"])),
-        "Commit": run.get("commit"),
-        "Machine": run.get("device"),
+        **made,
     }

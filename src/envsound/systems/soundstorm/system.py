@@ -17,7 +17,7 @@ from torch import Tensor, multiprocessing
 from envsound.base.device import describe_device
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, sha256_file, write_csv
-from envsound.codec import Codec, load_codec
+from envsound.codec import Codec
 from envsound.codec.codes import encode_recordings, stored_codec_hash
 from envsound.codec.counting import DRAWS, CodeDraws
 from envsound.codec.systems import through_codec
@@ -29,7 +29,7 @@ from envsound.data.recordings import Recordings
 from envsound.run.contract import read_table
 from envsound.run.identity import digest, module_hash
 from envsound.run.record import read_settings
-from envsound.systems.base import Request, Trained
+from envsound.systems.base import Request, Trained, preset_codec
 from envsound.systems.soundstorm.batches import CodeSet, load_code_set
 from envsound.systems.soundstorm.checkpoints import Checkpoint, chosen_checkpoint, load_checkpoint
 from envsound.systems.soundstorm.codebooks import Codebooks, codebooks_of
@@ -176,8 +176,7 @@ best guesses stay; the number still hidden follows a cosine. Level 0 takes sever
 
     def codec(self, settings: Mapping[str, Any]) -> Codec:
         """Return the codec of a preset, on the device it names."""
-        weights = settings["codec_weights"], settings["device"], settings["codec_weights_sha256"]
-        return load_codec(settings["codec"], *weights)
+        return preset_codec(settings)
 
     def prepare(self, recordings: Recordings, settings: Mapping[str, Any], run: Path) -> pd.DataFrame:
         """Return codes.csv: every clip, and every augmented copy of a training clip, through the codec.

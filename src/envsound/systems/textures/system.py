@@ -15,10 +15,10 @@ from torch import nn
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_file
 from envsound.base.tensors import read_tensors, write_tensors
-from envsound.codec import Codec, load_codec
+from envsound.codec import Codec
 from envsound.data.recordings import Recordings
 from envsound.run.identity import digest, module_hash
-from envsound.systems.base import Request, Trained, read_options
+from envsound.systems.base import Request, Trained, preset_codec, read_options
 from envsound.systems.kept import Sounds, keep_sounds, load_sounds, sounds_named
 from envsound.systems.textures.models import LatentChain, TextureOptions, fit_chain, make_model
 from envsound.systems.textures.training import TextureTrainer, TextureTraining
@@ -118,8 +118,7 @@ found out as one."""
 
     def codec(self, settings: Mapping[str, Any]) -> Codec:
         """Return the codec that textures are measured by."""
-        weights = settings["codec_weights"], settings["device"], settings["codec_weights_sha256"]
-        return load_codec(settings["codec"], *weights)
+        return preset_codec(settings)
 
     def prepare(self, recordings: Recordings, settings: Mapping[str, Any], run: Path) -> pd.DataFrame:
         """Return codes.csv; the clips themselves are kept in the run."""
