@@ -38,7 +38,7 @@ def stage(book: Staging) -> None:
         picture = book.figure(folder / "figures" / f"{name}.png", words, PAGE, REPORT) if words else []
         book.write(f"textures/{name}.txt", [*picture, *book.table(shown, folder / f"{name}.csv", PAGE, "names")])
     heard = [
-        Heard(folder / "sounds" / row["file"], row["category"], row["words"], words=MADE)
+        Heard(folder / "sounds" / row["file"], row["category"], row["words"], words=f"{_class(row)}; {MADE}")
         for row in found["sounds"].to_dict("records")
     ]
     book.write("textures/sounds.txt", sound_row(book, heard, PAGE))
@@ -71,7 +71,7 @@ def kept_rows(table: pd.DataFrame) -> list[dict[str, str]]:
     for side, part in table.groupby("side", sort=False):
         row = {"what": str(side)}
         for one in part.to_dict("records"):
-            name = one["category"].replace("_", " ")
+            name = _class(one)
             row |= {f"{name}: mSTFT": f"{one['mstft']:.4f}", f"{name}: relative": f"{one['relative']:.3f}"}
             row[f"{name}: level (dB)"] = NO_NUMBER if one["level_db"] < -60 else f"{one['level_db']:+.1f}"
         rows.append(row)
@@ -92,7 +92,7 @@ def between_rows(table: pd.DataFrame) -> list[dict[str, str]]:
 def leak_rows(table: pd.DataFrame) -> list[dict[str, str]]:
     """Return a row for each class and split."""
     return [
-        {"class": row["category"].replace("_", " "), "split": row["split"], "seconds of test": str(row["n_test"]),
+        {"class": _class(row), "split": row["split"], "seconds of test": str(row["n_test"]),
          "recording also trains": f"{row['same_recording']:.0%}", "nearest second (dB)": f"{row['nearest']:.1f}"}
         for row in table.to_dict("records")
     ]  # fmt: skip
@@ -121,6 +121,10 @@ def model_rows(table: pd.DataFrame) -> list[dict[str, str]]:
          "nats an atom": _number(row, "kl_nats_an_atom", ".2f"), "device": row["device"]}
         for row in table.to_dict("records")
     ]  # fmt: skip
+
+
+def _class(row: Mapping[str, Any]) -> str:
+    return row["category"].replace("_", " ")
 
 
 def _number(row: Mapping[str, Any], name: str, form: str) -> str:
