@@ -45,6 +45,18 @@ class DrawsCodes(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsText(Protocol):
+    """A `System` whose conditions hold "text"."""
+
+    def told(self, text: str) -> tuple[str, str]:
+        """Return a text as the system can follow it, and a line on words that it does not know, "" where it knows all.
+
+        Raises InputError when it can follow nothing of it.
+        """
+        ...
+
+
 class Made(NamedTuple):
     """A generated clip, float32 [n_samples], and the codes int64 [n_levels, n_frames] of a system that draws them."""
 
@@ -169,6 +181,15 @@ def load_trained(place: str, device: str = "auto") -> System:
     given = step["parameters"] | {"device": device}
     settings = load_preset(given["preset"], root / PRESETS) | given
     return load_recipe(settings["system"]).load(settings, run, choose_device(device))
+
+
+def check_told(system: System, requests: Sequence[Request]) -> None:
+    """Raise InputError for a request that tells a system what it cannot be told."""
+    given = {"audio": lambda one: one.like, "text": lambda one: one.text}
+    words = {"audio": "goes on from no recording", "text": "is told no text"}
+    for condition, told in given.items():
+        if condition not in system.conditions and any(map(told, requests)):
+            raise InputError(f"{system.name}: {words[condition]}; expected requests without")
 
 
 def plan_requests(
