@@ -96,13 +96,13 @@ def test_kinds_of_a_caption_and_what_stands_for_a_title_that_is_not_there():
     assert Caption("siren far away", "", "siren").of_kind("blind") == "far away"  # a class of others' recordings, too
 
 
-def test_a_draw_depends_on_seed_epoch_and_name_alone():
+def test_choices_begin_with_the_title_and_depend_on_seed_and_name_alone():
     names = [f"{place}-1-A" for place in range(60)]
-    captions = Captions(names, [CAPTION] * 60)
-    drawn = captions.draw(np.arange(60), 0, 1)
-    assert [captions.draw(np.array([row]), 0, 1)[0] for row in (5, 59)] == [drawn[5], drawn[59]]
-    assert len(set(drawn)) > 1 and drawn != captions.draw(np.arange(60), 0, 2) != captions.draw(np.arange(60), 1, 2)
-    assert captions.words() == ["big dog outside", "dog", "loud, deep"]
+    drawn = Captions(names, [CAPTION] * 60).choices(0)
+    assert Captions(names[5:6], [CAPTION]).choices(0) == drawn[5:6] and {len(own) for own in drawn} == {8}
+    assert {own[0] for own in drawn} == {"big dog outside"} and len({tuple(own) for own in drawn}) > 30
+    assert Captions(names, [CAPTION] * 60).choices(1) != drawn
+    assert Captions(names, [CAPTION] * 60).words() == ["big dog outside", "dog", "loud, deep"]
 
 
 def test_a_runs_captions_are_written_and_read_and_copies_tell_nothing_measured(tmp_path):

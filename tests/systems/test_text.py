@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envsound.base.errors import InputError
-from envsound.systems.language.text import N_PLACES, byte_groups, load_encoder, told
+from envsound.systems.language.text import N_PLACES, byte_groups, encode_choices, load_encoder, told
 
 CAPTIONS = ["rain with occasional thunder", "Dog barking, in a park", "chainsaws distant"]
 
@@ -35,6 +35,12 @@ def test_a_texts_tokens_are_its_words_and_do_not_depend_on_the_batch(encoder):
     assert tokens.shape == (3, 2, encoder.dim) and tokens.dtype == torch.float32
     assert there.tolist() == [[True, True], [True, False], [True, False]] and not tokens[1, 1].any()
     assert torch.equal(tokens[1, :1], encoder.encode(["DOG!"])[0][0]) and not tokens[2].any()
+
+
+def test_every_text_of_some_clips_is_encoded_once(encoder):
+    vectors, there, choices = encode_choices(encoder, [["rain", "dog in rain"], ["dog in rain", "dog in rain"]])
+    assert len(vectors) == len(there) == 2 and choices.tolist() == [[0, 1], [1, 1]]
+    assert torch.equal(vectors[1], encoder.encode(["dog in rain"])[0][0])
 
 
 def test_unknown_words_are_said_with_what_was_used_instead(encoder):

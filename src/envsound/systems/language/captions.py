@@ -30,6 +30,7 @@ FILE = "captions.csv"  # of a run: COLUMNS, a row a recording
 COLUMNS = ["clip_id", "category", "title", "measured"]
 KINDS = ("title", "measured", "category", "blind")
 MERGE, DROP_TITLE, KEEP_OTHER = 0.25, 0.5, 0.5  # chances: that a title is not alone, that it goes, of each of the rest
+N_CHOICES = 8  # descriptions of a clip to learn from, one of them at a time
 MARKUP = re.compile(r"<[^>]*>|\\u[0-9a-fA-F]{4}|https?://\S+|\.(?:wav|aiff?|flac|mp3|ogg|m4a)\b|\d+\s*k?hz", re.I)
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 SPOKEN = re.compile("[aeiouyàáâäåæèéêëìíîïòóôöøùúûü]")  # a word without a vowel is a mark of an archive, such as "fx"
@@ -92,15 +93,19 @@ class Captions:
     names: list[str]
     captions: list[Caption]
 
-    def draw(self, rows: np.ndarray, seed: int, epoch: int) -> list[str]:
-        """Return a caption for each of some rows; it depends on seed, epoch and the clip's own name alone."""
-        return [
-            self.captions[row].merged(np.random.default_rng([seed, epoch, zlib.crc32(self.names[row].encode())]))
-            for row in rows
-        ]
+    def choices(self, seed: int, n_choices: int = N_CHOICES) -> list[list[str]]:
+        """Return, for each clip, what it may be described by: its title, or class, and draws of `Caption.merged`.
+
+        A clip's draws depend on the seed and its own name alone.
+        """
+        drawn = []
+        for name, caption in zip(self.names, self.captions, strict=True):
+            rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+            drawn.append([caption.of_kind("title"), *(caption.merged(rng) for _ in range(n_choices - 1))])
+        return drawn
 
     def words(self) -> list[str]:
-        """Return every text that `draw` may make, in parts: what a model that learns from them has read."""
+        """Return every text that `choices` may make, in parts: what a model that learns from them has read."""
         return sorted({text for one in self.captions for kind in KINDS[:3] if (text := one.of_kind(kind))})
 
 

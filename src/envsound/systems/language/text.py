@@ -209,6 +209,16 @@ def told(encoder: TextEncoder, text: str) -> tuple[str, str]:
     return used, f"text: {', '.join(unknown)}: in no caption that it learnt from; {instead}"
 
 
+def encode_choices(encoder: TextEncoder, choices: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all texts that clips may be described by, each once, and which ones each clip has.
+
+    Vectors float32 [n_texts, n_tokens, dim], which of them are there bool [n_texts, n_tokens], and the texts of each
+    clip int64 [n_clips, n_choices].
+    """
+    places = {text: place for place, text in enumerate(dict.fromkeys(text for own in choices for text in own))}
+    return *encoder.encode([*places]), torch.tensor([[places[text] for text in own] for own in choices])
+
+
 @cache
 def _code() -> str:
     return module_hash(__name__)
