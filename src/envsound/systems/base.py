@@ -25,8 +25,8 @@ class Request:
     """One clip to generate: its file, its class ("" for none), its length in s, and the seed that decides it.
 
     like: a recording that the clip begins with and goes on from for `seconds`; with a `share` above 0 it is the
-    recording itself, in which so large a share of time is made anew. Raises InputError for a length or share that
-    cannot be.
+    recording itself, in which so large a share of time is made anew. text: what the clip is described by, for systems
+    that can be told ("text" among their `conditions`). Raises InputError for a length or share that cannot be.
     """
 
     filename: str
@@ -35,6 +35,7 @@ class Request:
     seed: int
     like: str = ""
     share: float = 0.0
+    text: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < math.inf:
