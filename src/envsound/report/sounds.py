@@ -60,7 +60,7 @@ def run(options: Namespace) -> int:
 
 def _asked(options: Namespace) -> tuple["System", list["Request"]]:
     """Return the system that `envsound sample` is to use, and what it is asked for; no class is each in turn."""
-    from envsound.systems.sampling import ReadsText, check_told, load_trained, plan_requests
+    from envsound.systems.sampling import check_told, load_trained, plan_requests
     from envsound.systems.soundstorm.generator import load_generator
 
     if not options.system:
@@ -69,7 +69,7 @@ def _asked(options: Namespace) -> tuple["System", list["Request"]]:
         return generator.system, generator.requests(*asked)
     system = load_trained(options.system, options.device)
     text = ""
-    if isinstance(system, ReadsText) and options.category not in ("", *system.categories):
+    if "text" in system.conditions and options.category not in ("", *system.categories):
         text, said = system.told(options.category)
         print(said or f"text: {text}")
     asked = options.count, options.seed, [] if text else system.categories, "" if text else options.category

@@ -45,7 +45,6 @@ class DrawsCodes(Protocol):
         ...
 
 
-@runtime_checkable
 class ReadsText(Protocol):
     """A `System` whose conditions hold "text"."""
 
