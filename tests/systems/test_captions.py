@@ -1,6 +1,7 @@
 """Captions: titles become words, words of classes go, what is measured is told, draws follow seed and name alone."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -108,11 +109,16 @@ def test_choices_begin_with_the_title_and_depend_on_seed_and_name_alone():
 def test_a_runs_captions_are_written_and_read_and_copies_tell_nothing_measured(tmp_path):
     rate, loud = 24_000, 0.3 * np.random.default_rng(0).standard_normal(24_000).clip(-3, 3)
     write_wav(tmp_path / "audio" / "1-7-A-0.wav", loud.astype(np.float32), rate)
-    row = {"clip_id": "1-7-A-0", "filename": "1-7-A-0.wav", "category": "rain", "path": tmp_path / "audio/1-7-A-0.wav"}
+    row = {
+        "clip_id": "1-7-A-0",
+        "filename": "1-7-A-0.wav",
+        "category": "rain",
+        "path": str(tmp_path / "audio" / "1-7-A-0.wav"),
+    }
     write_csv(tmp_path / "attribution.csv", pd.DataFrame([{
         "clip": "1-7-A", "title": "Gentle_rain02.wav", "author": "a", "url": "u", "licence": "CC0"
     }]))  # fmt: skip
-    write_captions(tmp_path, pd.DataFrame([row]), rate)
+    write_captions(tmp_path, SimpleNamespace(table=pd.DataFrame([row]), sample_rate=rate, clip_seconds=5))
     own, copy = read_captions(tmp_path, ["1-7-A-0", "1-7-A-0+3"]).captions
     assert own == Caption("gentle rain", "loud, bright, steady, noisy", "rain")
     assert copy == Caption("gentle rain", "", "rain")

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,9 @@ import pandas as pd
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_csv
 from envsound.data.licences import ATTRIBUTION, licence_key, read_licences
+
+if TYPE_CHECKING:
+    from envsound.data.recordings import Recordings  # reads sound, which training does not need
 
 FILE = "captions.csv"  # of a run: COLUMNS, a row a recording
 COLUMNS = ["clip_id", "category", "title", "measured"]
@@ -142,18 +146,18 @@ def measured_words(row: pd.Series) -> str:
     return ", ".join(filter(None, told))
 
 
-def caption_table(recordings: pd.DataFrame, sample_rate: int) -> pd.DataFrame:
-    """Return COLUMNS for recordings (clip_id, filename, path, category, of one folder), measured at a rate in Hz.
+def caption_table(recordings: "Recordings") -> pd.DataFrame:
+    """Return COLUMNS for recordings of one folder.
 
     Titles are empty where neither attribution.csv nor ESC-50's LICENSE lies with the recordings, or lacks them.
     """
-    from envsound.metrics.extended import Request, measure_files  # reads sound, which training does not need
+    from envsound.metrics.extended import Request, measure_files  # reads sound, too
 
-    files = [str(path) for path in recordings["path"]]
-    measured = measure_files(files, Request(sample_rate))
-    titles = [titles_of(Path(files[0])).get(licence_key(name), "") for name in recordings["filename"]] if files else []
-    told = {"title": map(clean_title, titles), "measured": [measured_words(row) for _, row in measured.iterrows()]}
-    return recordings[["clip_id", "category"]].reset_index(drop=True).assign(**{k: [*v] for k, v in told.items()})
+    table = recordings.table[["clip_id", "category"]].reset_index(drop=True)
+    files, named = [*recordings.table["path"]], titles_of(Path(recordings.table["path"].iloc[0]))
+    measured = measure_files(files, Request(recordings.sample_rate, recordings.clip_seconds))
+    titles = [clean_title(named.get(licence_key(name), "")) for name in recordings.table["filename"]]
+    return table.assign(title=titles, measured=[measured_words(row) for _, row in measured.iterrows()])
 
 
 def titles_of(recording: Path) -> dict[str, str]:
@@ -167,9 +171,9 @@ def titles_of(recording: Path) -> dict[str, str]:
     return {}
 
 
-def write_captions(run: Path, recordings: pd.DataFrame, sample_rate: int) -> None:
+def write_captions(run: Path, recordings: "Recordings") -> None:
     """Write FILE into a run; see `caption_table`."""
-    write_csv(Path(run) / FILE, caption_table(recordings, sample_rate))
+    write_csv(Path(run) / FILE, caption_table(recordings))
 
 
 def read_captions(run: Path, clip_ids: Sequence[str]) -> Captions:

@@ -145,10 +145,10 @@ steps are kept, so a step costs one pass of a single column; guidance takes two.
 
     def prepare(self, recordings: Recordings, settings: Mapping[str, Any], run: Path) -> pd.DataFrame:
         """Return codes.csv, as SoundStorm's; with text, captions.csv of the recordings is left in the run."""
-        if settings.get("options", {}).get("text"):
+        if read_options(LanguageOptions, settings).text:
             from envsound.systems.language.captions import write_captions
 
-            write_captions(run, recordings.table, recordings.sample_rate)
+            write_captions(run, recordings)
         return MASKED.prepare(recordings, settings, run)
 
     def train(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> Trained:
