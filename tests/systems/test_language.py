@@ -1,4 +1,4 @@
-"""The language model: MusicGen's network, a loss that sees only what is before, exact resumption, writing that obeys."""
+"""The language model: MusicGen's network, a loss that sees no later code, exact resumption, writing that obeys."""
 
 import sys
 from dataclasses import replace
@@ -114,8 +114,8 @@ def test_the_masked_model_beside_it_has_as_many_within_a_twentieth():
 def copied(theirs: torch.nn.Module, text_dim: int) -> LanguageModel:
     """Our model with the weights of transformers'."""
     shape = theirs.config
-    ours = LanguageModel(LanguageConfig(shape.num_codebooks, shape.vocab_size, shape.hidden_size,
-                                        shape.num_hidden_layers, shape.num_attention_heads, text_dim=text_dim))  # fmt: skip
+    sizes = shape.num_codebooks, shape.vocab_size, shape.hidden_size, shape.num_hidden_layers, shape.num_attention_heads
+    ours = LanguageModel(LanguageConfig(*sizes, text_dim=text_dim))
     found = {key.removeprefix("model.decoder."): value for key, value in theirs.state_dict().items()}
     state = {key: value for key, value in ours.state_dict().items() if key.startswith("text_projection")}
     for level in range(shape.num_codebooks):
@@ -123,7 +123,7 @@ def copied(theirs: torch.nn.Module, text_dim: int) -> LanguageModel:
         state[f"heads.{level}.weight"] = found[f"lm_heads.{level}.weight"]
     state |= {f"norm.{part}": found[f"layer_norm.{part}"] for part in ("weight", "bias")}
     for number in range(shape.num_hidden_layers):
-        own, other = f"layers.{number}.", f"layers.{number}."
+        own = other = f"layers.{number}."
         for part, theirs_part in (("past", "self_attn"), ("text", "encoder_attn")):
             both = [found[f"{other}{theirs_part}.{name}_proj.weight"] for name in "kv"]
             state[f"{own}{part}.keys_values.weight"] = torch.cat(both)
@@ -132,7 +132,8 @@ def copied(theirs: torch.nn.Module, text_dim: int) -> LanguageModel:
             for name in ("weight", "bias"):
                 state[f"{own}{part}.norm.{name}"] = found[f"{other}{theirs_part}_layer_norm.{name}"]
         state |= {f"{own}norm.{name}": found[f"{other}final_layer_norm.{name}"] for name in ("weight", "bias")}
-        state |= {f"{own}expand.weight": found[f"{other}fc1.weight"], f"{own}contract.weight": found[f"{other}fc2.weight"]}
+        for part, theirs_part in (("expand", "fc1"), ("contract", "fc2")):
+            state[f"{own}{part}.weight"] = found[f"{other}{theirs_part}.weight"]
     ours.load_state_dict(state)
     return ours.eval()
 
@@ -388,7 +389,7 @@ def test_prodigy_finds_its_rate_and_is_resumed_exactly(tmp_path, monkeypatch):
 
 def test_without_prodigy_one_line_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "prodigyopt", None)
-    with pytest.raises(InputError, match="prodigyopt is not here; expected it from `pip install prodigyopt`"):
+    with pytest.raises(InputError, match="prodigy': not installed; expected it from `pip install prodigyopt`"):
         language_optimizer(made(), LanguagePlan(TrainingConfig(), optimizer="prodigy"))
 
 
@@ -526,16 +527,21 @@ class Words:
 
 
 class Captioned:
-    """Captions that are the class, or one of two words with it."""
+    """Two captions for each clip."""
 
     def __init__(self, names):
-        self.captions = list(names)
+        self.names = list(names)
 
-    def draw(self, rows, seed, epoch):
-        return [f"{'sea' if epoch % 2 else 'rain'} {row % 3}" for row in rows]
+    def choices(self, seed):
+        return [["rain", f"sea {place % 3}"] for place, _ in enumerate(self.names)]
 
     def words(self):
         return ["rain", "sea"]
+
+
+def encoded(encoder: Words, choices: list[list[str]]) -> tuple[torch.Tensor, ...]:
+    vectors, mask = encoder.encode([text for texts in choices for text in texts])
+    return vectors, mask, torch.arange(len(vectors)).view(len(choices), -1)
 
 
 @pytest.fixture(scope="module")
@@ -596,7 +602,7 @@ def test_text_is_followed_where_a_preset_asks_for_it(run, tmp_path, monkeypatch)
     text, captions, loaded = ModuleType("text"), ModuleType("captions"), []
     text.load_encoder = lambda name, known=(): loaded.append((name, list(known))) or Words()
     captions.read_captions = lambda folder, names: Captioned(names)
-    captions.write_captions = lambda folder, table, sample_rate: None
+    text.encode_choices = encoded
     monkeypatch.setitem(sys.modules, "envsound.systems.language.text", text)
     monkeypatch.setitem(sys.modules, "envsound.systems.language.captions", captions)
     (tmp_path / "codes.csv").write_bytes((run / "codes.csv").read_bytes())

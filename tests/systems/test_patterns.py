@@ -61,5 +61,5 @@ def test_a_shorter_clip_has_its_own_order_in_a_batch():
 
 
 def test_an_unknown_order_is_told():
-    with pytest.raises(InputError, match="pattern='diagonal': expected one of delay, parallel, flattened, coarse-first"):
+    with pytest.raises(InputError, match="pattern='diagonal': expected one of delay, parallel, flattened, coarse"):
         Pattern("diagonal", 4)

@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from envsound.systems.language.text import TextEncoder
 
 MASKED = SoundStormRecipe()  # whose codec, codes and folds are the language model's, too
-N_DRAWS = 16  # captions of a clip, of which one is taken each time it is learnt
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,8 @@ class Language(SoundStorm):
         """Return frames, seconds, order, every setting of drawing, the text as followed, and the hashes of both."""
         n_frames, model = self.n_frames(request), self.checkpoint.model.config
         facts = {"n_frames": n_frames, "seconds": n_frames / self.codec.frame_rate, "system": self.name}
-        facts |= {"pattern": model.pattern} | {one.name: getattr(self.decoding, one.name) for one in fields(WritingConfig)}
+        facts |= {"pattern": model.pattern}
+        facts |= {field.name: getattr(self.decoding, field.name) for field in fields(WritingConfig)}
         facts["precision"] = str(self.decoding.precision).removeprefix("torch.")
         facts |= {"like": Path(request.like).name, "share": request.share} if request.like else {}
         facts |= {"text": self.words(request)} if self.encoder else {}
@@ -94,6 +93,12 @@ class Language(SoundStorm):
         if request.text:
             return self.encoder.understood(request.text)
         return "" if self._told_class else request.category.replace("_", " ")
+
+    def told(self, text: str) -> tuple[str, str]:
+        """Return a text as the model can follow it, and what to say of it; see `sampling.ReadsText`."""
+        from envsound.systems.language.text import told
+
+        return told(self.encoder, text)
 
     def _decode(self, batch: Sequence[Request]) -> Iterator[Tensor]:
         """Yield codes, int64 [n_levels, n_frames], for each request of a batch."""
@@ -126,8 +131,8 @@ class LanguageRecipe:
     about = """A decoder-only transformer, MusicGen's, reads a clip's codes from the first to the last and says at each
 step which ones come next. Embeddings, one for each level, are added up, and each level has a head of its own. In the
 order `delay` level $k$ of a frame is written $k$ steps after level 0, so that a level sees the coarser ones of its
-frame, and a clip of $T$ frames takes $T + K - 1$ steps of up to $K$ codes; `parallel`, `flattened` and `coarse-first` are
-other orders of the same codes.
+frame, and a clip of $T$ frames takes $T + K - 1$ steps of up to $K$ codes; `parallel`, `flattened` and `coarse-first`
+are other orders of the same codes.
 
 The loss is the cross-entropy of every code, given all that was written before. It is no mean over hidden codes as the
 masked model's, so the two losses must not be compared; both stand beside the cost of code frequencies.
@@ -141,10 +146,10 @@ steps are kept, so a step costs one pass of a single column; guidance takes two.
 
     def prepare(self, recordings: Recordings, settings: Mapping[str, Any], run: Path) -> pd.DataFrame:
         """Return codes.csv, as SoundStorm's; with text, captions.csv of the recordings is left in the run."""
-        if settings.get("options", {}).get("text"):
+        if read_options(LanguageOptions, settings).text:
             from envsound.systems.language.captions import write_captions
 
-            write_captions(run, recordings.table, recordings.sample_rate)
+            write_captions(run, recordings)
         return MASKED.prepare(recordings, settings, run)
 
     def train(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> Trained:
@@ -178,13 +183,13 @@ steps are kept, so a step costs one pass of a single column; guidance takes two.
     ) -> tuple[tuple[Texts, Texts], dict[str, object]]:
         """Return the texts of the codes to learn and of those to watch, and what `load` makes their encoder of."""
         from envsound.systems.language.captions import read_captions
-        from envsound.systems.language.text import load_encoder
+        from envsound.systems.language.text import encode_choices, load_encoder
 
         folds = settings["fold"], settings["train_folds"], settings["validation_fold"]
         sides = [read_captions(run, side["clip_id"]) for side in training_sets(read_csv(run / "codes.csv"), *folds)]
         told = {"text": name, "captions": sides[0].words()}
         encoder = load_encoder(name, told["captions"])
-        return tuple(caption_texts(one, encoder, settings["seed"]) for one in sides), told
+        return tuple(Texts(*encode_choices(encoder, one.choices(settings["seed"]))) for one in sides), told
 
     def load(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> Language:
         """Return a run's model, the best by its validation fold or else the last, or the file `checkpoint`."""
@@ -198,15 +203,6 @@ steps are kept, so a step costs one pass of a single column; guidance takes two.
 
             encoder = load_encoder(checkpoint.facts["text"], checkpoint.facts["captions"])
         return Language(checkpoint, codec, config, sha256_file(file), settings["sample_batch_size"], encoder)
-
-
-def caption_texts(captions: Any, encoder: "TextEncoder", seed: int) -> Texts:
-    """Return what clips are described by: N_DRAWS merged captions of each (see `captions.Captions.draw`), encoded."""
-    rows = np.arange(len(captions.captions))
-    drawn = [captions.draw(rows, seed, epoch) for epoch in range(N_DRAWS)]
-    known = {text: place for place, text in enumerate(sorted({text for texts in drawn for text in texts}))}
-    vectors, mask = encoder.encode([*known])
-    return Texts(vectors, mask, torch.tensor([[known[text] for text in texts] for texts in drawn]).T.contiguous())
 
 
 @cache
