@@ -1,4 +1,4 @@
-"""How often codes stand beside each other: the bigram that models of codes are measured by, without a reader of sound."""
+"""How often codes stand beside each other: the bigram that models of codes are measured by."""
 
 import numpy as np
 

@@ -57,8 +57,8 @@ def write(
 
     n_frames: the length of each item in frames. seeds: one for each item; an item's draws depend on its own seed alone.
     classes: the class of each item, `no_class` for none (a conditional model only). known: codes int64 [batch,
-    n_levels, longest] that are kept, with the mask token where a code is asked for; what is written sees only what comes
-    before it in the model's order. text: descriptions of the items.
+    n_levels, longest] that are kept, with the mask token where a code is asked for; what is written sees only what
+    comes before it in the model's order. text: descriptions of the items.
     Returns int64 [batch, n_levels, longest]; frames after an item's own last one hold the mask token.
     Raises InputError when lengths, seeds, classes or known codes do not fit each other or the model.
     """

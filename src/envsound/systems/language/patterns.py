@@ -57,7 +57,7 @@ class Pattern:
         return codes.gather(2, frames.clamp(min=0)).masked_fill(frames == NONE, special)
 
     def codes(self, sequence: Tensor, lengths: Tensor, longest: int, special: int) -> Tensor:
-        """Return the codes int64 [batch, n_levels, longest] of a sequence; after a clip's own end they are `special`."""
+        """Return the codes int64 [batch, n_levels, longest] of a sequence; after a clip's end they are `special`."""
         frames = self.frames(lengths, sequence.shape[2])
         codes = sequence.new_full((*sequence.shape[:2], longest + 1), special)  # the last one for what is no code
         return codes.scatter(2, torch.where(frames == NONE, longest, frames), sequence)[..., :longest]

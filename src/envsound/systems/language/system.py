@@ -78,7 +78,8 @@ class Language(SoundStorm):
         """Return frames, seconds, order, every setting of drawing, the text as followed, and the hashes of both."""
         n_frames, model = self.n_frames(request), self.checkpoint.model.config
         facts = {"n_frames": n_frames, "seconds": n_frames / self.codec.frame_rate, "system": self.name}
-        facts |= {"pattern": model.pattern} | {one.name: getattr(self.decoding, one.name) for one in fields(WritingConfig)}
+        facts |= {"pattern": model.pattern}
+        facts |= {field.name: getattr(self.decoding, field.name) for field in fields(WritingConfig)}
         facts["precision"] = str(self.decoding.precision).removeprefix("torch.")
         facts |= {"like": Path(request.like).name, "share": request.share} if request.like else {}
         facts |= {"text": self.words(request)} if self.encoder else {}
@@ -130,8 +131,8 @@ class LanguageRecipe:
     about = """A decoder-only transformer, MusicGen's, reads a clip's codes from the first to the last and says at each
 step which ones come next. Embeddings, one for each level, are added up, and each level has a head of its own. In the
 order `delay` level $k$ of a frame is written $k$ steps after level 0, so that a level sees the coarser ones of its
-frame, and a clip of $T$ frames takes $T + K - 1$ steps of up to $K$ codes; `parallel`, `flattened` and `coarse-first` are
-other orders of the same codes.
+frame, and a clip of $T$ frames takes $T + K - 1$ steps of up to $K$ codes; `parallel`, `flattened` and `coarse-first`
+are other orders of the same codes.
 
 The loss is the cross-entropy of every code, given all that was written before. It is no mean over hidden codes as the
 masked model's, so the two losses must not be compared; both stand beside the cost of code frequencies.

@@ -209,7 +209,7 @@ class LanguageTrainer(Trainer):
             self.average.update(self.model, n_moves)
         return torch.stack([sums.detach().double(), n_frames.double().expand_as(sums)], 1)
 
-    def _draw_batch(self, rows: np.ndarray, draws: torch.Generator) -> tuple[Tensor, Tensor, *tuple[Tensor | None, ...]]:
+    def _draw_batch(self, rows: np.ndarray, draws: torch.Generator) -> tuple[Tensor | None, ...]:
         """Return sequence, number of frames, classes, and vectors and mask of the text of some training clips.
 
         All lie on the device of the model. Of a share of the clips neither class nor text is told.
@@ -224,7 +224,7 @@ class LanguageTrainer(Trainer):
 
     def _told(
         self, codes: Tensor, valid: Tensor, classes: Tensor, side: int, rows: np.ndarray, which: Tensor, kept: Tensor
-    ) -> tuple[Tensor, Tensor, *tuple[Tensor | None, ...]]:
+    ) -> tuple[Tensor | None, ...]:
         """Return what `_draw_batch` does of clips of a side: 0 is learnt, 1 is watched."""
         place, lengths = self.fabric.device, valid.sum(1)
         sequence = self.model.pattern.sequence(codes, lengths, self.model.mask_token).to(place)
@@ -270,7 +270,8 @@ class LanguageTrainer(Trainer):
     def _save_model(self, name: str) -> None:
         facts = {"epoch": self.progress.epoch, "step": self.progress.step, "codec_hash": self.codec_hash}
         facts |= {"window": max(codes.shape[1] for codes in self.train_set.codes)} | self.told
-        save_language(self.folder / f"{name}.safetensors", Checkpoint(self.used_model, self.train_set.categories, facts))
+        checkpoint = Checkpoint(self.used_model, self.train_set.categories, facts)
+        save_language(self.folder / f"{name}.safetensors", checkpoint)
 
     def _save_state(self) -> None:
         super()._save_state()
@@ -284,7 +285,7 @@ def language_optimizer(model: nn.Module, plan: LanguagePlan) -> torch.optim.Opti
     try:
         from prodigyopt import Prodigy
     except ImportError:
-        raise InputError("optimizer='prodigy': prodigyopt is not here; expected it from `pip install prodigyopt`") from None
+        raise InputError("optimizer='prodigy': not installed; expected it from `pip install prodigyopt`") from None
     given = {"lr": plan.shared.lr, "betas": tuple(plan.shared.betas), "weight_decay": plan.shared.weight_decay}
     return Prodigy(model.parameters(), **given, safeguard_warmup=True)
 
