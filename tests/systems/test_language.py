@@ -452,6 +452,14 @@ def test_known_codes_are_kept_and_decide_what_follows(pattern):
     assert not torch.equal(write(model, [10], [0], FREE, [0], known)[..., 4:], found[..., 4:])
 
 
+@pytest.mark.parametrize("pattern", ["delay", "parallel", "flattened"])
+def test_a_clip_begins_alike_whatever_its_length(pattern):
+    """So its beginning may be heard before its end is written; with a delay, where the next frames have begun."""
+    model, n_alike = made(pattern=pattern), 4 if pattern == "delay" else 6
+    short, long = (write(model, [n], [7], WritingConfig(top_p=0.9), [1]) for n in (6, 13))
+    assert torch.equal(short[..., :n_alike], long[..., :n_alike])
+
+
 def test_a_clip_goes_on_and_may_be_longer_than_any_learnt():
     codes = drawn(3, 4)
     writer = Writer(made(), FREE, 1)
