@@ -93,7 +93,8 @@ judge: $(STAMP) ## install aiSFX, the network behind two judges of notebook 18, 
 parity: $(STAMP) ## compare the language model with MusicGen's of transformers (installed into .parity for this alone)
 	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .parity --requirement tools/parity_requirements.txt
 	@PYTHONPATH=.parity $(RUN) -c "import prodigyopt, transformers"
-	@PYTHONPATH=.parity $(RUN) -m pytest tests/systems/test_language.py -k "transformers or prodigy"
+	@PYTHONPATH=.parity $(RUN) -m pytest tests/systems/test_language.py tests/systems/test_text.py \
+		-k "transformers or prodigy or t5"
 
 studio: $(STAMP) ## open a local page to make sounds with (installs Gradio the first time)
 	@$(RUN) -c "import gradio" 2>/dev/null || $(RUN) -m pip install --quiet --constraint requirements.lock -e ".[studio]"
