@@ -49,6 +49,7 @@ def test_unknown_words_are_said_with_what_was_used_instead(encoder):
     assert used == "distant thunder dog" and "\n" not in said
     assert said == "text: then, dogs: in no caption that it learnt from; used 'distant thunder dog'"
     assert told(encoder, "a dog in rain") == ("a dog in rain", "")
+    assert told(encoder, "barks; hen, parks")[0] == "barking park"  # only endings differ, not beginnings
     with pytest.raises(InputError, match="none of its words is known; expected words such as a, barking"):
         told(encoder, "xyz")
     with pytest.raises(InputError, match="none of its words"):

@@ -12,6 +12,7 @@ MusicGen's, or T5-large, AudioGen's. Both are frozen, read safetensors from disk
 """
 
 import os
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
@@ -30,7 +31,7 @@ from envsound.systems.language.captions import words_of
 
 BYTES, MINILM, T5 = "bytes", "minilm", "t5:"
 N_PLACES, GROUPS = 1024, (2, 3, 4)  # of hashed features, and how many bytes a feature has
-ALIKE = 0.5  # cosine of their features above which an unknown word is taken for a known one
+ENDING = re.compile("(?<=...)(?:ings?|ed|ers?|e?s|y|e)$")  # of a word of English, after which words are alike
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of its weights, as published
 INSTALL = 'pip install -e ".[text]"'
 
@@ -99,8 +100,8 @@ class ByteEncoder(_Encoder):
         return _code()
 
     def understood(self, text: str) -> str:
-        """Return a text's known words; for an unknown one the known word that is most alike in its bytes, or none."""
-        found = [word if word in self.words else self._alike(word) for word in words_of(text)]
+        """Return a text's known words; for an unknown one a known word that differs in its ENDING alone, or none."""
+        found = [word if word in self.words else self._stems.get(ENDING.sub("", word), "") for word in words_of(text)]
         if not any(found):
             known = ", ".join(self.words[:: max(1, len(self.words) // 12)])
             raise InputError(f"text={text!r}: none of its words is known; expected words such as {known}")
@@ -111,12 +112,8 @@ class ByteEncoder(_Encoder):
         return torch.from_numpy(np.stack(found))
 
     @cached_property
-    def _table(self) -> np.ndarray:
-        return np.stack([byte_groups(word) for word in self.words]) / N_PLACES
-
-    def _alike(self, word: str) -> str:
-        alike = self._table @ byte_groups(word) if self.words else np.zeros(1)
-        return self.words[int(alike.argmax())] if alike.max() > ALIKE else ""
+    def _stems(self) -> dict[str, str]:
+        return {ENDING.sub("", word): word for word in reversed(self.words)}  # of several the first
 
 
 def byte_groups(word: str) -> np.ndarray:
