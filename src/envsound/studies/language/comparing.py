@@ -82,7 +82,7 @@ def passes(samples: pd.DataFrame, n_levels: int) -> int:
 
 
 def keep_sounds(runs: Mapping[str, str | Path], folder: Path) -> pd.DataFrame:
-    """Write the beginning of a run's first clips of a few classes, as Ogg: file, category, words (its name), text ("")."""
+    """Write the beginning of runs' first clips of a few classes, as Ogg: file, category, words (the run), no text."""
     rows = []
     for name, run in runs.items():
         samples = samples_of(run)
