@@ -198,7 +198,8 @@ def test_the_report_is_published_and_fills_its_page(made, tmp_path):
     page.stage(book)
     text = {path.stem: path.read_text() for path in (tmp_path / "book" / "executed" / "language").glob("*.txt")}
     assert "figure" in text["compared"] and "masked" in text["compared"] and "figure" in text["leak"]
-    assert text["sounds"].count("<audio") >= 9 and "someone" not in text["sounds"]
+    assert text["sounds"].count("<audio") == 9 and "someone" not in text["sounds"]
+    assert "“rain on roof”" in text["told"] and text["told"].count("<audio") == 3
     for name in ("learnt", "followed", "chroma", "optimizers"):
         assert "csv" in text[name], name
     assert "23 of 34 (51% to 81%)" in text["matches"] and text["latency"].strip() == ""

@@ -82,7 +82,7 @@ def passes(samples: pd.DataFrame, n_levels: int) -> int:
 
 
 def keep_sounds(runs: Mapping[str, str | Path], folder: Path) -> pd.DataFrame:
-    """Write the beginning of a run's first clips of a few classes, as Ogg: file, category, words (the run's name)."""
+    """Write the beginning of a run's first clips of a few classes, as Ogg: file, category, words (its name), text ("")."""
     rows = []
     for name, run in runs.items():
         samples = samples_of(run)
@@ -91,8 +91,8 @@ def keep_sounds(runs: Mapping[str, str | Path], folder: Path) -> pd.DataFrame:
         for row in samples[samples["category"].isin(chosen)].drop_duplicates("category").to_dict("records"):
             path = folder / f"{slug(name)}_{slug(row['category'])}.ogg"
             write_ogg(path, read_clip(row["path"], SAMPLE_RATE, HEARD_SECONDS), SAMPLE_RATE)
-            rows.append({"file": path.name, "category": row["category"], "words": name})
-    return pd.DataFrame(rows, columns=["file", "category", "words"])
+            rows.append({"file": path.name, "category": row["category"], "words": name, "text": ""})
+    return pd.DataFrame(rows, columns=["file", "category", "words", "text"])
 
 
 def watched(run: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:

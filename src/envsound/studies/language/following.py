@@ -5,12 +5,15 @@ class. What follows the latter follows a text, not ten classes.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from envsound.base.errors import InputError
+from envsound.base.files import write_ogg
+from envsound.base.text import slug
 from envsound.evaluation.decoys import NONE
 from envsound.evaluation.listeners.shipped import load_shipped, mean_probabilities
 from envsound.evaluation.memorisation import level_distances, level_map
@@ -31,6 +34,7 @@ ONE_WORD = (  # a text, and the same with one word more, which the recordings' t
     ("fire crackling", "small fire crackling"),
     ("rooster", "synthetic rooster"),  # the published study's word, which no recording here has
 )
+MOST_TOLD = 7
 FOLLOWED_COLUMNS = [
     "system", "kind", "n", "n_left_out", "n_right", "heard", "heard_low", "heard_high", "chance", "refused",
     "n_words", "words_kept", "words_chance",
@@ -101,6 +105,26 @@ def word_table(
             told = [name, *pair, ", ".join(system.encoder.unknown(pair[1])), n_seeds, by_word, by_seed]
             rows.append([*told, by_word / by_seed, levels[1] - levels[0]])
     return pd.DataFrame(rows, columns=WORD_COLUMNS)
+
+
+def keep_told(
+    systems: Mapping[str, Any], captions: Sequence[Caption], seconds: float, folder: Path, seed: int = 0
+) -> pd.DataFrame:
+    """Write what systems make of titles of which they know every word, as Ogg: file, category, words, text.
+
+    One title of a class, the first, of MOST_TOLD classes at most, as many as the published study asked about; words:
+    the system's name. Listeners can be asked which text belongs to which of them.
+    """
+    rows = []
+    for name, system in systems.items():
+        known = [one for one in captions if one.title and not system.encoder.unknown(one.title)]
+        first = [*{one.category: one for one in reversed(known)}.values()][:MOST_TOLD]
+        requests = [Request("", "", seconds, seed + place, text=one.title) for place, one in enumerate(first)]
+        for one, clip in zip(first, system.generate(requests), strict=True):
+            path = folder / f"{slug(name)}_told_{slug(one.category)}.ogg"
+            write_ogg(path, clip, system.sample_rate)
+            rows.append({"file": path.name, "category": one.category, "words": name, "text": one.title})
+    return pd.DataFrame(rows, columns=["file", "category", "words", "text"])
 
 
 def _asked(kind: str, captions: Sequence[Caption]) -> list[Asked]:

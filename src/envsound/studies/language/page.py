@@ -1,5 +1,6 @@
 """The book's page on language models of codes, from a published report of notebook 21."""
 
+import html
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ FIGURES = {
 
 
 def stage(book: Staging) -> None:
-    """Write what the page includes, executed/language/: result, sounds, matches, and a fragment for each table."""
+    """Write what the page includes, executed/language/: result, sounds, told, matches, and one for each table."""
     folder, shown = book.published / REPORT, _shown()
     is_there = (folder / NEEDED[0]).is_file()
     book.write("language/result.txt", field_list(_origin(folder)) if is_there else not_published("study of texts"))
@@ -47,12 +48,13 @@ def stage(book: Staging) -> None:
             lines = book.figure(folder / "figures" / f"{name}.png", words, PAGE, REPORT) if words else []
             lines = [*lines, *book.table(rows_of(read_csv(path)), path, PAGE, "names")]
         book.write(f"language/{name}.txt", lines)
-    sounds = read_csv(folder / "sounds.csv").to_dict("records") if is_there else []
-    heard = [
-        Heard(folder / "sounds" / row["file"], row["category"], row["words"], words=f"{_class(row)}; {MADE}")
-        for row in sounds
-    ]
-    book.write("language/sounds.txt", sound_row(book, heard, PAGE))
+    sounds = read_csv(folder / "sounds.csv").fillna("") if is_there else pd.DataFrame(columns=["text"])
+    for name, some in (("sounds", sounds[sounds["text"] == ""]), ("told", sounds[sounds["text"] != ""])):
+        heard = [
+            Heard(folder / "sounds" / row["file"], row["category"], row["words"], words=f"{_said(row)}; {MADE}")
+            for row in some.to_dict("records")
+        ]
+        book.write(f"language/{name}.txt", sound_row(book, heard, PAGE))
     printed = book.published / SIBLINGS
     rows = match_rows(read_csv(printed)) if printed.is_file() else []
     book.write("language/matches.txt", book.table(rows, printed, PAGE, "names"))
@@ -201,8 +203,8 @@ def _one(table: pd.DataFrame, measure: str) -> float:
     return float(table.loc[table["measure"] == measure, "value"].iloc[0])
 
 
-def _class(row: Mapping[str, Any]) -> str:
-    return str(row["category"]).replace("_", " ")
+def _said(row: Mapping[str, Any]) -> str:
+    return html.escape(f"“{row['text']}”") if row["text"] else str(row["category"]).replace("_", " ")
 
 
 def _whole(value: float) -> str:

@@ -16,7 +16,7 @@ from envsound.evaluation.listeners.training import ListenerTraining
 from envsound.run.record import read_settings
 from envsound.studies.language.chroma import chroma_table
 from envsound.studies.language.comparing import comparison_table, keep_sounds, watched
-from envsound.studies.language.following import followed_table, word_table
+from envsound.studies.language.following import followed_table, keep_told, word_table
 from envsound.studies.language.learning import leak_tables, learnt_table, optimizer_table
 from envsound.systems.base import Request, preset_codec
 from envsound.systems.language.captions import FILE as CAPTIONS
@@ -59,11 +59,15 @@ def make_report(given: Inputs, folder: Path, device: torch.device) -> dict[str, 
         )
         runs = {name: run for name, run in given.compared.items() if trained_settings(run)["system"] == "language"}
         tables = {"compared": table, "learnt": learnt_table(runs)}
-        tables["sounds"] = keep_sounds(given.compared | dict(given.told), folder / "sounds")
+        tables["sounds"] = keep_sounds(given.compared, folder / "sounds")
         facts |= named | {"data_cut": _cut(next(iter(given.compared.values())))}
         _write(tables, folder)
     if given.told:
-        _write(told_tables(given, device), folder)
+        tables = told_tables(given, folder / "sounds", device)
+        if (folder / "sounds.csv").is_file():
+            heard = read_csv(folder / "sounds.csv").fillna("").query("text == ''")
+            tables["sounds"] = pd.concat([heard, tables["sounds"]], ignore_index=True)
+        _write(tables, folder)
     if given.taught:
         leak, curves = leak_tables(given.taught, folder / "leak", given.n_steps, device, seed=given.seed)
         optimizers = optimizer_table(given.taught, folder / "optimizers", given.n_steps, device)
@@ -78,8 +82,8 @@ def tables_of(folder: Path) -> dict[str, pd.DataFrame]:
     return {name: read_csv(path) if path.is_file() else pd.DataFrame() for name, path in paths.items()}
 
 
-def told_tables(given: Inputs, device: torch.device) -> dict[str, pd.DataFrame]:
-    """Return followed, words and chroma: what the held-out recordings' captions make of some systems.
+def told_tables(given: Inputs, sounds: Path, device: torch.device) -> dict[str, pd.DataFrame]:
+    """Return followed, words, chroma and sounds, which go to a folder: what systems make of held-out captions.
 
     The captions are those of the first run that has any; for chroma each recording is compared with the clip that was
     made after its title, or its class.
@@ -102,6 +106,7 @@ def told_tables(given: Inputs, device: torch.device) -> dict[str, pd.DataFrame]:
     return {
         "followed": followed_table(systems, captions, seconds, given.seed),
         "words": word_table(texts, seconds, given.n_seeds, given.seed),
+        "sounds": keep_told(texts, captions, seconds, sounds, given.seed),
         "chroma": chroma_table(real, [one.category for one in captions], made, codec.sample_rate, given.seed),
     }
 
