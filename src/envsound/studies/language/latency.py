@@ -30,8 +30,8 @@ def latency_table(
     """Return how fast systems of codes make clips, decoder included: a row for each system and batch, COLUMNS.
 
     first_sound_s: s until the first FIRST_SECONDS of all clips of a batch can be heard, the least wait that a player
-    has. A language model that writes a clip's beginning first has it after as many steps as a clip of that length takes,
-    and no later code changes it; the masked model has nothing before its last pass.
+    has. A language model that writes a clip's beginning first has it after as many steps as a clip of that length
+    takes, and no later code changes it; the masked model has nothing before its last pass.
     seconds: until the whole batch is there; real_time_factor: that by all the seconds of sound in the batch, so that 1
     is as fast as it plays, and less is faster (some divide by the length of one clip). passes: how often the network is
     called. Medians of `n_runs` after one to warm up; clock: returns s.
