@@ -310,26 +310,22 @@ def counted_losses(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return what codes of watched clips cost (nat) by counts of training clips, by level and "all".
 
-    First by the frequency of each code, then by pairs of a code and the one before it at its level, the first code of a
-    clip by its frequency. Both class by class for a model that is told the class; see `unigram_losses`, `PairCounts`.
+    First by the frequency of each code, class by class for a model that is told the class (see `unigram_losses`); then
+    by pairs of a code and the one before it at its level, where they were seen, and else by that frequency (see
+    `PairCounts`). Pairs are counted in all classes together: class by class they are too few, and guess worse.
     """
-    by_class = config.n_classes > 0
-    losses = unigram_losses(train, config.codebook_size, by_class)
+    losses = unigram_losses(train, config.codebook_size, config.n_classes > 0)
     totals = np.zeros((config.n_levels, 3))  # unigram, bigram, number of codes
-    groups = train.classes if by_class else np.zeros(len(train), int)
-    watched_groups = watched.classes if by_class else np.zeros(len(watched), int)
-    for group in np.unique(watched_groups):
-        learnt = [codes for codes, own in zip(train.codes, groups, strict=True) if own == group]
-        for level in range(config.n_levels):
-            before, after = (
-                np.concatenate([np.empty(0, np.int64), *(codes[level, part] for codes in learnt)])
-                for part in (slice(None, -1), slice(1, None))
-            )
-            pairs = PairCounts(before, after, config.codebook_size)
-            for codes, label, own in zip(watched.codes, watched.classes, watched_groups, strict=True):
-                if own == group:
-                    costs = losses[label, level][codes[level]]
-                    chances = pairs.chances(codes[level, :-1], codes[level, 1:], np.exp(-costs[1:]))
-                    totals[level] += costs.sum(), costs[0] - np.log(chances).sum(), len(costs)
+    for level in range(config.n_levels):
+        before, after = (
+            np.concatenate([np.empty(0, np.int64), *(codes[level, part] for codes in train.codes)])
+            for part in (slice(None, -1), slice(1, None))
+        )
+        pairs = PairCounts(before, after, config.codebook_size)
+        for clip, label in zip(watched.codes, watched.classes, strict=True):
+            codes = clip[level]
+            costs = losses[label, level][codes]
+            chances = pairs.chances(codes[:-1], codes[1:], np.exp(-costs[1:]))
+            totals[level] += costs.sum(), costs[0] - np.log(chances).sum(), len(codes)
     levels = {str(level): row for level, row in enumerate(totals)} | {"all": totals.sum(0)}
     return tuple({level: float(row[kind] / row[2]) for level, row in levels.items()} for kind in (0, 1))
