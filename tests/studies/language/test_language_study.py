@@ -148,7 +148,7 @@ def made(tmp_path_factory):
     runs = {name: str(folder / name) for name in runs}
     given = {"compared": runs, "told": {name: runs[name] for name in ("text", "language")}, "taught": runs["language"]}
     given |= {"package": str(make_package(folder / "judge")), "run_dir": str(folder / "report"), "n_steps": 3}
-    given |= {"listener_epochs": 1, "n_seeds": 2, "device": "cpu"}
+    given |= {"listener_epochs": 1, "n_seeds": 2, "n_timed": 1, "device": "cpu"}
     run_cells(ROOT / "notebooks" / "studies" / "21_language_models.ipynb", given)
     return SimpleNamespace(folder=folder, report=folder / "report", runs=runs)
 
@@ -162,6 +162,8 @@ def test_the_report_sets_models_side_by_side_with_their_cost(made):
     assert compared.loc["real", "diversity"] == 1 and compared.loc["codec", ["passes", "n_steps"]].isna().all()
     learnt = read_csv(made.report / "learnt.csv")
     assert set(learnt["model"]) == {"language", "text"} and learnt["level"].tolist() == ["0", "1", "2", "3", "all"] * 2
+    latency = read_csv(made.report / "latency.csv").set_index(["system", "batch"])
+    assert latency.loc[("language", 1), "passes"] == 22 and set(latency.index.levels[0]) == {*made.runs}
     assert np.allclose(learnt["perplexity"], np.exp(learnt["loss"]))
 
 
@@ -202,7 +204,7 @@ def test_the_report_is_published_and_fills_its_page(made, tmp_path):
     assert "“rain on roof”" in text["told"] and text["told"].count("<audio") == 3
     for name in ("learnt", "followed", "chroma", "optimizers"):
         assert "csv" in text[name], name
-    assert "23 of 34 (51% to 81%)" in text["matches"] and text["latency"].strip() == ""
+    assert "23 of 34 (51% to 81%)" in text["matches"] and "first sound s" in text["latency"]
     found = page.facts(published)["language"]
     assert found["printed"]["mean_quality"] == "4.78" and found["printed"]["printed_quality"] == "4.93"
     assert found["printed"]["answers"] == "35" and found["leak"][CLEAN]["n_steps"] == "3"

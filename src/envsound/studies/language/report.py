@@ -17,13 +17,14 @@ from envsound.run.record import read_settings
 from envsound.studies.language.chroma import chroma_table
 from envsound.studies.language.comparing import comparison_table, keep_sounds, watched
 from envsound.studies.language.following import followed_table, keep_told, word_table
+from envsound.studies.language.latency import latency_table
 from envsound.studies.language.learning import leak_tables, learnt_table, optimizer_table
 from envsound.systems.base import Request, preset_codec
 from envsound.systems.language.captions import FILE as CAPTIONS
 from envsound.systems.language.captions import read_captions
 from envsound.systems.sampling import load_trained, trained_settings
 
-TABLES = ("compared", "learnt", "leak", "leak_curves", "optimizers", "followed", "words", "chroma")
+TABLES = ("compared", "latency", "learnt", "leak", "leak_curves", "optimizers", "followed", "words", "chroma")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Inputs:
 
     compared: finished runs that are set side by side; told: runs of text models and, beside them, of others that are
     asked for the class, by what the report calls them; taught: a run, of a model that is told no text, whose codes,
-    shape and plan the trainings of the leak and of the optimizers share, of `n_steps` each.
+    shape and plan the trainings of the leak and of the optimizers share, of `n_steps` each. n_seeds: of each text of a
+    pair that differs in one word; n_timed: how often a clip is timed, of the runs of the first one's seed.
     """
 
     compared: Mapping[str, str]
@@ -40,6 +42,7 @@ class Inputs:
     taught: str
     n_steps: int
     n_seeds: int = 8
+    n_timed: int = 5
     package: str = ".judge"
     training: ListenerTraining = TRAINING
     seed: int = 0
@@ -49,8 +52,8 @@ class Inputs:
 def make_report(given: Inputs, folder: Path, device: torch.device) -> dict[str, Any]:
     """Write the tables of a report, and its sounds, into a folder; return what the record keeps.
 
-    compared.csv, learnt.csv and sounds.csv of `compared`; followed.csv, words.csv and chroma.csv of `told`; leak.csv,
-    leak_curves.csv and optimizers.csv of `taught`.
+    compared.csv, latency.csv, learnt.csv and sounds.csv of `compared`; followed.csv, words.csv and chroma.csv of
+    `told`, which adds to the sounds; leak.csv, leak_curves.csv and optimizers.csv of `taught`.
     """
     facts: dict[str, Any] = {"seed": given.seed}
     if given.compared:
@@ -60,6 +63,10 @@ def make_report(given: Inputs, folder: Path, device: torch.device) -> dict[str, 
         runs = {name: run for name, run in given.compared.items() if trained_settings(run)["system"] == "language"}
         tables = {"compared": table, "learnt": learnt_table(runs)}
         tables["sounds"] = keep_sounds(given.compared, folder / "sounds")
+        first = read_settings(next(iter(given.compared.values())))
+        timed = {name: run for name, run in given.compared.items() if read_settings(run).seed == first.seed}
+        systems = {name: load_trained(run, device.type) for name, run in timed.items()}
+        tables["latency"] = latency_table(systems, clip_seconds=first.clip_seconds, n_runs=given.n_timed)
         facts |= named | {"data_cut": _cut(next(iter(given.compared.values())))}
         _write(tables, folder)
     if given.told:

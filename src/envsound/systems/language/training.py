@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -262,7 +263,7 @@ class LanguageTrainer(Trainer):
             "model": asdict(self.model.config),
             "codec_hash": self.codec_hash,
             "sets": [self.train_set.digest(), self.validation_set.digest(), *self.text_marks],
-            "code": module_hash(__name__),
+            "code": _code(),
             "precision": self.precision,
             "codebooks": self.codebooks.digest() if self.codebooks else "",
         }
@@ -329,3 +330,8 @@ def counted_losses(
             totals[level] += costs.sum(), costs[0] - np.log(chances).sum(), len(codes)
     levels = {str(level): row for level, row in enumerate(totals)} | {"all": totals.sum(0)}
     return tuple({level: float(row[kind] / row[2]) for level, row in levels.items()} for kind in (0, 1))
+
+
+@cache
+def _code() -> str:
+    return module_hash(__name__)
