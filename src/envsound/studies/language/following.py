@@ -112,15 +112,16 @@ def keep_told(
 ) -> pd.DataFrame:
     """Write what systems make of titles of which they know every word, as Ogg: file, category, words, text.
 
-    One title of a class, the first, of MOST_TOLD classes at most, as many as the published study asked about; words:
-    the system's name. Listeners can be asked which text belongs to which of them.
+    One title of a class, that of most words, of MOST_TOLD classes at most, as many as the published study asked about;
+    words: the system's name. Listeners can be asked which text belongs to which of them.
     """
     rows = []
     for name, system in systems.items():
         known = [one for one in captions if one.title and not system.encoder.unknown(one.title)]
-        first = [*{one.category: one for one in reversed(known)}.values()][:MOST_TOLD]
-        requests = [Request("", "", seconds, seed + place, text=one.title) for place, one in enumerate(first)]
-        for one, clip in zip(first, system.generate(requests), strict=True):
+        known.sort(key=_n_words)
+        longest = sorted({one.category: one for one in known}.values(), key=_n_words, reverse=True)[:MOST_TOLD]
+        requests = [Request("", "", seconds, seed + place, text=one.title) for place, one in enumerate(longest)]
+        for one, clip in zip(longest, system.generate(requests), strict=True):
             path = folder / f"{slug(name)}_told_{slug(one.category)}.ogg"
             write_ogg(path, clip, system.sample_rate)
             rows.append({"file": path.name, "category": one.category, "words": name, "text": one.title})
@@ -132,6 +133,10 @@ def _asked(kind: str, captions: Sequence[Caption]) -> list[Asked]:
         return [Asked("", one.category, one) for one in captions]
     chosen = [one for one in captions if kind not in (NAMED, UNNAMED) or (one.title and (kind == NAMED) == _names(one))]
     return [Asked(text, "", one) for one in chosen if (text := one.of_kind(KINDS[kind]))]
+
+
+def _n_words(caption: Caption) -> int:
+    return len(caption.title.split())
 
 
 def _names(caption: Caption) -> bool:
