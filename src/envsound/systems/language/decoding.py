@@ -123,7 +123,7 @@ def _draw(
     if guided:
         told, untold = scores.chunk(2)
         scores = untold + config.guidance_scale * (told - untold)
-    chosen = restrict(scores, config.top_k, config.top_p) / torch.where(heat == 0, 1.0, heat)[:, None]
+    chosen = restrict(scores, config.top_k, config.top_p) / heat.masked_fill(heat == 0, 1)[:, None]
     return torch.where(heat == 0, scores.argmax(-1), draw(chosen, 1.0, _Given(noise)))
 
 
