@@ -220,7 +220,7 @@ class LanguageTrainer(Trainer):
         kept, which = torch.rand(2, len(rows), generator=draws, device=place)
         kept = kept >= config.class_dropout
         codes = rolled(codes, valid, draws) if config.roll else codes.long()
-        classes = torch.where(kept, classes, self.model.no_class)
+        classes = classes.masked_fill(~kept, self.model.no_class)
         return self._told(codes, valid, classes, 0, rows, which, kept)
 
     def _told(
