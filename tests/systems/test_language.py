@@ -335,10 +335,12 @@ def test_it_learns_a_melody_by_heart_and_writes_it(tmp_path):
 
 
 def test_codes_held_on_a_device_make_the_same_steps(tmp_path):
-    """The loop of a GPU, on the CPU."""
-    plain, held = trainer(tmp_path / "plain"), trainer(tmp_path / "held")
-    held.held = training.HeldCodes(held.train_set, CPU, MASK)
+    """The loop of a GPU, on the CPU: whole batches in one call, as long as the longest clip of all."""
+    shape = replace(SHAPE, dropout=0.0, text_dim=8)
+    plain, held = trainer(tmp_path / "plain", shape), trainer(tmp_path / "held", shape)
+    held.held = training.held_numbers(held.train_set, CPU, MASK)
     torch.testing.assert_close(torch.tensor(held.fit()["loss"]), torch.tensor(plain.fit()["loss"]), rtol=1e-4, atol=0)
+    assert held._step is not None and plain._step is None
 
 
 def test_embeddings_may_begin_as_code_vectors(tmp_path):
@@ -520,9 +522,10 @@ def test_recorded_writing_is_writing_and_looks_at_no_value(pattern, monkeypatch)
 
 def test_no_step_of_a_training_on_a_gpu_looks_at_a_value(tmp_path):
     one = trainer(tmp_path, replace(SHAPE, text_dim=8), ema_decay=0.9)
-    one.held = training.HeldCodes(one.train_set, CPU, MASK)
+    one.held = training.held_numbers(one.train_set, CPU, MASK)
+    batch = one._batch(np.arange(4))
     with NoLooking():
-        one.objective(*(part for n, part in enumerate(one._draw_batch(np.arange(4), torch.Generator())) if n != 1))
+        assert one._gradients(*batch).shape == (3, 2)
 
 
 @pytest.mark.parametrize(
