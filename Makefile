@@ -29,7 +29,7 @@ export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study plan book pdf test lint lab mutants bench bench-gpu cluster-test judge studio lock unlock clean distclean
+.PHONY: help setup study plan book pdf test lint lab mutants bench bench-gpu cluster-test judge parity studio lock unlock clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -90,6 +90,12 @@ cluster-test: $(STAMP) ## run the preset tiny as jobs of a SLURM that is install
 judge: $(STAMP) ## install aiSFX, the network behind two judges of notebook 18, into .judge
 	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .judge --requirement tools/judge_requirements.txt
 
+parity: $(STAMP) ## compare the language model with MusicGen's of transformers (installed into .parity for this alone)
+	@$(RUN) -m pip install --quiet --no-deps --upgrade --target .parity --requirement tools/parity_requirements.txt
+	@PYTHONPATH=.parity $(RUN) -c "import prodigyopt, transformers"
+	@PYTHONPATH=.parity $(RUN) -m pytest tests/systems/test_language.py tests/systems/test_text.py \
+		-k "transformers or prodigy or t5"
+
 studio: $(STAMP) ## open a local page to make sounds with (installs Gradio the first time)
 	@$(RUN) -c "import gradio" 2>/dev/null || $(RUN) -m pip install --quiet --constraint requirements.lock -e ".[studio]"
 	@$(VENV)/bin/envsound studio
@@ -106,4 +112,4 @@ clean: ## remove the built book and the tools' caches; keep runs, recordings and
 	find src tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 distclean: clean ## remove the runs, the cached codes and .venv too; keep recordings
-	rm -rf data/runs data/cache .snakemake .bench .judge $(VENV)
+	rm -rf data/runs data/cache .snakemake .bench .judge .parity $(VENV)

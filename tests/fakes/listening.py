@@ -27,6 +27,14 @@ def two_clips() -> list[Sound]:
     return [made, Sound("1.wav", "sea_waves", RECORDING, RECORDING, tone_of(500))]
 
 
+def told_clips() -> list[Sound]:
+    """Three sounds that were made after texts."""
+    texts = {"big dog": "dog", "heavy rain": "rain", "old clock": "clock_tick"}
+    told = [(f"{place}.ogg", own, GENERATED, "text model", tone_of(600 + 100 * place), None, text)
+            for place, (text, own) in enumerate(texts.items())]  # fmt: skip
+    return [Sound(*one) for one in told]
+
+
 def two_trials() -> list[list[Sound]]:
     """Two clips with reference, anchor and one version by a codec."""
     trials = []
@@ -57,5 +65,5 @@ def make_page(root: Path) -> Path:
     """Write the page and its material below `root`, as the built book has them, and return the page."""
     shutil.copytree(REPOSITORY / "book" / PAGE.parent, root / PAGE.parent)
     shutil.copy(REPOSITORY / "book" / "_static" / "favicon.svg", root / "_static")
-    material.write_listening(two_clips(), two_trials(), root / material.FOLDER)
+    material.write_listening(two_clips(), two_trials(), root / material.FOLDER, told_clips())
     return root / PAGE

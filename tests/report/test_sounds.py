@@ -1,6 +1,7 @@
 """`envsound sample`: wav files, a table and a page; what cannot be asked for is one line and leaves nothing."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,11 @@ import soundfile
 from fakes.soundstorm import small_checkpoint, small_codec
 
 from envsound import cli
+from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_json, write_wav
 from envsound.report.sounds import PAGE, TABLE, hear, sounds_page
+from envsound.systems.base import Request
+from envsound.systems.sampling import check_told
 from envsound.systems.soundstorm.decoding import DecodingConfig
 from envsound.systems.soundstorm.generator import Generator
 from envsound.systems.soundstorm.system import SoundStorm
@@ -107,6 +111,36 @@ class Named:
 
     def describe(self, request):
         return {"seconds": request.seconds}
+
+
+class Told(Named):
+    """One that follows texts, of words that are longer than three letters."""
+
+    conditions = frozenset({"class", "text"})
+
+    def told(self, text):
+        known = " ".join(word for word in text.split() if len(word) > 3)
+        return known, f"text: used {known!r}" if known != text else ""
+
+    def describe(self, request):
+        return super().describe(request) | {"text": request.text}
+
+
+def test_a_description_is_told_to_a_system_that_follows_one(sample, tmp_path, monkeypatch, capsys):
+    (tmp_path / "run").mkdir()
+    record = {"02_train_model": {"parameters": {"preset": "tiny-montage"}}}
+    write_json(tmp_path / "run" / "provenance.json", {"steps": record})
+    monkeypatch.setattr("envsound.systems.sampling.load_recipe", Told)
+    asked = ("--system", "run", "--seconds", 0.2)
+    assert sample("distant <i> thunder", *asked, "--out", "made") == 0
+    assert "text: used 'distant thunder'" in capsys.readouterr().out
+    row = read_csv("made/samples.csv").fillna("").iloc[0]
+    assert (row["filename"], row["category"], row["text"]) == ("0000.wav", "", "distant thunder")
+    assert "<h1>distant thunder</h1>" in Path("made/index.html").read_text()
+    assert sample("sea", *asked, "--out", "sea") == 0 and read_csv("sea/samples.csv")["category"].tolist() == ["sea"]
+    assert sample("distant thunder", *asked, "--candidates", 2, "--out", "not") == 1  # no class to choose by
+    with pytest.raises(InputError, match="montage: is told no text; expected requests without"):
+        check_told(Named("montage"), [Request("a.wav", "", 1.0, 0, text="thunder")])
 
 
 def test_a_notebook_hears_what_the_command_makes(sample, tmp_path):

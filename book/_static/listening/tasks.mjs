@@ -80,6 +80,21 @@ function choose(group, place) {
   return input;
 }
 
+/** A slider from 0 to `most` that counts once it was touched, with an output of what it says. */
+function dial(label, most, value) {
+  const output = make("output", {}, "not yet");
+  const slider = make("input", {type: "range", min: 0, max: most, step: 1, value, "aria-label": label});
+  const row = {slider, output, rated: false};
+  row.rate = () => {
+    row.rated = true;
+    output.textContent = slider.value;
+    slider.setAttribute("aria-valuetext", slider.value);
+  };
+  slider.setAttribute("aria-valuetext", "not rated yet");
+  for (const kind of ["input", "change", "pointerup"]) slider.addEventListener(kind, row.rate);
+  return row;
+}
+
 class LabelTrial extends Trial {
   constructor(trial, say) {
     super(trial, say);
@@ -138,6 +153,54 @@ class FitTrial extends Trial {
   }
 }
 
+const EMOTIONS = ["happiness", "sadness", "fear", "anger"];
+
+class MatchTrial extends Trial {
+  constructor(trial, say) {
+    super(trial, say);
+    this.title = "Which text was the sound made after?";
+    this.keys = "Space plays; 1 to 3 choose a text, then 0 to 9 the quality; Tab moves on; arrow keys move a slider, and a "
+      + "number key sets it; Enter goes on.";
+    this.texts = choices("text", "It was made after", "options", trial.texts.map((words, place) => ({value: words, words, key: String(place + 1)})));
+    const values = Array.from({length: 11}, (_, place) => ({value: place, words: String(place), key: ""}));
+    this.quality = choices("quality", "How good is the sound?", "scale", values, make("div", {class: "ends"}, "0 very bad, 10 as good as a good recording"));
+    this.rows = EMOTIONS.map(emotion => this.row(emotion));
+    this.body = [this.playButton(trial.item, "the sound"), this.texts, this.quality, make("p", {}, "How much of each does it express? 0 is nothing, 10 very much."),
+      ...this.rows.map(row => row.element)];
+    this.load([trial.item]);
+  }
+
+  row(emotion) {
+    const row = Object.assign(dial(`${emotion}, 0 nothing to 10 very much`, 10, 0), {emotion});
+    row.element = make("div", {class: "version"}, make("span", {}, emotion), row.slider, row.output);
+    return row;
+  }
+
+  digit(digit, target) {
+    const row = this.rows.find(one => one.element.contains(target));
+    if (row) {
+      row.slider.value = digit;
+      row.rate();
+      return this.say(`${row.emotion}: ${row.slider.value}`);
+    }
+    const first = !chosen(this.texts) && !this.quality.contains(target);
+    const input = first || this.texts.contains(target) ? choose(this.texts, digit - 1) : choose(this.quality, digit);
+    return this.say(input ? `Chosen: ${input.value}` : "There are three texts.");
+  }
+
+  unanswered() {
+    if (!chosen(this.texts)) return {words: "Choose a text; guess if you must.", element: this.texts.querySelector("input")};
+    if (!chosen(this.quality)) return {words: "Say how good the sound is.", element: this.quality.querySelector("input")};
+    const open = this.rows.find(row => !row.rated);
+    return open ? {words: `Set ${open.emotion}; 0 is an answer.`, element: open.slider} : null;
+  }
+
+  given() {
+    const felt = Object.fromEntries(this.rows.map(row => [row.emotion, Number(row.slider.value)]));
+    return {answer: chosen(this.texts).value, quality: Number(chosen(this.quality).value), ...felt};
+  }
+}
+
 class CodecTrial extends Trial {
   constructor(trial, say) {
     super(trial, say);
@@ -156,17 +219,8 @@ class CodecTrial extends Trial {
   }
 
   row(id, letter) {
-    const output = make("output", {}, "not yet");
-    const slider = make("input", {type: "range", min: 0, max: 100, step: 1, value: 50, "aria-label": `Version ${letter}, 0 bad to 100 excellent`});
-    const row = {id, letter, slider, rated: false};
-    row.rate = () => {
-      row.rated = true;
-      output.textContent = slider.value;
-      slider.setAttribute("aria-valuetext", slider.value);
-    };
-    slider.setAttribute("aria-valuetext", "not rated yet");
-    for (const kind of ["input", "change", "pointerup"]) slider.addEventListener(kind, row.rate);
-    row.element = make("div", {class: "version"}, this.playButton(id, letter), slider, output);
+    const row = Object.assign(dial(`Version ${letter}, 0 bad to 100 excellent`, 100, 50), {id, letter});
+    row.element = make("div", {class: "version"}, this.playButton(id, letter), row.slider, row.output);
     return row;
   }
 
@@ -208,6 +262,12 @@ const TASKS = {
     title: "Quality and fit",
     words: ["Now you are told what a sound should be. Say how good it sounds, and how well it fits what it should be, from 1 to 10.",
       "The two are different: a clean recording of a cat is good sound, and does not fit “dog”."],
+  },
+  match: {
+    view: MatchTrial,
+    title: "Sound and text",
+    words: ["Each of these sounds was made by a computer after a short text. You read three texts and choose the one that it was made after; guess if you must.",
+      "Then say how good the sound is, and how much happiness, sadness, fear and anger it expresses, from 0 to 10."],
   },
   codec: {
     view: CodecTrial,

@@ -20,7 +20,7 @@ def training_headline(history: pd.DataFrame, codebook_size: int = 1024) -> str:
             f"lowest, {best['loss']:.3f}, after epoch {best['epoch']}."
         )
     return (
-        f"After {history['epoch'].max()} epochs ({seconds_of(history) / 60:.1f} minutes) a masked code costs "
+        f"After {history['epoch'].max()} epochs ({seconds_of(history) / 60:.1f} minutes) a code costs "
         f"**{last['train']:.2f} nat** on training clips and **{last['validation']:.2f} nat** on watched ones; the "
         f"frequencies of the codes alone cost {best['unigram']:.2f}, a uniform guess ln {codebook_size} = "
         f"{math.log(codebook_size):.2f}. The watched loss was lowest, {best['loss']:.2f}, after epoch {best['epoch']}."

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from envsound.base.errors import InputError
 from envsound.base.files import write_csv, write_text
 from envsound.base.text import file_name
 from envsound.report.players import html_page, player
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from envsound.systems.sampling import Selection
     from envsound.systems.soundstorm.generator import Generator
 
-NAME, HELP = "sample", "make sounds of a class, new ones or like a recording"
+NAME, HELP = "sample", "make sounds of a class or after a description, new ones or like a recording"
 EXAMPLE = "envsound sample rain --count 4 --seconds 10 --seed 0 --out sounds/rain"
 FOLDER = Path("data") / "runs" / "sounds"  # of what notebooks make
 PAGE, TABLE, PICTURES = "index.html", "samples.csv", "spectrograms"
@@ -32,7 +31,8 @@ img, audio { width: 100%; max-width: 36rem; }"""
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what `envsound sample` takes: a class, how many sounds of it, how long, and where they go."""
-    words = "of sound, such as dog, rain or rooster; of a run's model it may be left out: each in turn"
+    words = "of sound, such as dog, rain or rooster, or a description, for a system that follows one; of a run's model "
+    words += "it may be left out: each in turn"
     parser.add_argument("category", nargs="?", default="", metavar="CLASS", help=words)
     parser.add_argument("--system", default="", help="a preset whose run is trained, or a run (the model that ships)")
     parser.add_argument("--loop", action="store_true", help="each ends where it begins")
@@ -60,7 +60,7 @@ def run(options: Namespace) -> int:
 
 def _asked(options: Namespace) -> tuple["System", list["Request"]]:
     """Return the system that `envsound sample` is to use, and what it is asked for; no class is each in turn."""
-    from envsound.systems.sampling import load_trained, plan_requests
+    from envsound.systems.sampling import check_told, load_trained, plan_requests
     from envsound.systems.soundstorm.generator import load_generator
 
     if not options.system:
@@ -68,12 +68,16 @@ def _asked(options: Namespace) -> tuple["System", list["Request"]]:
         asked = options.category, options.seconds, options.count, options.seed, options.like, options.share
         return generator.system, generator.requests(*asked)
     system = load_trained(options.system, options.device)
-    if (options.like or options.share) and "audio" not in system.conditions:
-        raise InputError(f"like, share: {system.name} goes on from no recording; expected neither")
-    asked = options.count, options.seed, system.categories, options.category
+    text = ""
+    if "text" in system.conditions and options.category not in ("", *system.categories):
+        text, said = system.told(options.category)
+        print(said or f"text: {text}")
+    asked = options.count, options.seed, [] if text else system.categories, "" if text else options.category
     planned = plan_requests(*asked, np.empty(0), options.seconds)
     like = str(Path(options.like).expanduser().absolute()) if options.like else ""
-    return system, [replace(one, like=like, share=options.share) for one in planned]
+    requests = [replace(one, like=like, share=options.share, text=text) for one in planned]
+    check_told(system, requests)
+    return system, requests
 
 
 def write_sounds(
@@ -117,7 +121,7 @@ def hear(generator: "Generator", out: str | Path = "", n_candidates: int = 1, **
 
 def sounds_page(samples: pd.DataFrame) -> str:
     """Return an HTML page of the clips of a samples.csv beside it: a player, a spectrogram and its facts for each."""
-    title = ", ".join(dict.fromkeys(samples["category"])).replace("_", " ") or "sounds"
+    title = ", ".join(dict.fromkeys(map(_words, samples.to_dict("records")))) or "sounds"
     lines = [_sound(row) for row in samples.to_dict("records")]
     note = f'Made by envsound. How each was made is in <a href="{TABLE}">{TABLE}</a>.'
     return html_page(title, STYLE, [*lines, f"<p>{note}</p>"])
@@ -131,6 +135,11 @@ def _sound(row: Mapping[str, Any], place: str = "") -> str:
     facts += [f"best of {row['n_candidates']}"] if row["n_candidates"] > 1 else []
     facts += ["loop"] if row.get("loop") else []
     facts += [f"like {html.escape(str(row['like']))}"] if row.get("like") else []
-    heard = player(place + name, f"{row['category'].replace('_', ' ')} · {name}")
+    heard = player(place + name, f"{_words(row)} · {name}")
     seen = f'<img src="{picture}" alt="Spectrogram of {html.escape(name, quote=True)}">'
     return f'<div class="sound">{heard}{seen}<br><small>{", ".join(facts)}</small></div>'
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    """Return the text that a clip was asked for by, else its class in words."""
+    return str(row.get("text") or row["category"].replace("_", " "))

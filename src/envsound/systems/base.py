@@ -25,8 +25,8 @@ class Request:
     """One clip to generate: its file, its class ("" for none), its length in s, and the seed that decides it.
 
     like: a recording that the clip begins with and goes on from for `seconds`; with a `share` above 0 it is the
-    recording itself, in which so large a share of time is made anew. Raises InputError for a length or share that
-    cannot be.
+    recording itself, in which so large a share of time is made anew. text: in place of the class, what it should sound
+    like, in words. Raises InputError for a length or share that cannot be.
     """
 
     filename: str
@@ -35,6 +35,7 @@ class Request:
     seed: int
     like: str = ""
     share: float = 0.0
+    text: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < math.inf:
@@ -68,7 +69,8 @@ class System(Protocol):
     def generate(self, requests: Sequence[Request]) -> Iterator[np.ndarray]:
         """Yield a clip for each request, float32 [n_samples] in [-1, 1]; it depends on that request alone.
 
-        Requests that name a recording are for systems whose `conditions` hold "audio".
+        Requests that name a recording are for systems whose `conditions` hold "audio", those with a text for systems
+        whose conditions hold "text"; such a system takes a class for a text of its words.
         """
         ...
 

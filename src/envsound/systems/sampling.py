@@ -45,6 +45,17 @@ class DrawsCodes(Protocol):
         ...
 
 
+class ReadsText(Protocol):
+    """A `System` whose conditions hold "text"."""
+
+    def told(self, text: str) -> tuple[str, str]:
+        """Return a text as the system can follow it, and a line on words that it does not know, "" where it knows all.
+
+        Raises InputError when it can follow nothing of it.
+        """
+        ...
+
+
 class Made(NamedTuple):
     """A generated clip, float32 [n_samples], and the codes int64 [n_levels, n_frames] of a system that draws them."""
 
@@ -161,14 +172,36 @@ def load_trained(place: str, device: str = "auto") -> System:
 
     Raises InputError when there is no such run, or its model is not trained.
     """
-    own, root = Path(place).expanduser(), find_root()
-    run = own if own.is_dir() else root / run_dir(place, 1, 0)
-    step = read_json(run / "provenance.json")["steps"].get(TRAINING) if (run / "provenance.json").is_file() else None
-    if step is None:
-        raise InputError(f"system={place!r}: {run} holds no trained model; expected a run, or the preset of one")
-    given = step["parameters"] | {"device": device}
-    settings = load_preset(given["preset"], root / PRESETS) | given
+    run = _run(place)
+    settings = trained_settings(run, place) | {"device": device}
     return load_recipe(settings["system"]).load(settings, run, choose_device(device))
+
+
+def trained_settings(run: str | Path, place: str = "") -> dict[str, Any]:
+    """Return all of a preset's values as a run was trained by them. Raises InputError for a run without a model.
+
+    place: what the run was called by whoever asked, for the message.
+    """
+    record = Path(run) / "provenance.json"
+    step = read_json(record)["steps"].get(TRAINING) if record.is_file() else None
+    if step is None:
+        message = f"{run} holds no trained model; expected a run, or the preset of one"
+        raise InputError(f"system={place or str(run)!r}: {message}")
+    return load_preset(step["parameters"]["preset"], find_root() / PRESETS) | step["parameters"]
+
+
+def _run(place: str) -> Path:
+    own = Path(place).expanduser()
+    return own if own.is_dir() else find_root() / run_dir(place, 1, 0)
+
+
+def check_told(system: System, requests: Sequence[Request]) -> None:
+    """Raise InputError for a request that tells a system what it cannot be told."""
+    given = {"audio": lambda one: one.like, "text": lambda one: one.text}
+    words = {"audio": "goes on from no recording", "text": "is told no text"}
+    for condition, told in given.items():
+        if condition not in system.conditions and any(map(told, requests)):
+            raise InputError(f"{system.name}: {words[condition]}; expected requests without")
 
 
 def plan_requests(

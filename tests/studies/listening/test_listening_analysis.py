@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from fakes.listening import two_clips, two_trials
+from fakes.listening import told_clips, two_clips, two_trials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -18,7 +18,7 @@ from envsound.metrics.tests import wilson
 from envsound.studies.listening import analysis, figures
 from envsound.studies.listening import answers as given_answers
 from envsound.studies.listening.analysis import ALL, analyse, krippendorff_alpha, post_screening, t_interval
-from envsound.studies.listening.answers import CARELESS, CONDITIONS, given_or_made_up, read_answers, read_key
+from envsound.studies.listening.answers import CARELESS, CONDITIONS, EMOTIONS, given_or_made_up, read_answers, read_key
 from envsound.studies.listening.material import ANCHOR, REFERENCE, write_listening
 
 X = float("nan")
@@ -64,14 +64,16 @@ def test_alpha_depends_neither_on_order_nor_on_the_scale(units, random):
 @pytest.fixture
 def page(tmp_path):
     """The key of a tiny page, and a folder with one listener's answers."""
-    material = write_listening(two_clips(), two_trials(), tmp_path / "page")
+    material = write_listening(two_clips(), two_trials(), tmp_path / "page", told_clips())
     key = read_key(tmp_path / "page" / "key.json")
-    label, fit, codec = material["tasks"]
+    label, fit, match, codec = material["tasks"]
     answers = [{"task": "label", "item": row["item"], "answer": "dog"} for row in label["trials"]]
     answers += [{"task": "fit", "item": row["item"], "quality": 7, "fit": 10} for row in fit["trials"]]
     for row in codec["trials"]:
         ratings = {item: 100 if key.versions[item]["condition"] == REFERENCE else 40 for item in row["versions"]}
         answers.append({"task": "codec", "item": row["item"], "ratings": ratings})
+    felt = {"quality": 0, "happiness": 1, "sadness": 2, "fear": 3, "anger": 10}
+    answers += [{"task": "match", "item": row["item"], "answer": row["texts"][0]} | felt for row in match["trials"]]
     answers = [answer | {"seconds": 2.5, "at": "2026-01-01T00:00:00Z", "plays": 1} for answer in answers]
     value = {"format": "envsound-listening", "version": 1, "page": material["page"], "listener": "abc", "seed": 5}
     value |= {"listening_with": "headphones", "started": "s", "finished": "f", "order": [], "answers": answers}
@@ -88,6 +90,10 @@ def test_answers_are_joined_with_what_the_key_tells(page):
     assert answers.label.set_index("category")["right"].to_dict() == {"dog": True, "sea_waves": False}
     assert set(answers.fit["fit"]) == {10} and len(answers.codec) == 6
     assert set(answers.codec.loc[answers.codec["condition"] == REFERENCE, "score"]) == {100}
+    assert row["n_match"] == 3 and answers.match.set_index("text")["right"].to_dict() == {
+        "big dog": True, "heavy rain": False, "old clock": False,
+    }  # fmt: skip
+    assert set(answers.match["anger"]) == {10} and set(answers.match["condition"]) == {"text model"}
     assert not answers.made_up and "**1**" in answers.notice() and "MADE UP" not in answers.notice()
 
 
@@ -119,15 +125,17 @@ SPOILT = [
     (lambda value: value.update(listener="a" * 41), "expected a name of up to 40"),
     (lambda value: value.update(seed="5"), "seed '5'"),
     (lambda value: value.update(answers={}), "no list of answers"),
-    (lambda value: value["answers"].append("x"), "answer 7 belongs to no task"),
+    (lambda value: value["answers"].append("x"), "answer 10 belongs to no task"),
     (of_answer(0, task=[]), "answer 1 belongs to no task"),
-    (lambda value: value["answers"].append(value["answers"][0]), "answer 7 repeats an earlier one"),
+    (lambda value: value["answers"].append(value["answers"][0]), "answer 10 repeats an earlier one"),
     (of_answer(0, item="nobody"), "answer 1 is about 'nobody'"),
     (of_answer(0, item=["a"]), "answer 1 is about"),
     (of_answer(0, answer="cat"), "answer 1 is 'cat'; expected one of dog, sea_waves"),
     (of_answer(0, seconds=-1), "answer 1 has no duration"),
     (of_answer(2, quality=11), "answer 3 has the quality 11"),
     (of_answer(2, fit=True), "answer 3 has the fit True"),
+    (of_answer(8, answer="a cat"), "answer 9 is 'a cat'; expected one of big dog, heavy rain, old clock"),
+    (of_answer(8, fear=1.5), "answer 9 has the fear 1.5; expected a whole number from 0 to 10"),
     (lambda value: value["answers"][4]["ratings"].popitem(), "answer 5 does not rate the versions"),
     (lambda value: of_answer(4, ratings=dict.fromkeys(value["answers"][4]["ratings"], 101))(value), "rating 101"),
 ]
@@ -223,6 +231,16 @@ def test_answers_of_one_listener_are_not_taken_as_independent():
     assert row["share"] == 1 and np.isnan(row["low"]) and np.isnan(row["high"])  # all alike: no interval
 
 
+def test_matches_have_an_interval_over_listeners_for_each_text_and_none_over_all():
+    said = {"condition": "x", **dict.fromkeys(EMOTIONS, 4)}
+    rows = [said | {"text": text, "right": number < n_right, "quality": number % 2}
+            for text, n_right in (("a", 23), ("b", 34)) for number in range(34)]  # fmt: skip
+    table = analysis.match_shares(pd.DataFrame(rows)).set_index("text")
+    assert table.loc["a", ["low", "high"]].tolist() == pytest.approx(wilson(23, 34)) and table.loc["b", "share"] == 1
+    assert table.loc[ALL, "n_answers"] == 68 and np.isnan(table.loc[ALL, "low"]) and table["fear"].eq(4).all()
+    assert table["chance"].eq(1 / 3).all() and table["quality"].eq(0.5).all()
+
+
 def test_confusions_are_counted_for_every_category():
     label = pd.DataFrame({"category": ["a", "a", "a", "b"], "answer": ["a", "a", "b", "b"]})
     assert analysis.confusion(label, ("a", "b", "c")).to_numpy().tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
@@ -249,7 +267,7 @@ def test_made_up_answers_say_so_in_every_file_table_and_figure(made_up, tmp_path
     assert all("MADE UP" in json.loads(path.read_text())["made_up"] for path in folder.iterdir())
     report = analyse(answers, n_resamples=50)
     report.write(tmp_path)
-    assert len(list(tmp_path.glob("*.csv"))) == 6
+    assert len(list(tmp_path.glob("*.csv"))) == 7
     assert all(read_csv(path)["made_up"].all() for path in tmp_path.glob("*.csv"))
     for name in ("codec", "fit", "confusion"):
         draw, table = getattr(figures, f"{name}_figure"), getattr(report, name)
@@ -268,6 +286,8 @@ def test_the_analysis_finds_what_was_made_up(made_up):
     assert codec["n_listeners"].unique().tolist() == [10]
     fit = report.fit[report.fit["category"] == ALL].set_index(["question", "condition"])
     assert fit.loc[("quality", "recording"), "low"] > fit.loc[("quality", "a made-up model"), "high"]
+    match = report.match.set_index("text")
+    assert match.loc[ALL, "n_answers"] == 48 and match.loc[ALL, "share"] > 0.5 > match.loc[ALL, "chance"]
     alphas = report.agreement.set_index("question")["alpha"]
     assert alphas["score"] > 0.8 > alphas["quality"] > 0.2 and alphas[analysis.CODECS_ALONE] < alphas["score"]
 

@@ -13,7 +13,7 @@ import pytest
 from fakes.browser import Quiet
 from fakes.listening import make_page
 
-from envsound.studies.listening.answers import read_answers, read_key
+from envsound.studies.listening.answers import EMOTIONS, read_answers, read_key
 from envsound.studies.listening.material import FOLDER, REFERENCE
 from envsound.studies.listening.page import PAGE
 
@@ -85,9 +85,12 @@ def check(value: dict, page, site, tmp_path, quality: int, score: int) -> None:
     assert (row["n_label"], row["n_fit"], row["n_codec"]) == (2, 2, 2) and row["finished"]
     assert set(answers.label["answer"]) == {"sea_waves"} and answers.label["right"].sum() == 1
     assert set(answers.fit["quality"]) == {quality} and set(answers.fit["fit"]) == {10}
+    assert row["n_match"] == 3 and set(answers.match["quality"]) == {quality} and (answers.match["fear"] == 2).all()
+    assert answers.match["answer"].nunique() == 1 and answers.match["right"].sum() == 1
     rated = answers.codec.assign(is_reference=answers.codec["condition"] == REFERENCE)
     assert len(rated) == 6 and (rated["score"] == score).all()
-    assert [entry["task"] for entry in value["order"]] == ["label", "label", "fit", "fit", "codec", "codec"]
+    tasks = ["label", "label", "fit", "fit", "match", "match", "match", "codec", "codec"]
+    assert [entry["task"] for entry in value["order"]] == tasks
     assert [entry["item"] for entry in value["order"]] == [answer["item"] for answer in value["answers"]]
     assert all(answer["seconds"] > 0 and answer["plays"] for answer in value["answers"])
     assert page.errors == [] and all(url.startswith(address) for url in page.asked if not url.startswith("blob:"))
@@ -121,6 +124,17 @@ def test_all_tasks_can_be_done_by_keyboard_alone(page, site, tmp_path):
         heard(page)
         press("7")
         press("0")
+        press("Enter")
+    assert heading(page) == "Sound and text"
+    press("Enter")
+    for _ in range(3):
+        press("Space")
+        heard(page)
+        press("2")
+        press("7")
+        for emotion in EMOTIONS:
+            tab_to(page, f"input[aria-label^='{emotion}']")
+            press("2")
         press("Enter")
     assert heading(page) == "Versions of a sound"
     press("Enter")
@@ -159,6 +173,15 @@ def test_all_tasks_can_be_done_by_mouse_alone(page, site, tmp_path):
         page.click("label:has(input[name=fit][value='10'])")
         on()
     on()
+    for _ in range(3):
+        page.click("button.play")
+        heard(page)
+        page.click("text=heavy rain")
+        page.click("label:has(input[name=quality][value='4'])")
+        for emotion in EMOTIONS:
+            page.fill(f"input[aria-label^='{emotion}']", "2")
+        on()
+    on()
     for _ in range(2):
         for place in range(4):
             page.locator("button.play").nth(place).click()
@@ -186,7 +209,7 @@ def test_nothing_can_be_left_unheard_or_unanswered(page):
     press("Space")
     heard(page)
     press("Enter")
-    assert "Choose an answer" in page.inner_text("#status") and page.inner_text("#count") == "0 of 6 answered"
+    assert "Choose an answer" in page.inner_text("#status") and page.inner_text("#count") == "0 of 9 answered"
 
 
 def test_a_closed_tab_goes_on_where_it_was_and_everything_can_be_erased(page, site, tmp_path):
@@ -200,7 +223,7 @@ def test_a_closed_tab_goes_on_where_it_was_and_everything_can_be_erased(page, si
     second = page.context.new_page()
     page.close()
     second.goto(site[1] + PAGE.as_posix())
-    assert heading(second) == "Welcome back" and second.inner_text("#count") == "1 of 6 answered"
+    assert heading(second) == "Welcome back" and second.inner_text("#count") == "1 of 9 answered"
     begin(second)
     again = saved(second, lambda: second.click("text=Save what I have so far"), tmp_path)
     assert again == first

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from fakes.listening import CODEC, REPOSITORY, two_clips, two_trials, write_examples
+from fakes.listening import CODEC, REPOSITORY, told_clips, two_clips, two_trials, write_examples
 from fakes.runs import make_run, tone, write_results
 
 from envsound.base.errors import InputError
@@ -172,6 +172,28 @@ def test_nothing_the_page_loads_tells_what_a_sound_is_and_the_key_tells_it(tmp_p
         assert np.array_equal(first, second)
 
 
+def test_three_texts_beside_a_sound_do_not_tell_which_is_its_own(tmp_path, root):
+    made = write_listening([], [], tmp_path, told_clips())
+    (task,), key = made["tasks"], read_json(tmp_path / "key.json")
+    assert task["task"] == "match" and len(task["trials"]) == 3 == len(list((tmp_path / "sounds").iterdir()))
+    assert all(trial["texts"] == sorted(["big dog", "heavy rain", "old clock"]) for trial in task["trials"])
+    assert {row["text"] for row in key["texts"]} == {"big dog", "heavy rain", "old clock"}
+    more = [*told_clips(), replace(told_clips()[0], text="small dog"), replace(told_clips()[1], text="rain on a roof")]
+    texts = material.texts_beside(more[0], more)
+    assert len(set(texts)) == 3 and {"big dog"} <= set(texts) and "small dog" not in texts  # of another class first
+    folder = root / "data" / "published" / "texts"
+    for place in range(3):
+        tone(folder / "sounds" / f"{place}.ogg", 200 + 10 * place)
+    rows = [(f"{place}.ogg", "dog", "model", text) for place, text in enumerate(("a dog", "", "a cat"))]
+    write_csv(folder / "sounds.csv", pd.DataFrame(rows, columns=["file", "category", "words", "text"]))
+    assets = Assets(root / "book", [root / "data"])
+    assert material.clips_to_match(root / "data" / "published", assets) == []  # two texts: nothing to choose from
+    rows[1] = (*rows[1][:3], "a bird")
+    write_csv(folder / "sounds.csv", pd.DataFrame(rows, columns=["file", "category", "words", "text"]))
+    found = material.clips_to_match(root / "data" / "published", assets)
+    assert [one.text for one in found] == ["a dog", "a bird", "a cat"] and all(len(one.samples) for one in found)
+
+
 def test_the_same_sounds_give_the_same_page_and_another_sound_another(tmp_path):
     first, second = two_clips()
     changed = [first, replace(second, samples=second.samples / 2)]
@@ -186,7 +208,7 @@ def test_a_task_without_sounds_says_so_and_is_left_out(tmp_path):
     assert "*Name the sound* is left out. No generated clips" in text and "their reference | 2 |" in text
     assert ":References of the codec task: 2 × recording" in text and "To be judged" not in text
     text = "\n".join(contents(write_listening([], [], tmp_path), [], []))
-    assert PAGE.as_posix() not in text and text.count("is left out") == 3
+    assert PAGE.as_posix() not in text and text.count("is left out") == 4
 
 
 def test_the_book_stages_the_test_and_the_page_includes_it(root):

@@ -11,8 +11,9 @@ from scipy import stats
 from envsound.base.errors import InputError
 from envsound.base.files import write_tables
 from envsound.metrics.resampling import two_way_bootstrap
-from envsound.studies.listening.answers import QUESTIONS, Answers
-from envsound.studies.listening.material import ANCHOR, REFERENCE
+from envsound.metrics.tests import wilson
+from envsound.studies.listening.answers import EMOTIONS, QUESTIONS, Answers
+from envsound.studies.listening.material import ANCHOR, N_TEXTS, REFERENCE
 
 ALL = "all"
 CODECS_ALONE = "score of codecs alone"  # without the hidden reference and the anchor
@@ -22,6 +23,7 @@ SCREENING_COLUMNS = ["listener", "n_trials", "n_below", "share_below", "excluded
 CODEC_COLUMNS = ["condition", "category", "n_listeners", "n_ratings", "mean", "low", "high"]
 FIT_COLUMNS = ["question", "condition", "category", "n_listeners", "n_clips", "n_ratings", "mean", "low", "high"]
 LABEL_COLUMNS = ["condition", "category", "n_answers", "n_right", "share", "low", "high", "chance"]
+MATCH_COLUMNS = ["condition", "text", "n_answers", "n_right", "share", "low", "high", "chance", "quality", *EMOTIONS]
 LEVELS = ("nominal", "interval")  # of Krippendorff's alpha
 AGREEMENT_COLUMNS = ["task", "question", "level", "n_listeners", "n_items", "alpha"]
 
@@ -35,12 +37,13 @@ class ListeningReport:
     codec: pd.DataFrame
     fit: pd.DataFrame
     label: pd.DataFrame
+    match: pd.DataFrame
     confusion: pd.DataFrame
     agreement: pd.DataFrame
 
     def write(self, folder: str | Path) -> None:
         """Write each table as <name>.csv; the column made_up says in every row whether anybody listened."""
-        tables = {name: getattr(self, name) for name in ("screening", "codec", "fit", "label", "agreement")}
+        tables = {name: getattr(self, name) for name in ("screening", "codec", "fit", "label", "match", "agreement")}
         tables["confusion"] = self.confusion.rename_axis("category").reset_index()
         made_up = self.answers.made_up
         write_tables(folder, {name: table.assign(made_up=made_up) for name, table in tables.items()})
@@ -59,6 +62,7 @@ def analyse(answers: Answers, seed: int = 0, n_resamples: int = 2000) -> Listeni
         codec=codec_means(kept),
         fit=fit_means(answers.fit, seed, n_resamples),
         label=label_shares(answers.label, answers.categories, seed, n_resamples),
+        match=match_shares(answers.match),
         confusion=confusion(answers.label, answers.categories),
         agreement=agreement_table(answers.label, answers.fit, kept),
     )
@@ -148,6 +152,22 @@ def label_shares(
             rows.append([condition, category, n, n_right, share, *ends, 1 / len(categories)])
             place += 1
     return pd.DataFrame(rows, columns=LABEL_COLUMNS)
+
+
+def match_shares(match: pd.DataFrame) -> pd.DataFrame:
+    """Return how often listeners matched each sound with the text it was made after, and the means of what they said.
+
+    A row for each source and text, and for all of a source's: Wilson's interval of a sound is one over listeners; over
+    all of them answers are not independent, so there is none. quality, EMOTIONS: means, 0 to 10.
+    """
+    rows = []
+    for condition, answers in match.groupby("condition"):
+        for text, part in [(ALL, answers), *answers.groupby("text")]:
+            n, n_right = len(part), int(part["right"].sum())
+            ends = (np.nan, np.nan) if text == ALL else wilson(n_right, n)
+            means = part[["quality", *EMOTIONS]].mean()
+            rows.append([condition, text, n, n_right, n_right / n, *ends, 1 / N_TEXTS, *means])
+    return pd.DataFrame(rows, columns=MATCH_COLUMNS)
 
 
 def confusion(label: pd.DataFrame, categories: tuple[str, ...]) -> pd.DataFrame:

@@ -20,9 +20,11 @@ from envsound.studies.listening.material import ANCHOR, FORMAT, GENERATED, RECOR
 
 LISTENERS = ["listener", "file", "listening_with", "started", "finished", *(f"n_{task}" for task in TASKS), "n_failed"]
 CLIP = ["clip", "category", "origin", "condition"]
+EMOTIONS = ("happiness", "sadness", "fear", "anger")
 TABLES = {
     "label": ["listener", "item", *CLIP, "answer", "right", "seconds"],
     "fit": ["listener", "item", *CLIP, "quality", "fit", "seconds"],
+    "match": ["listener", "item", *CLIP, "text", "answer", "right", "quality", *EMOTIONS, "seconds"],
     "codec": ["listener", "trial", "item", *CLIP, "score", "seconds"],
 }
 QUESTIONS = ("quality", "fit")
@@ -30,6 +32,7 @@ LISTENER_NAME = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}"  # it is shown in pages: no 
 LONGEST_SECONDS = 1e7  # of one answer: a tab may stay open for weeks
 MADE_UP = "MADE UP: a program wrote these answers, nobody listened"
 CATEGORIES = ("dog", "rain", "rooster", "sea_waves", "sneezing")
+TEXTS = ("a big dog outside", "rain on a car roof", "old clock ticking", "waves on a beach")
 CONDITIONS = {REFERENCE: 97, ANCHOR: 25, "a codec, 8 levels": 70, "a codec, 2 levels": 45, "Opus, 6 kbit/s": 40}
 SOURCES = {GENERATED: "a made-up model", RECORDING: RECORDING}
 OTHER_SCORE = 60  # what conditions that are not in CONDITIONS are about worth
@@ -41,19 +44,25 @@ STARTED = "2000-01-01T00:00:00Z"
 class Key:
     """What the ids of a page stand for.
 
-    page: hash of its content; categories: the answers of the first task; clips, versions: id -> what the key's file
-    says of it (clip, category, origin, condition; a version also its trial); made_up: whether no page was ever made.
+    page: hash of its content; categories: the answers of the first task; clips, versions, texts: id -> what the key's
+    file says of it (clip, category, origin, condition; a version also its trial, a sound made after a text that text
+    and the `texts` to choose from); made_up: whether no page was ever made.
     """
 
     page: str
     categories: tuple[str, ...]
     clips: dict[str, dict[str, str]]
     versions: dict[str, dict[str, str]]
+    texts: dict[str, dict[str, Any]]
     made_up: bool = False
 
     def trial(self, name: str) -> set[str]:
         """Return the ids of the versions of a trial; none when the page has no such trial."""
         return {item for item, told in self.versions.items() if told["trial"] == name}
+
+    def knows(self, task: str, item: str) -> bool:
+        """Say whether the page asks about an item in a task."""
+        return bool(self.trial(item)) if task == "codec" else item in (self.texts if task == "match" else self.clips)
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ class Answers:
     listeners: pd.DataFrame
     label: pd.DataFrame
     fit: pd.DataFrame
+    match: pd.DataFrame
     codec: pd.DataFrame
     categories: tuple[str, ...]
     made_up: bool
@@ -88,14 +98,16 @@ def read_key(path: str | Path) -> Key:
     _check(known, path, "not a key of the listening test", "key.json as the book's build writes it")
     _check(value.get("version") == VERSION, path, f"version {value.get('version')!r}", f"version {VERSION}")
     try:
-        clips, versions = ({row["id"]: row for row in value[name]} for name in ("clips", "versions"))
-        complete = all({*CLIP} <= set(row) for row in [*clips.values(), *versions.values()])
+        parts = value["clips"], value["versions"], value.get("texts", [])  # none in a key of before there were any
+        clips, versions, texts = ({row["id"]: row for row in part} for part in parts)
+        complete = all({*CLIP} <= set(row) for some in (clips, versions, texts) for row in some.values())
         complete &= all("trial" in row for row in versions.values())
+        complete &= all(row["text"] in row["texts"] for row in texts.values())
         page, categories = str(value["page"]), tuple(map(str, value["categories"]))
     except (KeyError, TypeError):
         complete = False
-    _check(complete, path, "damaged", "page, categories, clips and versions with all their fields")
-    return Key(page, categories, clips, versions, bool(value.get("made_up")))
+    _check(complete, path, "damaged", "page, categories, clips, versions and texts with all their fields")
+    return Key(page, categories, clips, versions, texts, bool(value.get("made_up")))
 
 
 def read_answers(folder: str | Path, key: Key) -> Answers:
@@ -139,8 +151,14 @@ def make_up_key(path: str | Path, per_category: int = 2, n_trials: int = 5) -> P
         for trial in range(n_trials)
         for place, condition in enumerate(CONDITIONS)
     ]  # fmt: skip
+    texts = [
+        {"id": f"m{place}", "clip": f"text-{place}", "category": "", "origin": GENERATED,
+         "condition": SOURCES[GENERATED], "text": text, "texts": sorted({text, TEXTS[place - 1], TEXTS[place - 2]})}
+        for place, text in enumerate(TEXTS)
+    ]  # fmt: skip
     head = {"format": material.KEY_FORMAT, "version": VERSION, "page": "made-up", "made_up": True}
-    write_json(path, head | {"categories": list(CATEGORIES), "clips": clips, "versions": versions})
+    head |= {"categories": list(CATEGORIES), "clips": clips, "versions": versions, "texts": texts}
+    write_json(path, head)
     return Path(path)
 
 
@@ -154,7 +172,8 @@ def make_up_answers(key: Key, folder: str | Path, n_listeners: int = 12, seed: i
         rng = np.random.default_rng([seed, number])
         careless = number % CARELESS == CARELESS - 1
         name = f"made-up-{number:02d}"
-        answers = [*_clip_answers(key, rng, careless), *_codec_answers(key, rng, careless)]
+        made = (_clip_answers, _text_answers, _codec_answers)
+        answers = [answer for part in made for answer in part(key, rng, careless)]
         head: dict[str, Any] = {"made_up": MADE_UP, "format": FORMAT, "version": VERSION, "page": key.page}
         head |= {"listener": name, "seed": seed, "listening_with": "", "started": STARTED, "finished": STARTED}
         head["order"] = [{"task": answer["task"], "item": answer["item"]} for answer in answers]
@@ -213,8 +232,7 @@ def _take(path: Path, value: dict[str, Any], key: Key, rows: dict[str, list[dict
         known = isinstance(task, str) and task in TASKS
         _check(known, path, f"{where} belongs to no task", f"one of {', '.join(TASKS)}")
         item = answer.get("item")
-        known = isinstance(item, str) and bool(key.trial(item) if task == "codec" else item in key.clips)
-        _check(known, path, f"{where} is about {item!r}", "an id of the key")
+        _check(isinstance(item, str) and key.knows(task, item), path, f"{where} is about {item!r}", "an id of the key")
         _check((task, item) not in asked, path, f"{where} repeats an earlier one", "one answer for each trial")
         asked.add((task, item))
         if answer.get("failed"):
@@ -243,6 +261,18 @@ def _fit(path: Path, where: str, answer: Mapping[str, Any], key: Key) -> list[di
     return [_told(key.clips[answer["item"]]) | {"item": answer["item"], **scores}]
 
 
+def _match(path: Path, where: str, answer: Mapping[str, Any], key: Key) -> list[dict[str, Any]]:
+    given, told = answer.get("answer"), key.texts[answer["item"]]
+    _check(given in told["texts"], path, f"{where} is {given!r}", f"one of {', '.join(told['texts'])}")
+    for name in ("quality", *EMOTIONS):
+        value = answer.get(name)
+        whole = _number(value, 0, 10) and value == int(value)
+        _check(whole, path, f"{where} has the {name} {value!r}", "a whole number from 0 to 10")
+    scores = {name: int(answer[name]) for name in ("quality", *EMOTIONS)}
+    row = _told(told) | {"item": answer["item"], "text": told["text"], "answer": given, "right": given == told["text"]}
+    return [row | scores]
+
+
 def _codec(path: Path, where: str, answer: Mapping[str, Any], key: Key) -> list[dict[str, Any]]:
     ratings, wanted = answer.get("ratings"), key.trial(answer["item"])
     same = isinstance(ratings, dict) and set(ratings) == wanted
@@ -255,7 +285,7 @@ def _codec(path: Path, where: str, answer: Mapping[str, Any], key: Key) -> list[
     ]
 
 
-READ = {"label": _label, "fit": _fit, "codec": _codec}
+READ = {"label": _label, "fit": _fit, "match": _match, "codec": _codec}
 
 
 def _told(row: Mapping[str, str]) -> dict[str, str]:
@@ -278,6 +308,16 @@ def _clip_answers(key: Key, rng: np.random.Generator, careless: bool) -> list[di
         drawn = rng.uniform(1, 10, 2) if careless else level + rng.normal(0, 1.2, 2)
         quality, fit = np.clip(drawn.round(), 1, 10).astype(int).tolist()
         found.append(_answer("fit", item, rng) | {"quality": quality, "fit": fit})
+    return found
+
+
+def _text_answers(key: Key, rng: np.random.Generator, careless: bool) -> list[dict[str, Any]]:
+    found = []
+    for item, told in key.texts.items():
+        knows = rng.random() < 0.7 and not careless
+        felt = dict(zip(("quality", *EMOTIONS), rng.integers(0, 11, 1 + len(EMOTIONS)).tolist(), strict=True))
+        answer = told["text"] if knows else str(rng.choice(told["texts"]))
+        found.append(_answer("match", item, rng) | {"answer": answer} | felt)
     return found
 
 

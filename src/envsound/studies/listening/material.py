@@ -24,12 +24,15 @@ from envsound.report.runs import Run
 
 FOLDER = Path("_static") / "generated" / "listening"  # in the book's folder
 FORMAT, KEY_FORMAT, VERSION = "envsound-listening", "envsound-listening-key", 1
-TASKS = {"label": "Name the sound", "fit": "Quality and fit", "codec": "Codec versions against their reference"}
-MINUTES = {"label": 10 / 60, "fit": 15 / 60, "codec": 1.5}  # of one trial, roughly
+TASKS = {"label": "Name the sound", "fit": "Quality and fit", "match": "Sound and text"}
+TASKS |= {"codec": "Codec versions against their reference"}
+MINUTES = {"label": 10 / 60, "fit": 15 / 60, "match": 40 / 60, "codec": 1.5}  # of one trial, roughly
 NO_CLIPS = "No generated clips with categories are on the machine that built this book."
 NO_TRIALS = (
     "No clips as recorded and through a codec are on the machine that built this book; notebooks 01 and 08 write some."
 )
+NO_TEXTS = "No clips that were made after three different texts are on the machine that built this book."
+N_TEXTS = 3  # to choose from
 REFERENCE, ANCHOR = "hidden reference", "low anchor, 3.5 kHz"
 RECORDING, GENERATED = "recording", "generated"
 MOST_TRIALS, MOST_GENERATED, MOST_REAL = 8, 20, 10
@@ -43,7 +46,7 @@ class Sound:
     """One sound of the test: what it is, and its samples, float32 [n_samples] in [-1, 1] at SAMPLE_RATE.
 
     name: of the clip it belongs to; origin: RECORDING or GENERATED; condition: what was done to it, or which system
-    made it; path: its file, where that is not read yet.
+    made it; path: its file, where that is not read yet; text: what it was made after, "" for none.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Sound:
     condition: str
     samples: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     path: Path | None = None
+    text: str = ""
 
     def read(self) -> "Sound":
         """Return the sound with its samples, cut after LONGEST_SECONDS. Raises BadClip for an unreadable file."""
@@ -148,23 +152,50 @@ def clips_to_judge(
     return _without_copies([*read, *_in_turn(references, n_missing)])
 
 
-def write_listening(clips: Sequence[Sound], trials: Sequence[Sequence[Sound]], folder: str | Path) -> dict[str, Any]:
+def clips_to_match(published: str | Path, assets: Assets) -> list[Sound]:
+    """Return the published clips that were made after texts; none where these are fewer than N_TEXTS."""
+    found = []
+    for path in visible(published, "*/sounds.csv"):
+        table = read_csv(path).fillna("")
+        for row in table[table["text"] != ""].to_dict("records") if "text" in table else ():
+            file = inside(path.parent / "sounds", row["file"])
+            if assets.permits(file):
+                told = {"path": file, "text": row["text"]}
+                found.append(Sound(row["file"], row["category"], GENERATED, row["words"], **told).read())
+    return found if len({sound.text for sound in found}) >= N_TEXTS else []
+
+
+def texts_beside(sound: Sound, sounds: Sequence[Sound]) -> list[str]:
+    """Return the text of a sound and others to choose from, sorted: those of other classes first, drawn by a hash."""
+    others = {other.text: other.category == sound.category for other in sounds if other.text != sound.text}
+    drawn = sorted(others, key=lambda text: (others[text], sha256_bytes(f"{sound.text}|{text}".encode())))
+    return sorted([sound.text, *drawn[: N_TEXTS - 1]])
+
+
+def write_listening(
+    clips: Sequence[Sound], trials: Sequence[Sequence[Sound]], folder: str | Path, told: Sequence[Sound] = ()
+) -> dict[str, Any]:
     """Write sounds/<id>.wav, material.mjs and key.json into `folder`, and return the material.
 
     A trial's first sound is its reference, which is written twice: as the labelled reference and as a version among
-    the others, so that no address gives it away. Every file has the same format.
+    the others, so that no address gives it away. Every file has the same format. told: sounds made after texts.
     """
     folder = Path(folder)
+    matched = {sound.id("match"): sound for sound in told}
     judged = {sound.id("clip"): sound for sound in clips}
     asked = {trial[0].id("reference"): {sound.id("version"): sound for sound in trial} for trial in trials}
-    written = judged | {name: next(iter(versions.values())) for name, versions in asked.items()}
+    written = judged | matched | {name: next(iter(versions.values())) for name, versions in asked.items()}
     for name, sound in (written | {name: one for versions in asked.values() for name, one in versions.items()}).items():
         write_wav(folder / "sounds" / f"{name}.wav", sound.samples, SAMPLE_RATE)
-    material = _material(judged, asked)
+    texts = {name: texts_beside(sound, told) for name, sound in matched.items()}
+    material = _material(judged, asked, texts)
     write_text(folder / "material.mjs", f"window.LISTENING = {json.dumps(material)};\n")
     key = {"format": KEY_FORMAT, "version": VERSION, "page": material["page"], "made_up": False}
     key["categories"] = sorted({sound.category for sound in clips})
     key["clips"] = [{"id": name, **sound.told} for name, sound in judged.items()]
+    key["texts"] = [
+        {"id": name, **sound.told, "text": sound.text, "texts": texts[name]} for name, sound in matched.items()
+    ]
     key["versions"] = [
         {"id": name, "trial": trial, **sound.told}
         for trial, versions in asked.items()
@@ -174,7 +205,9 @@ def write_listening(clips: Sequence[Sound], trials: Sequence[Sequence[Sound]], f
     return material
 
 
-def _material(judged: dict[str, Sound], asked: dict[str, dict[str, Sound]]) -> dict[str, Any]:
+def _material(
+    judged: dict[str, Sound], asked: dict[str, dict[str, Sound]], texts: dict[str, list[str]]
+) -> dict[str, Any]:
     """Return what the page loads. Lists are sorted by id, so that their order tells nothing either."""
     tasks: list[dict[str, Any]] = []
     if judged:
@@ -184,10 +217,14 @@ def _material(judged: dict[str, Sound], asked: dict[str, dict[str, Sound]]) -> d
         tasks.append({"task": "label", "categories": options, "trials": [{"item": name} for name in sorted(judged)]})
         fits = [{"item": name, "asked": _words(judged[name].category)} for name in sorted(judged)]
         tasks.append({"task": "fit", "trials": fits})
+    if texts:
+        matches = [{"item": name, "texts": some} for name, some in sorted(texts.items())]
+        tasks.append({"task": "match", "trials": matches})
     if asked:
         trials = [{"item": name, "versions": sorted(versions)} for name, versions in sorted(asked.items())]
         tasks.append({"task": "codec", "trials": trials})
     left_out = [] if judged else [{"task": name, "why": NO_CLIPS} for name in ("label", "fit")]
+    left_out += [] if texts else [{"task": "match", "why": NO_TEXTS}]
     left_out += [] if asked else [{"task": "codec", "why": NO_TRIALS}]
     minutes = sum(MINUTES[task["task"]] * len(task["trials"]) for task in tasks)
     material = {"format": FORMAT, "version": VERSION, "minutes": round(minutes), "tasks": tasks, "left_out": left_out}

@@ -13,6 +13,7 @@ from envsound.studies.listening.material import (
     TASKS,
     Sound,
     clips_to_judge,
+    clips_to_match,
     codec_trials,
     example_folders,
     published_trials,
@@ -32,8 +33,9 @@ def stage(book: Staging) -> None:
     reports = book.published.parent / "runs" / "codec"
     trials = codec_trials(example_folders(reports, book.runs)) or published_trials(book.published, book.assets)
     clips = clips_to_judge(book.published, book.runs, trials, book.assets)
-    material = write_listening(clips, trials, book.book_dir / FOLDER)
-    book.write("listening/contents.txt", contents(material, clips, [trial[0] for trial in trials]))
+    told = clips_to_match(book.published, book.assets)
+    material = write_listening(clips, trials, book.book_dir / FOLDER, told)
+    book.write("listening/contents.txt", contents(material, [*clips, *told], [trial[0] for trial in trials]))
 
 
 def facts(published: Path) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from envsound.codec.counting import PairCounts
+from envsound.codec.pairs import PairCounts
 from envsound.codec.patches import sounding
 from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.codebooks import Codebooks

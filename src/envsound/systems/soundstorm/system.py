@@ -148,9 +148,7 @@ class SoundStorm:
 
     def _edit(self, request: Request) -> Tensor:
         """Return codes, int64 [n_levels, n_frames], of a request that is not decoded in one go."""
-        category = self.categories.index(request.category) if self.categories else None
-        editor = Editor(self.checkpoint.model, self.decoding, category)
-        known = None
+        editor, known = self._editor(request), None
         if request.like:
             known = self.codec.encode(torch.from_numpy(self._recording(request))[None])[0].cpu()
         window = self.window or self.n_frames(request) + 1
@@ -158,6 +156,10 @@ class SoundStorm:
             parts = enumerate(known.split(window, 1))
             return torch.cat([editor.variation(part, request.share, request.seed + n) for n, part in parts], 1)
         return editor.long_clip(self.n_frames(request), request.seed, window, max(1, window // 2), start=known)
+
+    def _editor(self, request: Request) -> Editor:
+        category = self.categories.index(request.category) if self.categories else None
+        return Editor(self.checkpoint.model, self.decoding, category)
 
 
 class SoundStormRecipe:
