@@ -3,17 +3,22 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from fakes.notebooks import run_cells
 from fakes.runs import staging
 
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv
 from envsound.base.paths import find_root
+from envsound.run.presets import load_preset
 from envsound.run.publish import publish_any
 from envsound.studies.textures import page
 from envsound.studies.textures.measuring import centroids, in_seconds, leak_table, oracle_noise
-from envsound.studies.textures.report import make_report
+from envsound.studies.textures.page import source_rows
+from envsound.studies.textures.report import SourceData, make_report
+from envsound.studies.textures.source import BY_RECORDING, COMBINED, RANDOM, source_tables, split_seconds
 from envsound.systems.kept import Sounds
 
 RATE = 24_000
@@ -45,6 +50,33 @@ def test_a_split_over_seconds_has_every_recording_on_both_sides_and_nearer_neigh
     assert in_seconds(clips[0], RATE).shape == (6, RATE)
 
 
+class Clips:
+    """Recordings of noise, a colour a class, two seconds and a bit each, in two folds."""
+
+    sample_rate = 16_000
+    table = pd.DataFrame({"clip_id": list("abcdefgh"), "category": ["rain", "surf"] * 4, "fold": [1] * 2 + [2] * 6})
+
+    def load(self, name: str) -> np.ndarray:
+        place = "abcdefgh".index(name)
+        return coloured(1_000 * (1 + place % 2), place, 2.2)
+
+
+def test_seconds_are_split_by_recording_and_at_random_and_each_scope_has_its_models(tmp_path):
+    splits = split_seconds(Clips(), 1, 0)
+    sizes = {name: (len(learnt.clips), len(held.clips)) for name, (learnt, held) in splits.items()}
+    assert set(sizes.values()) == {(3 * 6, 3 * 2)} and len(splits[RANDOM][1].clips[0]) == 16_000
+    owners = {name: [{one.split("_")[0] for one in side.names} for side in split] for name, split in splits.items()}
+    assert not set.intersection(*owners[BY_RECORDING]) and set.intersection(*owners[RANDOM])
+    settings = load_preset("tiny-ddsp") | {"max_steps": 2, "seed": 0}
+    scopes = {BY_RECORDING: ["surf", COMBINED], RANDOM: []}
+    found = source_tables(splits, {"DDSP": settings}, tmp_path, torch.device("cpu"), scopes)
+    rows = found.set_index(["split", "scope", "category", "side"])
+    assert rows.loc[BY_RECORDING, "surf"].index.tolist() == [("surf", "DDSP")]
+    assert rows.loc[BY_RECORDING, COMBINED].index.tolist() == [("rain", "DDSP"), ("surf", "DDSP")]
+    assert (rows["mstft"] > 0).all() and rows.loc[(RANDOM, "", "rain", "oracle noise"), "relative"] < 0.8
+    assert len(source_rows(found)) == 2 + 2 * 3
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A tiny run of a texture model and of the montage, trained by notebooks 01 and 02."""
@@ -66,6 +98,7 @@ def test_a_report_of_two_runs_is_published_and_shown(runs, tmp_path):
     generated = read_csv(made / "generated.csv").set_index("system")
     assert set(generated.index) == {"recordings learnt", "codec", "DDSP", "montage", "DDSP, normal", "DDSP, trajectory"}
     assert generated.loc["montage", "run_p90"] > 20 > generated.loc["DDSP", "run_p90"]
+    assert set(read_csv(made / "by_class.csv")["system"]) == {"real", *generated.index}
     kept = read_csv(made / "kept.csv").set_index(["category", "side"])["relative"]
     assert kept["rain", "silence"] == 1 and 0.4 < kept["rain", "oracle noise"] < 0.6 < kept["rain", "DDSP"] + 0.2
     sounds = read_csv(made / "sounds.csv")
@@ -84,7 +117,7 @@ def test_a_report_of_two_runs_is_published_and_shown(runs, tmp_path):
 
 def test_a_report_needs_a_texture_model_and_a_page_says_when_there_is_none(runs, tmp_path):
     with pytest.raises(InputError, match="none is a texture model"):
-        make_report({"montage": runs["montage"]}, tmp_path, 2, 1, 0, "cpu", tmp_path)
+        make_report({"montage": runs["montage"]}, tmp_path, 2, 1, 0, "cpu", tmp_path, SourceData("", [], 16_000, {}, {}, 1))
     page.stage(staging(tmp_path))
     assert "Nothing published" in Path(tmp_path / "book/executed/textures/result.txt").read_text()
     assert str(page.facts(tmp_path)["textures"]["kept"]["rain"]) == "not measured"

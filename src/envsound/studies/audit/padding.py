@@ -21,7 +21,8 @@ from envsound.systems.soundstorm.batches import CodeSet, load_code_set
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.masking import TrainingMask, draw_training_mask
 from envsound.systems.soundstorm.objective import level_scores
-from envsound.systems.soundstorm.training import Trainer, TrainingConfig, derive_seed
+from envsound.systems.soundstorm.plan import TrainingConfig, derive_seed
+from envsound.systems.soundstorm.training import Trainer
 
 PUBLISHED_FRAMES, PUBLISHED_LENGTH = 375, 1024  # of a published clip, before and after padding
 PADDING_CODE = 0

@@ -181,8 +181,10 @@ def centroids(clip: np.ndarray, sample_rate: int) -> np.ndarray:
 def generation_table(
     systems: Mapping[str, System], rows: pd.DataFrame, learnt: Sounds, held_out: Sounds, codec: Codec,
     cache_dir: Path, n_clips: int = 40, seed: int = 0,
-) -> pd.DataFrame:  # fmt: skip
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Return a row for each system, for recordings of training folds (floor) and for held-out ones through the codec.
+
+    And a table of what is heard by class: system, category, n, heard.
 
     rows: codes.csv of the run that all share. Every system is asked for the same classes, lengths and seeds.
     heard: share that the classifier that ships, which may refuse, hears as what was asked for; kad, precision, recall:
@@ -209,18 +211,21 @@ def generation_table(
     found = measure_distances(sources, [reduced], rate, seed, by_class=False).set_index("side")
     measured = {name: measure_side(some, name, rate) for name, some in sources.items()}
     train, held = split_folds(rows, *_folds(rows, held_out))
-    table = []
+    table, by_class = [], []
     for name, (clips, classes) in sides.items():
+        heard = pd.DataFrame({"category": list(classes), "heard": _heard(clips, classes)})
+        counted = heard.groupby("category")["heard"].agg(["size", "mean"]).reset_index()
+        by_class.append(counted.set_axis(["category", "n", "heard"], axis=1).assign(system=name))
         if name == REAL:
             continue
-        row = {"system": name, "n": len(clips), "heard": _heard(clips, classes), "real_time_factor": pace.get(name)}
+        row = {"system": name, "n": len(clips), "heard": heard["heard"].mean(), "real_time_factor": pace.get(name)}
         row |= found.loc[name, ["kad", "kad_low", "kad_high", "precision", "recall"]].to_dict()
         row |= _apart(measured[REAL], measured[name]) | {"diversity": _diversity(measured[REAL], measured[name])}
         coded = [Coded("", own, codings(clip, codec)) for clip, own in zip(clips, classes, strict=True)]
         _, copied = copies_beside_chains(coded, recorded(train), recorded(held), codec, seed, cache_dir)
         row |= copied.set_index("side").loc[MODEL, ["share_median", "run_p90", "n_copies"]].to_dict()
         table.append(row | {"logmel_copies": _found_in_log_mel(clips, classes, learnt, held_out)})
-    return pd.DataFrame(table)
+    return pd.DataFrame(table), pd.concat(by_class, ignore_index=True)[["system", "category", "n", "heard"]]
 
 
 def _sources(clips: Sequence[np.ndarray], categories: Sequence[str], rate: int) -> list[Source]:
@@ -234,10 +239,10 @@ def _folds(rows: pd.DataFrame, held_out: Sounds) -> tuple[int, list[int]]:
     return int(rows.loc[rows["clip_id"] == held_out.names[0], "fold"].iloc[0]), []
 
 
-def _heard(clips: Sequence[np.ndarray], categories: Sequence[str]) -> float:
+def _heard(clips: Sequence[np.ndarray], categories: Sequence[str]) -> list[bool]:
     listener = load_shipped()
     heard = [listener.categories[int(mean_probabilities(listener, clip).argmax())] for clip in clips]
-    return float(np.mean([one == own for one, own in zip(heard, categories, strict=True)]))
+    return [one == own for one, own in zip(heard, categories, strict=True)]
 
 
 def _apart(real: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:

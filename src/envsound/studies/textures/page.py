@@ -1,6 +1,6 @@
 """The book's page on sound textures, from a published report of notebook 20."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from envsound.run.publish import ReportKind
 
 REPORT, STEP, PAGE = "textures", "20_sound_textures", "systems/textures.md"
 TABLES = ("kept.csv", "generated.csv", "between.csv", "leak.csv", "models.csv", "sounds.csv")
-REPORTS = (ReportKind(TABLES, "a finished report of notebook 20", folder=REPORT, sounds="sounds"),)
+MORE = ("by_class.csv", "source.csv")
+REPORTS = (ReportKind(TABLES, "a finished report of notebook 20", MORE, REPORT, sounds="sounds"),)
+TEN = "textures_esc10"  # where a report on all ten classes is published
 MADE = "made by a model; no rights claimed"
 FIGURES = {
     "kept": "Distance to held-out recordings, relative to that of silence; dotted, noise that knows the spectrogram.",
@@ -23,8 +25,15 @@ FIGURES = {
 
 
 def stage(book: Staging) -> None:
-    """Write what the page includes, executed/textures/: result, kept, between, leak, generated, models and sounds."""
+    """Write what the page includes, executed/textures/.
+
+    result, kept, between, leak, generated, models and sounds of a report; source, the tables as the source has them;
+    and ten, of a report on ten classes.
+    """
     folder = book.published / REPORT
+    for name, file, rows in (("source", folder / MORE[1], source_rows), ("ten", book.published / TEN, None)):
+        lines = [] if not file.exists() else _ten(book, file) if rows is None else _table(book, file, rows)
+        book.write(f"textures/{name}.txt", lines)
     if not (folder / TABLES[0]).is_file():
         for name in ("result", *(Path(name).stem for name in TABLES)):
             book.write(f"textures/{name}.txt", not_published("study of textures") if name == "result" else [])
@@ -44,6 +53,16 @@ def stage(book: Staging) -> None:
     book.write("textures/sounds.txt", sound_row(book, heard, PAGE))
 
 
+def _table(book: Staging, path: Path, rows: Callable[[pd.DataFrame], list[dict[str, str]]]) -> list[str]:
+    return book.table(rows(read_csv(path)), path, PAGE, "names")
+
+
+def _ten(book: Staging, folder: Path) -> list[str]:
+    """Return the Markdown lines of a report on ten classes: what is made, class by class, and its trainings."""
+    parts = (("generated", generated_rows), ("by_class", class_rows), ("models", model_rows))
+    return [line for name, rows in parts for line in _table(book, folder / f"{name}.csv", rows)]
+
+
 def facts(published: Path) -> Mapping[str, Any]:
     """Return `textures`: kept[class][side], between[system], made[system] and leak[split], numbers written out."""
     folder, found = published / REPORT, Facts()
@@ -51,7 +70,8 @@ def facts(published: Path) -> Mapping[str, Any]:
         return {"textures": found}
     kept = read_csv(folder / "kept.csv")
     found["kept"] = Facts({
-        category: Facts({row["side"]: Facts({"relative": f"{row['relative']:.2f}", "db": f"{row['level_db']:+.1f}"})
+        category: Facts({row["side"]: Facts({"relative": f"{row['relative']:.2f}", "db": f"{row['level_db']:+.1f}",
+                                                   "fad": f"{row['fad']:,.0f}"})
                          for row in rows.to_dict("records")})
         for category, rows in kept.groupby("category")
     })  # fmt: skip
@@ -74,8 +94,32 @@ def kept_rows(table: pd.DataFrame) -> list[dict[str, str]]:
             name = _class(one)
             row |= {f"{name}: mSTFT": f"{one['mstft']:.4f}", f"{name}: relative": f"{one['relative']:.3f}"}
             row[f"{name}: level (dB)"] = NO_NUMBER if one["level_db"] < -60 else f"{one['level_db']:+.1f}"
+            row[f"{name}: FAD"] = f"{one['fad']:,.0f}"
         rows.append(row)
     return rows
+
+
+def source_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row for each split, scope and side of the source's tables: distance, relative distance and FAD."""
+    rows = []
+    for (split, scope, side), part in table.fillna({"scope": ""}).groupby(["split", "scope", "side"], sort=False):
+        row = {"split": split, "taught": scope.replace("_", " ") or NO_NUMBER, "what": side}
+        for one in part.to_dict("records"):
+            name = _class(one)
+            row |= {f"{name}: mSTFT": f"{one['mstft']:.4f}", f"{name}: relative": f"{one['relative']:.2f}"}
+            row[f"{name}: FAD"] = f"{one['fad']:,.0f}"
+        rows.append(row)
+    return rows
+
+
+def class_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row for each class: the share of each system's clips that is heard as what was asked for."""
+    shares = table.pivot(index="category", columns="system", values="heard")[table["system"].unique()]
+    return [
+        {"heard as asked": str(category).replace("_", " ")}
+        | {str(system): NO_NUMBER if pd.isna(share) else f"{share:.0%}" for system, share in row.items()}
+        for category, row in shares.iterrows()
+    ]
 
 
 def between_rows(table: pd.DataFrame) -> list[dict[str, str]]:

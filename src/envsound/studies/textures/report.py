@@ -1,17 +1,21 @@
 """The report of the study of textures: which trainings it is of, its tables, and the sounds that go with it."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
+from envsound.base.device import choose_device
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, read_json, write_csv, write_ogg
 from envsound.base.text import file_name
 from envsound.codec import load_codec
+from envsound.data.recordings import load_recordings
+from envsound.run.presets import load_preset
 from envsound.studies.textures.measuring import (
     STEP_TRAIN,
     generation_table,
@@ -20,6 +24,7 @@ from envsound.studies.textures.measuring import (
     reconstruction_table,
     run_sounds,
 )
+from envsound.studies.textures.source import source_tables, split_seconds
 from envsound.systems.base import Request
 from envsound.systems.sampling import load_trained
 from envsound.systems.textures.system import Texture
@@ -28,9 +33,26 @@ HEARD_SECONDS, MOST_BYTES = 1.5, 80_000  # of a sound that is published, and of 
 PRIORS = ("normal", "trajectory")  # of the first model, beside its chain
 
 
+@dataclass(frozen=True)
+class SourceData:
+    """Recordings for the source's tables, in ESC-50's layout, none where `data_dir` is "": at `sample_rate` (Hz).
+
+    presets: models by what the tables call them; n_steps: of each training; scopes: what models are taught, by split
+    (see `source.source_tables`).
+    """
+
+    data_dir: str
+    categories: Sequence[str]
+    sample_rate: int
+    presets: Mapping[str, str]
+    scopes: Mapping[str, Sequence[str]]
+    n_steps: int
+
+
 def make_report(
-    runs: Mapping[str, str], folder: Path, n_clips: int, n_pairs: int, seed: int, device: str, cache_dir: Path
-) -> dict[str, Any]:
+    runs: Mapping[str, str], folder: Path, n_clips: int, n_pairs: int, seed: int, device: str, cache_dir: Path,
+    source: SourceData,
+) -> dict[str, Any]:  # fmt: skip
     """Write the tables of a report, and its sounds, into a folder; return what the record keeps.
 
     runs: folders of trained runs by what the report calls them, texture models and others; all share the sounds of the
@@ -47,19 +69,34 @@ def make_report(
         systems[f"{first}, {prior}"] = replace(textures[first], options=asked, sounds=learnt)
     codec, rows = load_codec("patches", device=device), read_csv(Path(runs[first]) / "codes.csv")
     between, curves = interpolation_table(held_out, textures, n_pairs)
+    generated, by_class = generation_table(systems, rows, learnt, held_out, codec, cache_dir, n_clips, seed)
     tables = {
         "kept": reconstruction_table(held_out, learnt, textures, codec, seed),
         "leak": leak_table(learnt, held_out, seed=seed),
         "between": between,
         "curves": curves,
         "models": models_table(runs),
-        "generated": generation_table(systems, rows, learnt, held_out, codec, cache_dir, n_clips, seed),
+        "generated": generated,
+        "by_class": by_class,
         "sounds": keep_sounds(textures, sorted(set(held_out.categories)), folder / "sounds", seed),
     }
+    if source.data_dir:
+        tables["source"] = source_report(source, folder / "source", seed, choose_device(device))
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)
     cut = read_json(Path(runs[first]) / "provenance.json")["steps"]["01_encode_clips"]["facts"].get("data_cut")
     return {"data_cut": cut, "n_learnt": len(learnt.clips), "n_held_out": len(held_out.clips), "n_clips": n_clips}
+
+
+def source_report(source: SourceData, folder: Path, seed: int, device: torch.device) -> pd.DataFrame:
+    """Return the source's tables (see `source.source_tables`); fold 1 is held out. Trainings lie in the folder."""
+    recordings = load_recordings(
+        "esc50", source.data_dir, categories=source.categories, sample_rate=source.sample_rate
+    )
+    steps = {"max_steps": source.n_steps, "num_epochs": source.n_steps, "watch_every": source.n_steps, "seed": seed}
+    presets = {name: load_preset(preset) | steps for name, preset in source.presets.items()}
+    splits = {name: split for name, split in split_seconds(recordings, 1, seed).items() if name in source.scopes}
+    return source_tables(splits, presets, folder, device, source.scopes)
 
 
 def models_table(runs: Mapping[str, str]) -> pd.DataFrame:

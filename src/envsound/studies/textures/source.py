@@ -4,7 +4,7 @@ The source cuts recordings into seconds and splits those at random; here they ar
 beside, to size the leak. A training is a folder of its own that is gone on with when it was stopped.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,6 @@ def source_tables(
     folder: Path,
     device: torch.device,
     scopes: Mapping[str, Sequence[str]],
-    train: Callable[..., Texture] = trained_texture,
 ) -> pd.DataFrame:
     """Return what models keep of seconds that they have not learnt, as `measuring.reconstruction_table` does.
 
@@ -81,7 +80,7 @@ def source_tables(
         for scope in scopes[split]:
             sides = of_scope(learnt, scope), of_scope(watched, scope)
             places = {name: folder / file_name(f"{split} {scope} {name}").replace(" ", "_") for name in presets}
-            models = {name: train(settings, *sides, places[name], device) for name, settings in presets.items()}
+            models = {name: trained_texture(one, *sides, places[name], device) for name, one in presets.items()}
             found = reconstruction_table(sides[1], sides[0], models, None)
             tables.append(found[found["side"].isin(models)].assign(split=split, scope=scope))
     return pd.concat(tables, ignore_index=True)

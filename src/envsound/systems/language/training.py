@@ -28,10 +28,10 @@ from envsound.systems.soundstorm.batches import CodeSet, HeldCodes
 from envsound.systems.soundstorm.checkpoints import Checkpoint
 from envsound.systems.soundstorm.codebooks import Codebooks, start_from_codebooks
 from envsound.systems.soundstorm.masking import rolled
-from envsound.systems.soundstorm.objective import IGNORED, unigram_losses
+from envsound.systems.soundstorm.objective import HISTORY, IGNORED, unigram_losses
 from envsound.systems.soundstorm.optimizing import WeightAverage, make_optimizer, make_schedule
-from envsound.systems.soundstorm.plan import TrainingConfig
-from envsound.systems.soundstorm.training import HISTORY, Progress, Trainer
+from envsound.systems.soundstorm.plan import Progress, TrainingConfig
+from envsound.systems.soundstorm.training import Trainer
 
 OPTIMIZERS, SCHEDULES = ("", "prodigy"), ("", "none", "step", "inverse-root")
 STEP_FACTOR = 0.1  # of the learning rate, at each step of the schedule "step": torch's own

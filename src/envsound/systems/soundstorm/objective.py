@@ -12,6 +12,7 @@ from envsound.systems.soundstorm.batches import CodeSet
 from envsound.systems.soundstorm.conformer import MaskedConformer
 from envsound.systems.soundstorm.masking import TrainingMask
 
+HISTORY = ["epoch", "level", "split", "loss", "n_masked", "unigram", "lr", "seconds"]  # of training.csv
 IGNORED = -100  # in the place of a code that is no target
 
 
@@ -139,3 +140,25 @@ def _counts(clips: list[np.ndarray], n_levels: int, codebook_size: int) -> np.nd
 def _shares(counts: np.ndarray, prior: np.ndarray, strength: float) -> np.ndarray:
     """Return shares that follow `prior` where few were counted: both [n_levels, codebook_size]."""
     return (counts + strength * prior) / (counts.sum(1, keepdims=True) + strength)
+
+
+def history_rows(
+    epoch: int, split: str, totals: np.ndarray, unigram: dict[str, float], facts: dict[str, float]
+) -> list[dict]:
+    """Turn loss sums and counts [n_levels, 2] into rows of training.csv: each level, then "all".
+
+    unigram: the loss of each level's code frequencies on the same clips, where known; facts: lr and seconds.
+    """
+    levels = [*((str(level), *row) for level, row in enumerate(totals)), ("all", *totals.sum(0))]
+    return [
+        {
+            "epoch": epoch,
+            "level": level,
+            "split": split,
+            "loss": float(loss / count) if count else float("nan"),
+            "n_masked": int(count),
+            "unigram": unigram.get(level, float("nan")),
+            **facts,
+        }
+        for level, loss, count in levels
+    ]

@@ -1,7 +1,11 @@
-"""What a training is told: the settings of batches, masks, loss, optimizer and schedule."""
+"""What a training is told, the settings of batches, masks, loss, optimizer and schedule; and how far it has come."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
 
 from envsound.run.limits import check_together, check_values
 
@@ -52,3 +56,23 @@ class TrainingConfig:
     def asks_code_vectors(self) -> bool:
         """Whether training needs the codec's code vectors."""
         return self.start_from_codes or self.near_share > 0
+
+
+@dataclass
+class Progress:
+    """How far training has come: enough, with the weights, to go on with the very next step."""
+
+    epoch: int = 0  # whole epochs
+    batch: int = 0  # batches of the epoch that has begun
+    step: int = 0  # optimizer steps
+    lr: float = 0.0  # at the start of the epoch
+    seconds: float = 0.0  # s, of the epoch that has begun
+    totals: list[list[float]] = field(default_factory=list)  # its loss sum and count of every level
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_loss: float = math.inf  # on the validation clips
+    best_epoch: int = 0
+
+
+def derive_seed(seed: int, *numbers: int) -> int:
+    """Return a seed for one step (or for -1, the validation), that shares nothing with its neighbours'."""
+    return int(np.random.SeedSequence([seed, *(number + 1 for number in numbers)]).generate_state(1)[0])

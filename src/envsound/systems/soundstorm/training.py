@@ -3,9 +3,8 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,27 +25,18 @@ from envsound.systems.soundstorm.checkpoints import Checkpoint, save_checkpoint,
 from envsound.systems.soundstorm.codebooks import Codebooks, start_from_codebooks, start_heads
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.masking import TrainingMask, draw_levels, draw_training_mask, rolled, with_near_codes
-from envsound.systems.soundstorm.objective import MaskedObjective, by_level, masked_loss, unigram_losses
+from envsound.systems.soundstorm.objective import (
+    HISTORY,
+    MaskedObjective,
+    by_level,
+    history_rows,
+    masked_loss,
+    unigram_losses,
+)
 from envsound.systems.soundstorm.optimizing import WeightAverage, make_optimizer, make_schedule
-from envsound.systems.soundstorm.plan import TrainingConfig
+from envsound.systems.soundstorm.plan import Progress, TrainingConfig, derive_seed
 
-HISTORY = ["epoch", "level", "split", "loss", "n_masked", "unigram", "lr", "seconds"]
 SAVE_SECONDS = 300.0  # s between two savings of the state within an epoch
-
-
-@dataclass
-class Progress:
-    """How far training has come: enough, with the weights, to go on with the very next step."""
-
-    epoch: int = 0  # whole epochs
-    batch: int = 0  # batches of the epoch that has begun
-    step: int = 0  # optimizer steps
-    lr: float = 0.0  # at the start of the epoch
-    seconds: float = 0.0  # s, of the epoch that has begun
-    totals: list[list[float]] = field(default_factory=list)  # its loss sum and count of every level
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_loss: float = math.inf  # on the validation clips
-    best_epoch: int = 0
 
 
 class Trainer:
@@ -206,15 +196,15 @@ class Trainer:
     def _recorded(self, rows: np.ndarray) -> Recorded | None:
         """Return what does the next step in one call, or None where steps differ in shape.
 
-        Held clips that are all equally long, whole batches in one piece and one process, and blocks not compiled.
+        Whole batches of held clips of the greatest length are recorded, in one piece and process, blocks not compiled.
         """
         config, held = self.config, self.held
         if held is None or config.compile or len(self._pieces(len(rows))) > 1 or self.fabric.world_size > 1:
             return None
-        if len(rows) < config.batch_size or not held.even(slice(None)):
+        longest = int(held.lengths.max())
+        if len(rows) < config.batch_size or held.lengths[rows].min() < longest:
             return None
         if self._step is None:
-            longest = int(held.lengths[0])
 
             def step(places: Tensor) -> list[Tensor]:
                 codes, _, classes = held.chosen(places, longest)
@@ -406,30 +396,3 @@ def _first_model(
     if config.initial_checkpoint:
         start_from(model, config.initial_checkpoint, codec_hash, categories)
     return model
-
-
-def derive_seed(seed: int, *numbers: int) -> int:
-    """Return a seed for one step (or for -1, the validation), that shares nothing with its neighbours'."""
-    return int(np.random.SeedSequence([seed, *(number + 1 for number in numbers)]).generate_state(1)[0])
-
-
-def history_rows(
-    epoch: int, split: str, totals: np.ndarray, unigram: dict[str, float], facts: dict[str, float]
-) -> list[dict]:
-    """Turn loss sums and counts [n_levels, 2] into rows of training.csv: each level, then "all".
-
-    unigram: the loss of each level's code frequencies on the same clips, where known; facts: lr and seconds.
-    """
-    levels = [*((str(level), *row) for level, row in enumerate(totals)), ("all", *totals.sum(0))]
-    return [
-        {
-            "epoch": epoch,
-            "level": level,
-            "split": split,
-            "loss": float(loss / count) if count else float("nan"),
-            "n_masked": int(count),
-            "unigram": unigram.get(level, float("nan")),
-            **facts,
-        }
-        for level, loss, count in levels
-    ]
