@@ -117,7 +117,8 @@ def test_a_report_of_two_runs_is_published_and_shown(runs, tmp_path):
 
 def test_a_report_needs_a_texture_model_and_a_page_says_when_there_is_none(runs, tmp_path):
     with pytest.raises(InputError, match="none is a texture model"):
-        make_report({"montage": runs["montage"]}, tmp_path, 2, 1, 0, "cpu", tmp_path, SourceData("", [], 16_000, {}, {}, 1))
+        nothing = SourceData("", [], 16_000, {}, {}, 1)
+        make_report({"montage": runs["montage"]}, tmp_path, 2, 1, 0, "cpu", tmp_path, nothing)
     page.stage(staging(tmp_path))
     assert "Nothing published" in Path(tmp_path / "book/executed/textures/result.txt").read_text()
     assert str(page.facts(tmp_path)["textures"]["kept"]["rain"]) == "not measured"
