@@ -106,7 +106,8 @@ def models_table(runs: Mapping[str, str]) -> pd.DataFrame:
     for name, place in runs.items():
         step = read_json(Path(place) / "provenance.json")["steps"][STEP_TRAIN]
         found = {"training_seconds": step["seconds"], "steps": 1} | step["facts"]
-        rows.append({"model": name} | {key: found.get(key, np.nan) for key in names} | {"device": step["device"]})
+        device = found.get("device_used", step["device"])
+        rows.append({"model": name} | {key: found.get(key, np.nan) for key in names} | {"device": device})
     return pd.DataFrame(rows)
 
 
