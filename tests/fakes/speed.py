@@ -21,7 +21,7 @@ def bench_result() -> dict:
     result |= {"python": "3.12.1", "commit": "abc123", "n_runs": 3, "passes": {"ours": 19, "peer": 19}}
     result |= {"sides": {"ours": "envsound", "peer": "other 0.6.1"}, "n_parameters": {"ours": 22e6, "peer": 24e6}}
     result["rates"] = {"float32": {"flops_per_second": 2e11, "shape": [2048, 2048, 2048]}}
-    return result | {"rows": rows}
+    return result | {"rows": rows, "work": {"batch": 8}}
 
 
 def growth() -> pd.DataFrame:

@@ -6,10 +6,12 @@ from itertools import pairwise
 import pytest
 import torch
 from fakes.soundstorm import small_checkpoint
+from fakes.waiting import NoLooking
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envsound.base.errors import InputError
+from envsound.systems.soundstorm import decoding
 from envsound.systems.soundstorm.decoding import DecodingConfig, decode, guided_scores
 from envsound.systems.soundstorm.drawing import ORDERS
 from envsound.systems.soundstorm.masking import frame_mask, n_masked_after
@@ -172,3 +174,29 @@ def test_requests_that_do_not_fit_are_refused(wrong):
 def test_impossible_settings_are_refused(name, value):
     with pytest.raises(InputError, match=name):
         DecodingConfig(**{name: value})
+
+
+RECORDED = DecodingConfig((5, 2, 1), fine_temperature=1.0, guidance_scale=2.0, guidance_end=1.5, top_p=0.9, top_k=20)
+
+
+@pytest.mark.parametrize("classes", [None, [0, 1]])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_recorded_decoding_is_the_decoding(order, classes, monkeypatch):
+    config = replace(RECORDED, order=order)
+    expected = [decode(MODEL, [14, 14], seeds, config, classes) for seeds in ([1, 2], [3, 1])]
+    monkeypatch.setattr(decoding, "GPU", "cpu")
+    decoding._recorded.cache_clear()
+    found = [decode(MODEL, [14, 14], seeds, config, classes) for seeds in ([1, 2], [3, 1])]
+    assert decoding._recorded.cache_info().misses == 1
+    assert torch.equal(torch.stack(found), torch.stack(expected)) and not torch.equal(found[0], found[1])
+    other = decode(MODEL, [14, 9], [1, 2], config, classes)  # of two lengths: not recorded
+    assert decoding._recorded.cache_info().misses == 1
+    assert torch.equal(other[1, :, :9], decode(MODEL, [9], [2], config, classes and classes[1:])[0])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_recorded_decoding_looks_at_no_value(order):
+    generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+    config = replace(RECORDED, order=order)
+    with torch.no_grad(), NoLooking():
+        decoding._decoded(MODEL, [14, 14], generators, config, torch.tensor([0, 1]))

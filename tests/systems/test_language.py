@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from fakes.soundstorm import CPU, code_set
+from fakes.waiting import NoLooking
 from torch.nn import functional as F
 
 from envsound.base.errors import InputError
@@ -18,7 +19,7 @@ from envsound.data.recordings import load_recordings
 from envsound.run.contract import check_table, read_table
 from envsound.run.presets import load_preset
 from envsound.systems.base import Request, load_recipe
-from envsound.systems.language import training
+from envsound.systems.language import decoding, training
 from envsound.systems.language.decoding import Writer, WritingConfig, write
 from envsound.systems.language.patterns import PATTERNS
 from envsound.systems.language.training import (
@@ -334,10 +335,12 @@ def test_it_learns_a_melody_by_heart_and_writes_it(tmp_path):
 
 
 def test_codes_held_on_a_device_make_the_same_steps(tmp_path):
-    """The loop of a GPU, on the CPU."""
-    plain, held = trainer(tmp_path / "plain"), trainer(tmp_path / "held")
-    held.held = training.HeldCodes(held.train_set, CPU, MASK)
+    """The loop of a GPU, on the CPU: whole batches in one call, as long as the longest clip of all."""
+    shape = replace(SHAPE, dropout=0.0, text_dim=8)
+    plain, held = trainer(tmp_path / "plain", shape), trainer(tmp_path / "held", shape)
+    held.held = training.held_numbers(held.train_set, CPU, MASK)
     torch.testing.assert_close(torch.tensor(held.fit()["loss"]), torch.tensor(plain.fit()["loss"]), rtol=1e-4, atol=0)
+    assert held._step is not None and plain._step is None
 
 
 def test_embeddings_may_begin_as_code_vectors(tmp_path):
@@ -498,6 +501,31 @@ def test_guidance_of_one_is_the_told_model_and_three_goes_beyond():
     assert torch.equal(one, write(made(), [6], [0], FREE, [0]))
     alone = write(made(), [6], [0], WritingConfig(guidance_scale=3.0))  # untold, there is nothing to guide by
     assert torch.equal(alone, write(made(), [6], [0], FREE))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_recorded_writing_is_writing_and_looks_at_no_value(pattern, monkeypatch):
+    """What a GPU does in one call, on the CPU."""
+    model, config = made(pattern=pattern), WritingConfig(0.9, 0.0, 10, 0.9, 2.0)
+    lengths, told = [9, 9], [0, 1]
+    expected = [write(model, lengths, seeds, config, told) for seeds in ([1, 2], [3, 1])]
+    monkeypatch.setattr(decoding, "GPU", "cpu")
+    found = [write(model, lengths, seeds, config, told) for seeds in ([1, 2], [3, 1])]
+    assert torch.equal(torch.stack(found), torch.stack(expected)) and not torch.equal(*found)
+    assert decoding._recorded.cache_info().currsize == 1
+    plan = decoding._plan(model, lengths, None, CPU)
+    noise = decoding._noise([model.pattern.n_steps(n) for n in lengths], [1, 2], 3)
+    with torch.no_grad(), NoLooking():
+        assert decoding._written(model, plan, noise, config, torch.tensor(told), None).shape == (2, 3, 9)
+    decoding._recorded.cache_clear()
+
+
+def test_no_step_of_a_training_on_a_gpu_looks_at_a_value(tmp_path):
+    one = trainer(tmp_path, replace(SHAPE, text_dim=8), ema_decay=0.9)
+    one.held = training.held_numbers(one.train_set, CPU, MASK)
+    batch = one._batch(np.arange(4))
+    with NoLooking():
+        assert one._gradients(*batch).shape == (3, 2)
 
 
 @pytest.mark.parametrize(

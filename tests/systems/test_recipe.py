@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from fakes.soundstorm import CPU, TINY, code_set, trainer
+from fakes.waiting import NoLooking
 
 from envsound.base.errors import InputError
 from envsound.systems.soundstorm.batches import CodeSet, HeldCodes
@@ -189,6 +190,41 @@ def test_the_steps_of_a_gpu_are_those_of_the_plain_loop(tmp_path):
     held.held = HeldCodes(held.train_set, CPU, 16)
     held.objective.module.dense = True
     torch.testing.assert_close(torch.tensor(held.fit()["loss"]), torch.tensor(plain.fit()["loss"]), rtol=1e-4, atol=0)
+
+
+def even_codes(n=10, n_frames=12) -> CodeSet:
+    clips = code_set(n)
+    codes = [np.resize(one, (one.shape[0], n_frames)) for one in clips.codes]
+    return CodeSet(codes, clips.classes, clips.categories)
+
+
+def held_trainer(folder) -> Trainer:
+    """A trainer of equally long clips that takes its steps as on a GPU."""
+    config = TrainingConfig(num_epochs=4, batch_size=4, lr=3e-3, precision="32-true", class_dropout=0.3, **RECIPE)
+    shape = TIED.__class__(**vars(TIED) | {"dropout": 0.2})
+    one = Trainer(even_codes(), even_codes(4), shape, config, folder, CPU, codec_hash="abc", codebooks=BOOKS)
+    one.held = HeldCodes(one.train_set, CPU, 16)
+    one.objective.module.dense = True
+    return one
+
+
+def test_a_recorded_step_is_the_step(tmp_path, monkeypatch):
+    """Eight whole batches are recorded, the smaller ones at the end of an epoch are not; weights agree bit for bit."""
+    recorded = held_trainer(tmp_path / "recorded")
+    history = recorded.fit()
+    assert recorded._step is not None
+    monkeypatch.setattr(Trainer, "_recorded", lambda self, rows: None)
+    plain = held_trainer(tmp_path / "plain")
+    assert plain.fit()["loss"].equals(history["loss"]) and plain._step is None
+    for ours, theirs in zip(recorded.model.parameters(), plain.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_recorded_step_looks_at_no_value(tmp_path):
+    one = held_trainer(tmp_path)
+    one._train_step(np.arange(4))
+    with NoLooking():
+        one._step(torch.tensor([5, 2, 9, 0]))
 
 
 def test_other_code_vectors_start_anew(tmp_path):

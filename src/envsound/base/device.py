@@ -31,6 +31,11 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def sent(x: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device, without waiting for what the device has yet to do."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
+
+
 def describe_device(device: torch.device) -> str:
     """Return a device's name in words, such as "NVIDIA H100" or "CPU x86_64, 2 threads"."""
     if device.type == "cuda":

@@ -102,31 +102,38 @@ class ResidualQuantizer(nn.Module):
             active = used > level
             codes = nearest(residual.detach(), self.codebooks[level])
             vectors = self.codebooks[level][codes]  # a copy: the update below does not touch it
-            losses.append((residual - vectors).square().mean(1)[active].mean() if active.any() else flat.new_zeros(()))
+            off = (residual - vectors).square().mean(1)
+            losses.append((off * active).sum() / active.sum().clamp(min=1))
             if self.training:
-                self._update(level, residual.detach()[active], codes[active])
+                self._update(level, residual.detach(), codes, active)
             quantized = quantized + vectors * active[:, None]
             residual = residual - vectors
         quantized = flat + (quantized - flat).detach()
         return quantized.unflatten(0, (len(latents), -1)).transpose(1, 2), torch.stack(losses).mean()
 
     @torch.no_grad()
-    def _update(self, level: int, vectors: Tensor, codes: Tensor) -> None:
-        """Move a codebook towards the vectors it coded, and replace the codes that nothing uses."""
-        if len(vectors) == 0:
-            return
-        weight = self.codebook_size / len(vectors)  # counts are relative: 1 is an evenly used code
-        counts = torch.bincount(codes, minlength=self.codebook_size).to(vectors) * weight
-        sums = torch.zeros_like(self.sums[level]).index_add_(0, codes, vectors) * weight
-        self.counts[level].lerp_(counts, 1 - self.decay)
-        self.sums[level].lerp_(sums, 1 - self.decay)
-        dead = self.counts[level] < self.dead_share
-        if dead.any():
-            drawn = vectors[torch.randint(len(vectors), (int(dead.sum()),), device=vectors.device)]
-            self.sums[level][dead] = drawn  # both averages are reset, or the next step would undo it
-            self.counts[level][dead] = 1.0
+    def _update(self, level: int, vectors: Tensor, codes: Tensor, active: Tensor) -> None:
+        """Move a codebook towards the `active` vectors it coded, and replace the codes that nothing uses.
+
+        Without vectors it stays as it is. No value is looked at, so that a GPU is not waited for.
+        """
+        n_active, used = active.sum(), active.to(vectors.dtype)
+        weight = self.codebook_size / n_active.clamp(min=1)  # counts are relative: 1 is an evenly used code
+        counts = torch.zeros_like(self.counts[level]).index_add_(0, codes, used) * weight
+        sums = torch.zeros_like(self.sums[level]).index_add_(0, codes, vectors * used[:, None]) * weight
+        rate = (1 - self.decay) * (n_active > 0)
+        self.counts[level].lerp_(counts, rate)
+        self.sums[level].lerp_(sums, rate)
+        dead = (self.counts[level] < self.dead_share) & (n_active > 0)
+        active_first = active.logical_not().byte().argsort(stable=True)
+        places = torch.rand(self.codebook_size, device=vectors.device) * n_active
+        drawn = vectors[active_first[places.long()]]
+        # Both averages are reset, or the next step would undo it.
+        self.sums[level] = torch.where(dead[:, None], drawn, self.sums[level])
+        self.counts[level].masked_fill_(dead, 1.0)
         means = self.sums[level] / self.counts[level][:, None]
-        self.codebooks[level] = F.normalize(means, dim=1) if self.unit_length else means
+        means = F.normalize(means, dim=1) if self.unit_length else means
+        self.codebooks[level] = torch.where(n_active > 0, means, self.codebooks[level])
 
 
 def level_gains(latents: Tensor, quantizer: ResidualQuantizer) -> Tensor:

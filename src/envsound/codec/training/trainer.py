@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from envsound.base.device import sent
 from envsound.base.errors import InputError
 from envsound.base.files import write_csv
 from envsound.base.tensors import load_state, save_state
@@ -31,6 +32,8 @@ from envsound.codec.training.losses import (
     level_difference,
     log_mel_distance,
 )
+
+LOOK_EVERY = 10  # steps between two looks at the losses, for which a GPU has to be waited for
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,15 @@ class CodecTrainer:
         before = self.seconds
         with tqdm(total=self.training.n_steps, initial=self.step, desc="codec", unit="step") as bar:
             while not self.finished and time.perf_counter() - started < max_seconds:
-                values = self._train_step()
+                losses = self._train_step()
                 self.step += 1
                 self.seconds = before + time.perf_counter() - started
                 bar.update()
-                bar.set_postfix({key: f"{values[key]:.2f}" for key in ("distance", "commitment")})
-                if self.step % self.training.checkpoint_every == 0 or self.finished:
+                due = self.step % self.training.checkpoint_every == 0 or self.finished
+                if due or self.step % LOOK_EVERY == 0:
+                    values = self._seen(losses)
+                    bar.set_postfix({key: f"{values[key]:.2f}" for key in ("distance", "commitment")})
+                if due:
                     held_out = vital_signs(self.codec, self.held_out, self.quantizing)
                     self.history.append({"step": self.step, "seconds": self.seconds, **values, **held_out})
                     self._checkpoint()
@@ -119,26 +125,31 @@ class CodecTrainer:
         """Whether all steps are done."""
         return self.step >= self.training.n_steps
 
-    def _train_step(self) -> dict[str, float]:
+    def _seen(self, losses: dict[str, Tensor]) -> dict[str, float]:
+        """Return losses as numbers. Raises InputError when one is not finite."""
+        values = dict(zip(losses, torch.stack([loss.float() for loss in losses.values()]).tolist(), strict=True))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise InputError(f"codec training: {name} is {value} by step {self.step}; try a lower lr")
+        return values
+
+    def _train_step(self) -> dict[str, Tensor]:
+        """Take one step; return its losses, scalars on the device."""
         self._set_lr()
         if self.step >= self.quantize_step and not self.quantizing:
             self._start_quantizing()
-        real = self.crops.batch(self.training.batch_size).to(self.device)
+        real = sent(self.crops.batch(self.training.batch_size), self.device)
         self.codec.train()
         fake, twin, commitment, likelihood = self._decode(real)
         losses = energy_losses(real, fake, twin, self.codec.config.sample_rate)
         gradients = {
             name: torch.autograd.grad(losses[name], fake, retain_graph=True)[0] for name in ("spectral", "waveform")
         }
-        values = {name: loss.item() for name, loss in losses.items()} | {"commitment": commitment.item()}
-        values["likelihood"] = likelihood.item()
+        told = losses | {"commitment": commitment, "likelihood": likelihood}
         if self.step >= self.adversary_step:
             judged, more = self._judge(real, fake.detach())
             gradients |= judged
-            values |= more
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise InputError(f"codec training: {name} is {value} at step {self.step}; try a lower lr")
+            told |= more
         self.codec.zero_grad(set_to_none=True)
         inner = self.training.commitment_weight * commitment + self.training.likelihood_weight * likelihood
         outputs, seeds = [fake], [self.balancer.combine(gradients)]
@@ -147,7 +158,7 @@ class CodecTrainer:
             seeds.append(torch.ones_like(inner))
         torch.autograd.backward(outputs, seeds)
         self._optimize(0, self.codec)
-        return values
+        return {name: loss.detach() for name, loss in told.items()}
 
     def _decode(self, real: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """Return decoded clips, the same with other noise (None if there is none), commitment and likelihood loss.
@@ -173,9 +184,9 @@ class CodecTrainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type != "cpu")
 
     def _noise(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape).to(self.device)  # drawn on the CPU: a checkpoint holds that generator's state
+        return sent(torch.randn(like.shape), self.device)  # drawn on the CPU: a checkpoint holds that generator's state
 
-    def _judge(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+    def _judge(self, real: Tensor, fake: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Update the discriminators; return the gradients [batch, n_samples] they send back, and the losses.
 
         One pass over real and decoded clips serves both sides; each is moved by what the other was before the step.
@@ -193,8 +204,8 @@ class CodecTrainer:
         against.backward(inputs=list(self.adversary.parameters()))
         self._optimize(1, self.adversary)
         padding = (0, 0, 0, len(fake) - len(heard))
-        values = {name: loss.item() for name, loss in losses.items()} | {"discriminator": against.item()}
-        return {name: F.pad(gradient, padding) for name, gradient in gradients.items()}, values
+        judged = {name: F.pad(gradient, padding) for name, gradient in gradients.items()}
+        return judged, losses | {"discriminator": against}
 
     def _optimize(self, which: int, module: torch.nn.Module) -> None:
         torch.nn.utils.clip_grad_norm_(module.parameters(), self.training.grad_clip)

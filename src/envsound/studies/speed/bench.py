@@ -177,7 +177,8 @@ def measure(
     """Time every task in every precision; return rows, each also printed by `on_line` as soon as it is there."""
     rows: list[dict[str, Any]] = []
     for task in TASKS:
-        flops = count_flops(lambda task=task: sides["ours"].run(task, "float32"))  # no other in another precision
+        # No other in another precision.
+        flops = count_flops(lambda task=task: sides["ours"].run(task, "float32", stepwise=True))
         of_task: list[dict[str, Any]] = []
         for label, names in contests(task, sides).items():
             precision = label.removeprefix(COMPILED)
@@ -241,10 +242,15 @@ def best_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def memory_apart(device: torch.device, peer_folder: str, work: Work) -> Memory:
-    """Return what measures the peak memory (MiB) of a side, a task and a precision; None where there is too little."""
+    """Return what measures the peak memory (MiB) of a side, a task and a precision; None where there is too little.
+
+    On a GPU, where torch counts what it allocates, no process of its own is needed.
+    """
 
     def peak(side: str, task: str, precision: str) -> float | None:
         place = {"device": str(device), "peer_folder": peer_folder, "work": asdict(work)}
+        if device.type == "cuda":
+            return peak_mib(side=side, task=task, precision=precision, **place)
         try:
             return call_apart(peak_mib, side=side, task=task, precision=precision, **place)
         except ApartError as error:

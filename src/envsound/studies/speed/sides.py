@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_backward_flop_count, sdpa_flop_count
 
 from envsound.base.errors import InputError
+from envsound.base.recorded import Recorded
 from envsound.codec import Codec
 from envsound.codec.fourier import FourierCodec
 from envsound.codec.stored import StoredCodec
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
-from envsound.systems.soundstorm.decoding import DecodingConfig, decode
+from envsound.systems.soundstorm.decoding import GPU, DecodingConfig, decode
 from envsound.systems.soundstorm.masking import draw_training_mask
-from envsound.systems.soundstorm.objective import masked_loss
+from envsound.systems.soundstorm.objective import dense_losses, masked_loss
 
 TRAIN, SAMPLE_ONE, SAMPLE_BATCH = "training step", "sample 1 clip", "sample a batch"
 SAMPLE_LONG = "sample 30 s and decode"  # with the codec; the study's side alone
@@ -63,14 +64,20 @@ class Work:
 
 
 class Implementation(Protocol):
-    """`model` holds the weights, `network` is called once a pass."""
+    """`model` holds the weights, `network` is called once a pass.
+
+    draws: what a training step draws from where it can be recorded for a GPU (see `base.recorded`), else None;
+    stepwise: nothing is recorded, so that passes and operations can be counted.
+    """
 
     name: str
     model: nn.Module
     network: nn.Module
+    draws: torch.Generator | None
+    stepwise: bool
 
     def loss(self, codes: Tensor) -> Tensor:
-        """Return the training loss of codes int64 [batch, n_levels, n_frames], which are on the CPU."""
+        """Return the training loss of codes int64 [batch, n_levels, n_frames], which are on the device."""
         ...
 
     def sample(self, batch: int, n_frames: int, precision: torch.dtype) -> Tensor:
@@ -81,24 +88,26 @@ class Implementation(Protocol):
 class Ours:
     """The study's model, on random weights: how long it takes does not depend on them."""
 
-    name = "envsound"
+    name, stepwise = "envsound", False
 
     def __init__(self, work: Work, device: torch.device, compiled: bool = False):
         self.model = self.network = MaskedConformer(work.model).to(device)
-        self.draws, self.steps, self.device = torch.Generator().manual_seed(0), work.steps_per_level, device
+        self.draws, self.steps, self.device = torch.Generator(device).manual_seed(0), work.steps_per_level, device
         if compiled:
             for block in self.model.blocks:
                 block.compile(dynamic=True)
 
     def loss(self, codes: Tensor) -> Tensor:
-        valid = torch.ones(len(codes), codes.shape[2], dtype=torch.bool)
+        valid = torch.ones(len(codes), codes.shape[2], dtype=torch.bool, device=self.device)
         mask = draw_training_mask(codes, valid, self.model.mask_token, self.draws)
-        n_masked, place = int(mask.targets.sum()), self.device
-        return masked_loss(self.model, mask.to(place), codes.to(place), valid.to(place), None).sum() / n_masked
+        if self.device.type == GPU:
+            return dense_losses(self.model, mask, codes, None, None).sum() / mask.targets.sum()
+        return masked_loss(self.model, mask, codes, valid, None).sum() / int(mask.targets.sum())
 
     def sample(self, batch: int, n_frames: int, precision: torch.dtype) -> Tensor:
         config = DecodingConfig(self.steps, precision=precision)
-        return decode(self.model, [n_frames] * batch, list(range(batch)), config)
+        watch = (lambda *_: None) if self.stepwise else None  # a decoding that is watched is not recorded
+        return decode(self.model, [n_frames] * batch, list(range(batch)), config, on_step=watch)
 
     @cached_property
     def codec(self) -> Codec:
@@ -111,7 +120,7 @@ class Ours:
 class Peer:
     """The peer's model, of the same shape and dropout as ours, but for classes and the dropout of attention."""
 
-    name = "soundstorm-pytorch 0.6.1"
+    name, draws, stepwise = "soundstorm-pytorch 0.6.1", None, True
 
     def __init__(self, folder: str | Path, shape: ModelConfig, first_steps: int):
         """folder: where pip put the package and what it needs. Raises InputError when it is not there."""
@@ -125,8 +134,7 @@ class Peer:
         self.model = package.SoundStorm(self.network, steps=first_steps, schedule="cosine")
 
     def loss(self, codes: Tensor) -> Tensor:
-        mine = codes.transpose(1, 2).clone()  # the package writes into what it is given
-        return self.model(mine.to(self.model.device))[0]
+        return self.model(codes.transpose(1, 2).clone())[0]  # the package writes into what it is given
 
     @torch.no_grad()
     def sample(self, batch: int, n_frames: int, precision: torch.dtype) -> Tensor:
@@ -169,17 +177,19 @@ class Side:
     def __init__(self, system: Implementation, work: Work, device: torch.device):
         self.system, self.work, self.device = system, work, device
         system.model.to(device)
-        self.optimizer = torch.optim.Adam(system.model.parameters(), lr=1e-4)
+        self.optimizer = torch.optim.Adam(system.model.parameters(), lr=1e-4, fused=True)
         draws = torch.Generator().manual_seed(0)
         shape = (work.batch, work.model.n_levels, work.n_frames)
-        self.codes = torch.randint(work.model.codebook_size, shape, generator=draws)
+        self.codes = torch.randint(work.model.codebook_size, shape, generator=draws).to(device)
+        self.recorded: dict[torch.dtype, Recorded] = {}
 
     def n_parameters(self) -> int:
         """Return the number of trainable parameters."""
         return sum(value.numel() for value in self.system.model.parameters() if value.requires_grad)
 
-    def run(self, task: str, precision: str) -> None:
-        """Do a task once, to its end. precision: a key of PRECISIONS."""
+    def run(self, task: str, precision: str, stepwise: bool = False) -> None:
+        """Do a task once, to its end. precision: a key of PRECISIONS; stepwise: see `Implementation`."""
+        self.system.stepwise = stepwise
         work, dtype = self.work, PRECISIONS[precision]
         tasks: dict[str, Callable[[], Any]] = {
             TRAIN: lambda: self._train(dtype),
@@ -197,19 +207,31 @@ class Side:
         calls: list[int] = []
         hook = self.system.network.register_forward_pre_hook(lambda *_: calls.append(1))
         try:
-            self.run(task, "float32")
+            self.run(task, "float32", stepwise=True)
         finally:
             hook.remove()
         return len(calls)
 
     def _train(self, dtype: torch.dtype) -> None:
         self.system.model.train()
-        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
-            loss = self.system.loss(self.codes)
+        if self.device.type == GPU and self.system.draws and not self.system.stepwise:
+            if dtype not in self.recorded:
+                step = partial(self._gradients, dtype=dtype)
+                self.recorded[dtype] = Recorded(step, [self.codes], [self.system.draws])
+            gradients = self.recorded[dtype](self.codes)
+            for weight, gradient in zip(self.system.model.parameters(), gradients, strict=True):
+                weight.grad = gradient
+        else:
+            self._gradients(self.codes, dtype)
+        self.optimizer.step()
+
+    def _gradients(self, codes: Tensor, dtype: torch.dtype) -> list[Tensor | None]:
         self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            loss = self.system.loss(codes)
         loss.backward()
         nn.utils.clip_grad_norm_(self.system.model.parameters(), 1.0)
-        self.optimizer.step()
+        return [weight.grad for weight in self.system.model.parameters()]
 
     def _sample(self, batch: int, n_frames: int, dtype: torch.dtype) -> Tensor:
         self.system.model.eval()

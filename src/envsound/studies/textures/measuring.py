@@ -25,7 +25,7 @@ from envsound.evaluation.diversity import MEAN, diversity_table
 from envsound.evaluation.listeners.shipped import load_shipped, mean_probabilities
 from envsound.evaluation.memorisation import LOG_MEL, level_distances, level_map, memorisation_table, neighbour_table
 from envsound.evaluation.sides import MODEL, REAL, Source
-from envsound.evaluation.spaces.distances import measure_distances
+from envsound.evaluation.spaces.distances import frechet_distance, measure_distances
 from envsound.evaluation.spaces.embeddings import Reduced, StatisticsEmbedding, embed_clips
 from envsound.metrics.acoustic import ACOUSTIC
 from envsound.metrics.tests import ALPHA, ks_table
@@ -62,13 +62,15 @@ def oracle_noise(clip: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def reconstruction_table(
-    held_out: Sounds, learnt: Sounds, systems: Mapping[str, System], codec: Codec, seed: int = 0
+    held_out: Sounds, learnt: Sounds, systems: Mapping[str, System], codec: Codec | None, seed: int = 0
 ) -> pd.DataFrame:
     """Return how far seconds of held-out recordings are from what systems, and what needs none, keep of them.
 
     A row for each class and side: n (seconds), mstft (see `training.linear_mstft`), relative (to that of silence),
-    level_db (how much louder, median). Sides that are no system: silence, another recording of the class among those
-    learnt, noise that knows the spectrogram (the floor of any noise synthesizer), and the study's codec.
+    level_db (how much louder, median), fad (Fréchet distance to the seconds themselves, in statistics of log-mel
+    brought to fewer dimensions by what was learnt; not VGGish, the source's, which hears up to 8 kHz). Sides that are
+    no system: silence, another recording of the class among those learnt, noise that knows the spectrogram (the floor
+    of any noise synthesizer), and a codec, where one is given.
     """
     rng, rate, rows = np.random.default_rng(seed), held_out.sample_rate, []
     for category in sorted(set(held_out.categories)):
@@ -77,17 +79,31 @@ def reconstruction_table(
             SILENCE: np.zeros_like,
             ANOTHER: lambda clip, some=others: _as_long(some[rng.integers(len(some))], len(clip)),
             ORACLE: oracle_noise,
-            CODEC: partial(through_codec, codec=codec),
         }
+        sides |= {CODEC: partial(through_codec, codec=codec)} if codec else {}
         sides |= {name: system.reconstruct for name, system in systems.items()}
         seconds = torch.from_numpy(np.concatenate([in_seconds(clip, rate) for clip in real]))
         silence = float(linear_mstft(seconds, torch.zeros_like(seconds), rate))
+        space = _space(others, category, rate)
+        points = {REAL: _embedded(seconds.numpy(), category, space, rate)}
         for name, change in sides.items():
             kept = torch.from_numpy(np.concatenate([in_seconds(change(clip), rate) for clip in real]))
             distance, level = float(linear_mstft(seconds, kept, rate)), level_difference(seconds, kept)
             shared = {"category": category, "side": name, "n": len(seconds)}
-            rows.append(shared | {"mstft": distance, "relative": distance / silence, "level_db": level})
+            points[name] = _embedded(kept.numpy(), category, space, rate)
+            fad = frechet_distance(points[REAL], points[name])
+            rows.append(shared | {"mstft": distance, "relative": distance / silence, "level_db": level, "fad": fad})
     return pd.DataFrame(rows)
+
+
+def _space(clips: Sequence[np.ndarray], category: str, rate: int) -> Reduced:
+    seconds = np.concatenate([in_seconds(clip, rate) for clip in clips])
+    sources = _sources(seconds, [category] * len(seconds), rate)
+    return Reduced(StatisticsEmbedding(), embed_clips(sources, StatisticsEmbedding(), rate, "train").vectors)
+
+
+def _embedded(seconds: np.ndarray, category: str, space: Reduced, rate: int) -> np.ndarray:
+    return embed_clips(_sources(seconds, [category] * len(seconds), rate), space, rate, category).vectors
 
 
 def leak_table(sounds: Sounds, held_out: Sounds, share: float = 0.1, seed: int = 0) -> pd.DataFrame:

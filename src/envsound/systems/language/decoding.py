@@ -2,15 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from envsound.base.errors import InputError
+from envsound.base.recorded import Recorded
 from envsound.run.limits import check_values
+from envsound.systems.language.patterns import NONE
 from envsound.systems.language.transformer import Cache, LanguageModel, Text
 from envsound.systems.soundstorm.drawing import draw, restrict
 from envsound.systems.soundstorm.editing import Editor
+
+GPU = "cuda"
 
 
 @dataclass(frozen=True)
@@ -63,33 +70,74 @@ def write(
     Raises InputError when lengths, seeds, classes or known codes do not fit each other or the model.
     """
     _check_request(model, n_frames, seeds, classes, known)
-    device, special, pattern = next(model.parameters()).device, model.mask_token, model.pattern
-    lengths, longest = torch.tensor(list(n_frames), device=device), max(n_frames)
-    codes = torch.full((len(n_frames), pattern.n_levels, longest), special, device=device)
-    codes = codes if known is None else known.long().to(device)
-    sequence = pattern.sequence(codes, lengths, special)
-    asked = (pattern.frames(lengths, sequence.shape[2]) >= 0) & (sequence == special)
+    model.eval()
+    device, pattern = next(model.parameters()).device, model.pattern
     noise = _noise([pattern.n_steps(n) for n in n_frames], seeds, pattern.n_levels).to(device)
     told = None if classes is None else torch.tensor(list(classes), device=device)
+    if device.type == GPU and known is None and text is None and len(set(n_frames)) == 1:
+        run = _recorded(model, len(n_frames), n_frames[0], config, classes is not None)
+        return run(noise, torch.zeros(len(seeds), dtype=torch.int64) if told is None else told)[0].clone()
+    return _written(model, _plan(model, list(n_frames), known, device), noise, config, told, text)
+
+
+@lru_cache(maxsize=4)
+def _recorded(model: LanguageModel, n_items: int, n_frames: int, config: WritingConfig, told: bool) -> Recorded:
+    """Return what writes so many clips of one length, by noise and classes, recorded when first asked for."""
+    device = next(model.parameters()).device
+    plan = _plan(model, [n_frames] * n_items, None, device)
+
+    @torch.no_grad()
+    def run(noise: Tensor, classes: Tensor) -> list[Tensor]:
+        return [_written(model, plan, noise, config, classes if told else None, None)]
+
+    return Recorded(run, [torch.zeros(plan.sequence.shape, device=device), torch.zeros_like(plan.lengths)])
+
+
+class _Plan(NamedTuple):
+    """What is written where.
+
+    sequence: with what is known, int64 [batch, n_levels, n_steps]; asked: what is not, bool of that shape; levels: of
+    which something is asked, for each step; lengths: of the items in frames, int64 [batch], of which `longest` is one.
+    """
+
+    sequence: Tensor
+    asked: Tensor
+    levels: list[slice | None]
+    lengths: Tensor
+    longest: int
+
+
+def _plan(model: LanguageModel, n_frames: list[int], known: Tensor | None, device: torch.device) -> _Plan:
+    """Return the plan of a batch, made on the CPU, so that a device is asked for nothing."""
+    pattern, special, lengths = model.pattern, model.mask_token, torch.tensor(n_frames)
+    asked_all = torch.full((len(n_frames), pattern.n_levels, max(n_frames)), special)
+    sequence = pattern.sequence(asked_all if known is None else known.long().cpu(), lengths, special)
+    asked = (pattern.frames(lengths, sequence.shape[2]) != NONE) & (sequence == special)
+    wanted = [[level for level, one in enumerate(step) if one] for step in asked.any(0).T.tolist()]
+    levels = [slice(step[0], step[-1] + 1) if step else None for step in wanted]
+    return _Plan(sequence.to(device), asked.to(device), levels, lengths.to(device), max(n_frames))
+
+
+def _written(
+    model: LanguageModel, plan: _Plan, noise: Tensor, config: WritingConfig, told: Tensor | None, text: Text | None
+) -> Tensor:
+    """Do what `write` does, by a plan; noise in [0, 1) for every place of the sequence."""
+    sequence, special, device = plan.sequence.clone(), model.mask_token, noise.device
+    before = F.pad(sequence[..., :-1], (1, 0), value=special)
     given, guided = _both(model, told, text, config.guidance_scale)
-    model.eval()
-    wanted = asked.any(0).T.tolist()  # [n_steps, n_levels]
-    steps = [step for step, levels in enumerate(wanted) if any(levels)]
-    before = torch.nn.functional.pad(sequence[..., :-1], (1, 0), value=special)
-    cache, n_fed = Cache(sequence.shape[2]), 0
-    heat = torch.tensor([config.temperature] + [config.fine_temperature] * (pattern.n_levels - 1), device=device)
+    steps, n_fed, cache = [step for step, levels in enumerate(plan.levels) if levels], 0, Cache(sequence.shape[2])
     with torch.autocast(device.type, config.precision, enabled=config.precision != torch.float32):
         for step in range(steps[0], steps[-1] + 1) if steps else ():
             inputs = before[..., n_fed : step + 1]
             states = model(inputs.repeat(2, 1, 1) if guided else inputs, *given, cache)[:, -1]
             n_fed = step + 1
-            if any(wanted[step]):
-                levels = slice(wanted[step].index(True), pattern.n_levels - wanted[step][::-1].index(True))
-                drawn = _draw(model, states, levels, noise[:, levels, step], heat[levels], config, guided)
-                sequence[:, levels, step] = torch.where(asked[:, levels, step], drawn, sequence[:, levels, step])
+            if levels := plan.levels[step]:
+                asked, now = plan.asked[:, levels, step], sequence[:, levels, step]
+                drawn = _draw(model, states, levels, noise[:, levels, step], config, guided)
+                sequence[:, levels, step] = torch.where(asked, drawn, now)
             if step + 1 < sequence.shape[2]:
                 before[..., step + 1] = sequence[..., step]
-    return pattern.codes(sequence, lengths, longest, special)
+    return model.pattern.codes(sequence, plan.lengths, plan.longest, special)
 
 
 def _both(
@@ -106,25 +154,23 @@ def _both(
 
 
 def _draw(
-    model: LanguageModel,
-    states: Tensor,
-    levels: slice,
-    noise: Tensor,
-    heat: Tensor,
-    config: WritingConfig,
-    guided: bool,
+    model: LanguageModel, states: Tensor, levels: slice, noise: Tensor, config: WritingConfig, guided: bool
 ) -> Tensor:
-    """Return a code for each item and some levels of a step, int64 [batch, n].
+    """Return a code for each item and some levels of a step, int64 [batch, n], by noise of that shape.
 
-    states: [batch, dim], twice as many where guided; noise: [batch, n]; heat: the temperature of each level, [n].
+    states: [batch, dim], twice as many where guided.
     """
-    scores = [model.logits(states, level) for level in range(model.config.n_levels)[levels]]
-    scores = torch.stack(scores, 1).float()
+    chosen = range(model.config.n_levels)[levels]
+    scores = torch.stack([model.logits(states, level) for level in chosen], 1).float()
     if guided:
         told, untold = scores.chunk(2)
         scores = untold + config.guidance_scale * (told - untold)
-    chosen = restrict(scores, config.top_k, config.top_p) / torch.where(heat == 0, 1.0, heat)[:, None]
-    return torch.where(heat == 0, scores.argmax(-1), draw(chosen, 1.0, _Given(noise)))
+    scores = restrict(scores, config.top_k, config.top_p)
+    parts = [(level, config.fine_temperature if level else config.temperature) for level in chosen]
+    if len({heat for _, heat in parts}) == 1:
+        return draw(scores, parts[0][1], _Given(noise))
+    drawn = [draw(scores[:, [n]], heat, _Given(noise[:, [n]])) for n, (_, heat) in enumerate(parts)]
+    return torch.cat(drawn, 1)
 
 
 def _noise(n_steps: list[int], seeds: Sequence[int], n_levels: int) -> Tensor:

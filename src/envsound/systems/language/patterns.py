@@ -44,8 +44,8 @@ class Pattern:
         level = torch.arange(self.n_levels, device=lengths.device)[:, None]
         length = lengths[:, None, None]
         frame = PATTERNS[self.name][1](step, level, length, self.n_levels)
-        found = torch.where((frame >= 0) & (frame < length), frame, NONE)
-        return found.expand(len(lengths), self.n_levels, n_steps)
+        found = frame.expand(len(lengths), self.n_levels, n_steps)
+        return found.masked_fill((found < 0) | (found >= length), NONE)
 
     def steps(self, level: int) -> slice:
         """Return the steps that may hold a code of a level."""
@@ -60,11 +60,11 @@ class Pattern:
         """Return the codes int64 [batch, n_levels, longest] of a sequence; after a clip's end they are `special`."""
         frames = self.frames(lengths, sequence.shape[2])
         codes = sequence.new_full((*sequence.shape[:2], longest + 1), special)  # the last one for what is no code
-        return codes.scatter(2, torch.where(frames == NONE, longest, frames), sequence)[..., :longest]
+        return codes.scatter(2, frames.masked_fill(frames == NONE, longest), sequence)[..., :longest]
 
 
 def _flattened(step: Tensor, level: Tensor, length: Tensor, n_levels: int) -> Tensor:
-    return torch.where(step % n_levels == level, step // n_levels, NONE)
+    return (step // n_levels).masked_fill(step % n_levels != level, NONE)
 
 
 PATTERNS = {  # by name: how many steps so many frames take, and the frame at a step, a level and a length

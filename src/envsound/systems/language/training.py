@@ -5,8 +5,7 @@ Nothing here reads sound: a training goes from arrays of codes to a file of weig
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from envsound.base.device import choose_precision
 from envsound.base.errors import InputError
 from envsound.base.files import write_csv
+from envsound.base.recorded import Recorded
 from envsound.codec.pairs import PairCounts
 from envsound.run.identity import module_hash
 from envsound.systems.language.transformer import LanguageConfig, LanguageModel, Text, save_language
@@ -31,7 +31,7 @@ from envsound.systems.soundstorm.masking import rolled
 from envsound.systems.soundstorm.objective import IGNORED, unigram_losses
 from envsound.systems.soundstorm.optimizing import WeightAverage, make_optimizer, make_schedule
 from envsound.systems.soundstorm.plan import TrainingConfig
-from envsound.systems.soundstorm.training import HISTORY, Progress, Trainer, derive_seed
+from envsound.systems.soundstorm.training import HISTORY, Progress, Trainer
 
 OPTIMIZERS, SCHEDULES = ("", "prodigy"), ("", "none", "step", "inverse-root")
 STEP_FACTOR = 0.1  # of the learning rate, at each step of the schedule "step": torch's own
@@ -169,8 +169,11 @@ class LanguageTrainer(Trainer):
         optimizer = language_optimizer(self.model, plan)
         objective = LanguageObjective(self.model, self.config.label_smoothing)
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
-        self.held = HeldCodes(train, place, self.model.mask_token) if place.type == "cuda" else None
-        self.average = WeightAverage(self.model, self.config.ema_decay) if self.config.ema_decay else None
+        self.classes = [torch.from_numpy(one.classes).to(place) for one in (train, validation)]
+        self.held = held_numbers(train, place, self.model.mask_token) if place.type == "cuda" else None
+        self.draws, self._step = torch.Generator(place if place.type == "cuda" else "cpu"), None
+        decay = self.config.ema_decay
+        self.average = RareAverage(self.model, decay, plan.ema_every) if decay else None
         self.steps_per_epoch = math.ceil(len(train) / self.config.batch_size)
         n_steps = self.config.num_epochs * self.steps_per_epoch
         n_steps = min(n_steps, self.config.max_steps) if self.config.max_steps else n_steps
@@ -190,71 +193,73 @@ class LanguageTrainer(Trainer):
         pairs = rows["level"].map(self.bigram).where(rows["split"] == "validation")
         return rows.assign(bigram=pairs, perplexity=np.exp(rows["loss"]))
 
-    def _train_step(self, rows: np.ndarray) -> Tensor:
-        """Take one optimizer step; return the loss sum and count of every level, float64 [n_levels, 2]."""
-        config, step, on_gpu = self.config, self.progress.step, self.held is not None
-        draws = torch.Generator(self.fabric.device if on_gpu else "cpu")
-        draws.manual_seed(derive_seed(config.seed, step))
-        torch.manual_seed(derive_seed(config.seed, step, 1))  # of dropout
-        sequence, n_frames, *told = self._draw_batch(rows, draws)
+    def _recorded(self, rows: np.ndarray) -> Recorded | None:
+        """Return what leaves the next step's gradients in one call, or None without a GPU and for a smaller batch."""
+        held = self.held
+        if held is None or len(rows) < self.config.batch_size:
+            return None
+        if self._step is None:
+            longest = int(held.lengths.max())
+
+            def step(places: Tensor) -> list[Tensor]:
+                totals = self._gradients(*held.chosen(places, longest))
+                return [totals, *(weight.grad for weight in self.model.parameters())]
+
+            self._step = Recorded(step, [held.places(rows)], [self.draws])
+        return self._step
+
+    def _batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Return codes, valid frames and the numbers of some training clips."""
+        if self.held is not None:
+            return self.held.batch(rows)
+        codes, valid, _ = self.train_set.batch(rows, self.model.mask_token)
+        return codes, valid, torch.from_numpy(rows)
+
+    def _gradients(self, codes: Tensor, valid: Tensor, numbers: Tensor) -> Tensor:
+        """Leave the gradients of a batch in the weights, clipped; return its loss sums and counts [n_levels, 2].
+
+        Of a share of the clips neither class nor text is told.
+        """
+        config, draws, place, on_gpu = self.config, self.draws, self.draws.device, self.held is not None
+        self.optimizer.zero_grad(set_to_none=True)
+        kept, which = torch.rand(2, len(codes), generator=draws, device=place)
+        codes = rolled(codes, valid, draws) if config.roll else codes.long()
+        sequence, n_frames, *told = self._told(codes, valid, numbers, 0, which, kept >= config.class_dropout)
         sums = self.objective(sequence, *told)
         self.fabric.backward(sums.sum() / (n_frames * self._n_levels))
         clip = config.grad_clip
         self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=clip, error_if_nonfinite=not on_gpu)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.step()
-        self.progress.step += 1
-        n_moves, rest = divmod(self.progress.step, self.plan.ema_every)
-        if self.average and not rest:
-            self.average.update(self.model, n_moves)
         return torch.stack([sums.detach().double(), n_frames.double().expand_as(sums)], 1)
 
-    def _draw_batch(self, rows: np.ndarray, draws: torch.Generator) -> tuple[Tensor | None, ...]:
-        """Return sequence, number of frames, classes, and vectors and mask of the text of some training clips.
-
-        All lie on the device of the model. Of a share of the clips neither class nor text is told.
-        """
-        config, held, place = self.config, self.held, draws.device
-        codes, valid, classes = self.train_set.batch(rows, self.model.mask_token) if held is None else held.batch(rows)
-        kept, which = torch.rand(2, len(rows), generator=draws, device=place)
-        kept = kept >= config.class_dropout
-        codes = rolled(codes, valid, draws) if config.roll else codes.long()
-        classes = torch.where(kept, classes, self.model.no_class)
-        return self._told(codes, valid, classes, 0, rows, which, kept)
-
     def _told(
-        self, codes: Tensor, valid: Tensor, classes: Tensor, side: int, rows: np.ndarray, which: Tensor, kept: Tensor
+        self, codes: Tensor, valid: Tensor, numbers: Tensor, side: int, which: Tensor, kept: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """Return what `_draw_batch` does of clips of a side: 0 is learnt, 1 is watched."""
+        """Return sequence, number of frames, classes, and vectors and mask of the text of clips, on the model's device.
+
+        numbers: of the clips in their side, 0 learnt, 1 watched; which: float in [0, 1), of their descriptions; kept:
+        whose class and text are told.
+        """
         place, lengths = self.fabric.device, valid.sum(1)
         sequence = self.model.pattern.sequence(codes, lengths, self.model.mask_token).to(place)
-        classes = classes.to(place) if self.model.config.n_classes else None
-        if not self.texts:
-            return sequence, lengths.sum().to(place), classes, None, None
-        numbers = torch.from_numpy(rows)
-        numbers = numbers.pin_memory() if place.type == "cuda" else numbers  # else the copy waits
-        text = self.texts[side].of(numbers.to(place, non_blocking=True), which.to(place), kept.to(place))
-        return sequence, lengths.sum().to(place), classes, *text
+        numbers, which, kept = numbers.to(place), which.to(place), kept.to(place)
+        classes = self.classes[side][numbers].masked_fill(~kept, self.model.no_class)
+        text = self.texts[side].of(numbers, which, kept) if self.texts else (None, None)
+        return sequence, lengths.sum().to(place), classes if self.model.config.n_classes else None, *text
 
     @torch.no_grad()
     def validate(self) -> np.ndarray:
         """Return loss sum and count per level on the watched clips, each with its first description: [n_levels, 2]."""
         model, totals = self.used_model.eval(), torch.zeros(self._n_levels, 2, dtype=torch.float64)
-        for codes, valid, classes, rows in self._watched():
+        for start in range(0, len(self.validation_set), self.config.batch_size):
+            rows = np.arange(start, min(start + self.config.batch_size, len(self.validation_set)))
+            codes, valid, _ = self.validation_set.batch(rows, self.model.mask_token)
             first, all_kept = torch.zeros(len(rows)), torch.ones(len(rows), dtype=torch.bool)
-            sequence, n_frames, *told = self._told(codes, valid, classes, 1, rows, first, all_kept)
+            sequence, n_frames, *told = self._told(codes, valid, torch.from_numpy(rows), 1, first, all_kept)
             with self.fabric.autocast():
                 sums = language_losses(model, sequence, *told)
             totals += torch.stack([sums.double(), n_frames.double().expand_as(sums)], 1).cpu()
         self._check_finite(totals)
         return totals.numpy()
-
-    def _watched(self) -> Iterator[tuple[Tensor, Tensor, Tensor, np.ndarray]]:
-        """Yield codes, valid frames, classes and rows of each batch of watched clips."""
-        for start in range(0, len(self.validation_set), self.config.batch_size):
-            rows = np.arange(start, min(start + self.config.batch_size, len(self.validation_set)))
-            yield *self.validation_set.batch(rows, self.model.mask_token), rows
 
     def _identity(self) -> dict:
         """What a saved state must agree with for training to go on from it."""
@@ -277,6 +282,25 @@ class LanguageTrainer(Trainer):
     def _save_state(self) -> None:
         super()._save_state()
         write_csv(self.table, self.history())
+
+
+def held_numbers(clips: CodeSet, device: torch.device, mask_token: int) -> HeldCodes:
+    """Return codes held on a device, with each clip's number in the place of its class."""
+    return HeldCodes(replace(clips, classes=np.arange(len(clips))), device, mask_token)
+
+
+class RareAverage(WeightAverage):
+    """A `WeightAverage` that moves once in `every` steps."""
+
+    def __init__(self, model: nn.Module, decay: float, every: int):
+        super().__init__(model, decay)
+        self.every = every
+
+    def update(self, model: nn.Module, n_steps: int) -> None:
+        """Move the average towards `model`, whose `n_steps`-th step (from 1) has just been taken, if it is time to."""
+        n_moves, rest = divmod(n_steps, self.every)
+        if not rest:
+            super().update(model, n_moves)
 
 
 def language_optimizer(model: nn.Module, plan: LanguagePlan) -> torch.optim.Optimizer:

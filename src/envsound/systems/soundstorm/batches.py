@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from envsound.base.device import sent
 from envsound.base.errors import InputError
 from envsound.data.folds import recorded
 from envsound.systems.soundstorm.masking import frame_mask
@@ -52,16 +53,19 @@ class HeldCodes:
         codes, _, classes = clips.batch(np.arange(len(clips)), mask_token)
         self.lengths = np.array([one.shape[1] for one in clips.codes])
         self.device, self.codes, self.classes = device, codes.to(device), classes.to(device)
-        self.places = torch.from_numpy(self.lengths).to(device)
+        self.lengths_there = torch.from_numpy(self.lengths).to(device)
+
+    def places(self, rows: np.ndarray) -> Tensor:
+        """Return the numbers of some clips on the device, int64 [n_rows]."""
+        return sent(torch.from_numpy(rows), self.device)
 
     def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Return codes, valid frames and classes as `CodeSet.batch` does, on the device."""
-        chosen = torch.from_numpy(rows)
-        if self.device.type == "cuda":
-            chosen = chosen.pin_memory()  # else the copy waits for all that the device has yet to do
-        chosen = chosen.to(self.device, non_blocking=True)
-        longest = int(self.lengths[rows].max())
-        return self.codes[chosen, :, :longest], frame_mask(self.places[chosen], longest), self.classes[chosen]
+        return self.chosen(self.places(rows), int(self.lengths[rows].max()))
+
+    def chosen(self, places: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return codes, valid frames and classes of the clips at `places`, of which the longest has so many frames."""
+        return self.codes[places, :, :longest], frame_mask(self.lengths_there[places], longest), self.classes[places]
 
     def even(self, rows: np.ndarray) -> bool:
         """Say whether some clips are equally long, so that a batch of them has no padding."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from envsound.base.errors import InputError
+from envsound.base.recorded import Recorded
 from envsound.run.limits import check_values
 from envsound.systems.soundstorm.conformer import MaskedConformer
 from envsound.systems.soundstorm.drawing import (
@@ -20,6 +22,7 @@ from envsound.systems.soundstorm.drawing import (
 from envsound.systems.soundstorm.masking import frame_mask, n_masked_after
 
 ONE_CODE_A_STEP = 0  # in steps_per_level
+GPU = "cuda"
 
 
 @dataclass(frozen=True)
@@ -83,22 +86,74 @@ def decode(
     Raises InputError when lengths, seeds, classes, known codes or steps do not fit each other or the model.
     """
     _check_request(model, n_frames, seeds, config, classes, known)
-    device = next(model.parameters()).device
-    valid = frame_mask(torch.tensor(list(n_frames))).to(device)
-    codes = torch.full((len(n_frames), model.config.n_levels, valid.shape[1]), model.mask_token, device=device)
-    if known is not None:
-        codes = torch.where(valid[:, None], known.long().to(device), codes)
+    device, lengths = next(model.parameters()).device, list(n_frames)
+    model.eval()
     told = classes if classes is None or isinstance(classes, Tensor) else torch.tensor(list(classes))
     conditions = None if told is None else told.to(device)
+    even = len(set(lengths)) == 1
+    plain = on_step is None and known is None and not isinstance(classes, Tensor)
+    if device.type == GPU and even and plain and _steps_are_known(config):
+        recorded = _recorded(model, len(lengths), lengths[0], config, conditions is not None)
+        return recorded(seeds, conditions)
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-    model.eval()
-    ranks = fixed_ranks(config.order, valid.shape[1], Noise(generators, list(n_frames)))
-    batch = _Batch(codes, valid, list(n_frames), conditions, generators, ranks)
+    return _decoded(model, lengths, generators, config, conditions, known, on_step)
+
+
+def _decoded(model, lengths, generators, config, classes, known=None, on_step=None) -> Tensor:
+    """Do what `decode` does, with generators in place of seeds and classes on the device."""
+    device, even = generators[0].device, len(set(lengths)) == 1
+    valid = frame_mask(as_row(lengths, device), max(lengths))
+    codes = torch.full((len(lengths), model.config.n_levels, valid.shape[1]), model.mask_token, device=device)
+    asked = [lengths] * model.config.n_levels
+    if known is not None:
+        codes = torch.where(valid[:, None], known.long().to(device), codes)
+        asked = ((codes == model.mask_token) & valid[:, None]).sum(2).T.tolist()
+    ranks = fixed_ranks(config.order, valid.shape[1], Noise(generators, lengths))
+    batch = _Batch(codes, valid, lengths, classes, generators, ranks, even)
     casting = torch.autocast(device.type, config.precision, enabled=config.precision != torch.float32)
     with casting:  # one context for all passes, so that weights are cast once
         for level in range(model.config.n_levels):
-            _decode_level(model, batch, level, config, on_step)
+            _decode_level(model, batch, level, asked[level], config, on_step)
     return batch.codes
+
+
+def as_row(values: Sequence[float], device: torch.device) -> Tensor:
+    """Return numbers as a tensor [n]; equal ones are made on the device, which then waits for nothing."""
+    if len(set(values)) == 1:
+        return torch.full((len(values),), values[0], device=device)
+    return torch.tensor(list(values), device=device)
+
+
+def _steps_are_known(config: DecodingConfig) -> bool:
+    return config.entropy_budget == 0 and ONE_CODE_A_STEP not in config.steps_per_level
+
+
+@lru_cache(maxsize=8)
+def _recorded(
+    model: MaskedConformer, n_items: int, n_frames: int, config: DecodingConfig, told: bool
+) -> "_RecordedDecoding":
+    """Return the decoding of so many clips of one length, recorded when first asked for; told: classes are given."""
+    return _RecordedDecoding(model, n_items, n_frames, config, told)
+
+
+class _RecordedDecoding:
+    """A whole decoding as one `Recorded`: all passes, all noise, from one generator a clip."""
+
+    def __init__(self, model: MaskedConformer, n_items: int, n_frames: int, config: DecodingConfig, told: bool):
+        device = next(model.parameters()).device
+        self.generators = [torch.Generator(device) for _ in range(n_items)]
+        self.no_classes = torch.zeros(n_items, dtype=torch.int64, device=device)
+
+        @torch.no_grad()
+        def run(classes: Tensor) -> list[Tensor]:
+            return [_decoded(model, [n_frames] * n_items, self.generators, config, classes if told else None)]
+
+        self.run = Recorded(run, [self.no_classes], self.generators)
+
+    def __call__(self, seeds: Sequence[int], classes: Tensor | None) -> Tensor:
+        for generator, seed in zip(self.generators, seeds, strict=True):
+            generator.manual_seed(seed)
+        return self.run(self.no_classes if classes is None else classes)[0].clone()
 
 
 @dataclass
@@ -111,6 +166,7 @@ class _Batch:
     classes: Tensor | None
     generators: list[torch.Generator]
     ranks: Tensor | None = None  # [batch, n_frames], of an order that each clip keeps
+    even: bool = False  # whether all items are equally long
 
     def part(self, rows: list[int]) -> "_Batch":
         """Return a copy of some of the items, cut to the longest of them."""
@@ -121,12 +177,15 @@ class _Batch:
         classes = None if self.classes is None else self.classes[rows]
         generators = [self.generators[row] for row in rows]
         ranks = None if self.ranks is None else self.ranks[rows, :longest]
-        return _Batch(self.codes[rows, :, :longest], self.valid[rows, :longest], lengths, classes, generators, ranks)
+        codes, valid, even = self.codes[rows, :, :longest], self.valid[rows, :longest], len(set(lengths)) == 1
+        return _Batch(codes, valid, lengths, classes, generators, ranks, even)
 
 
-def _decode_level(model: MaskedConformer, batch: _Batch, level: int, config: DecodingConfig, on_step) -> None:
-    """Fill one level. Items with nothing to accept in a step take no part in its pass."""
-    asked = ((batch.codes[:, level] == model.mask_token) & batch.valid).sum(1).tolist()
+def _decode_level(model, batch: _Batch, level: int, asked: list[int], config: DecodingConfig, on_step) -> None:
+    """Fill one level, of which so many codes of each item are `asked` for.
+
+    Items with nothing to accept in a step take no part in its pass.
+    """
     left, step = list(asked), 0
     while any(left):
         step += 1
@@ -135,11 +194,13 @@ def _decode_level(model: MaskedConformer, batch: _Batch, level: int, config: Dec
         if rows:
             part = batch.part(rows)
             shares = [left[row] / asked[row] for row in rows]
-            scores = guided_scores(model, part.codes, part.valid, part.classes, level, config, shares)
+            valid = None if part.even else part.valid
+            scores = guided_scores(model, part.codes, valid, part.classes, level, config, shares)
             stay = None if target is None else [target[row] for row in rows]
             calm = _calm_shares(step, shares, level, config)
             filled = accept(part, scores, level, stay, calm, config)
-            batch.codes[rows, level, : filled.shape[1]] = filled
+            chosen = slice(None) if len(rows) == len(left) else rows  # a list of numbers would be waited for
+            batch.codes[chosen, level, : filled.shape[1]] = filled
             left = _still_masked(filled, part, left, rows, model.mask_token) if target is None else target
         if on_step is not None:
             on_step(level, step, batch.codes)
@@ -172,7 +233,7 @@ def _still_masked(filled: Tensor, part: _Batch, left: list[int], rows: list[int]
 def guided_scores(
     model: MaskedConformer,
     codes: Tensor,
-    valid: Tensor,
+    valid: Tensor | None,
     classes: Tensor | None,
     level: int,
     config: DecodingConfig,
@@ -185,15 +246,15 @@ def guided_scores(
     sets `config.precision`).
     """
 
-    def scores(codes: Tensor, valid: Tensor, classes: Tensor | None) -> Tensor:
+    def scores(codes: Tensor, valid: Tensor | None, classes: Tensor | None) -> Tensor:
         return model.logits(model(codes, valid, classes), level).float()
 
     if classes is None or not config.guided:
         return scores(codes, valid, classes)
     both = torch.cat([classes, torch.full_like(classes, model.no_class)])  # of what is told texts that is 0, none
-    told, free = scores(codes.repeat(2, 1, 1), valid.repeat(2, 1), both).chunk(2)
+    told, free = scores(codes.repeat(2, 1, 1), None if valid is None else valid.repeat(2, 1), both).chunk(2)
     end = config.guidance_scale if config.guidance_end is None else config.guidance_end
-    share = torch.tensor(list(masked_shares), device=codes.device)[:, None, None]
+    share = as_row(masked_shares, codes.device)[:, None, None]
     return free + (end + (config.guidance_scale - end) * share) * (told - free)
 
 
@@ -215,12 +276,12 @@ def accept(
     noise = Noise(batch.generators, batch.lengths)
     temperature = config.temperature if level == 0 else config.fine_temperature
     drawn = draw(restrict(scores, config.top_k, config.top_p), temperature, noise)
-    noise_scale = config.order_noise * torch.tensor(list(noise_shares), device=scores.device)
+    noise_scale = config.order_noise * as_row(noise_shares, scores.device)
     position = acceptance_order(scores, drawn, masked, config.order, noise_scale, noise, batch.ranks)
     if stay is None:
         n_accepted = n_within_entropy(scores, position, masked, config.entropy_budget)
     else:
-        n_accepted = masked.sum(1) - torch.tensor(stay, device=scores.device)
+        n_accepted = masked.sum(1) - as_row(stay, scores.device)
     return torch.where(masked & (position < n_accepted[:, None]), drawn, current)
 
 

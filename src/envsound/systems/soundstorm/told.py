@@ -31,17 +31,22 @@ class Described:
 
     def digest(self) -> str:
         """Return a hash of all of it, 64 hexadecimal digits."""
-        parts = [one.contiguous().numpy() for one in (self.vectors, self.choices)]
+        parts = [one.cpu().contiguous().numpy() for one in (self.vectors, self.choices)]
         return hashlib.sha256(b"".join(str(one.shape).encode() + one.tobytes() for one in parts)).hexdigest()
 
-    def drawn(self, rows: np.ndarray, draws: torch.Generator) -> Tensor:
-        """Return one of each clip's, drawn at random, float32 [batch, text_dim], on the device of `draws`."""
-        chosen = torch.randint(self.choices.shape[1], (len(rows),), generator=draws, device=draws.device).cpu()
-        return self.vectors[self.choices[torch.from_numpy(rows), chosen]].to(draws.device)
+    def to(self, device: torch.device) -> "Described":
+        """Return the same on a device."""
+        return Described(self.vectors.to(device), self.choices.to(device))
+
+    def drawn(self, numbers: Tensor, draws: torch.Generator) -> Tensor:
+        """Return one of each clip's by their numbers, drawn at random, float32 [batch, text_dim], where `draws` is."""
+        n_choices = self.choices.shape[1]
+        chosen = (torch.rand(len(numbers), generator=draws, device=draws.device) * n_choices).long()
+        return self.vectors[self.choices[numbers, chosen.clamp(max=n_choices - 1)]]
 
     def first(self, rows: np.ndarray) -> Tensor:
         """Return the first of each clip's, float32 [batch, text_dim]."""
-        return self.vectors[self.choices[torch.from_numpy(rows), 0]]
+        return self.vectors[self.choices[torch.from_numpy(rows).to(self.choices.device), 0]]
 
 
 def text_of(settings: Mapping[str, Any]) -> str:

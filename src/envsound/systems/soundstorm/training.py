@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from envsound.base.device import choose_precision
 from envsound.base.errors import InputError
 from envsound.base.files import sha256_file, write_csv
+from envsound.base.recorded import Recorded
 from envsound.base.tensors import load_state, save_state
 from envsound.run.identity import module_hash
 from envsound.systems.soundstorm.batches import CodeSet, HeldCodes, derive_seed, epoch_batches
@@ -77,7 +78,6 @@ class Trainer:
         codebooks: the codec's code vectors, for a config that asks for them. texts: of both sets, for a model that is
         told texts; told: facts that its file keeps, such as which encoder they are from.
         """
-        self.texts, self.told = texts, dict(told or {})
         self.train_set, self.validation_set = train, validation
         self.config, self.codec_hash, self.codebooks = config, codec_hash, codebooks
         _check_fit(config, model_config, codebooks, texts)
@@ -96,8 +96,12 @@ class Trainer:
         objective = MaskedObjective(model, config.label_smoothing, dense=on_gpu)
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
         self.model = model
-        self.held = HeldCodes(train, self.fabric.device, model.mask_token) if on_gpu else None
+        self.told = dict(told or {})
+        self.learnt = replace(train, classes=np.arange(len(train))) if texts else train  # numbers, whose texts are told
+        self.held = HeldCodes(self.learnt, self.fabric.device, model.mask_token) if on_gpu else None
         drawn_on = self.fabric.device if on_gpu else torch.device("cpu")
+        self.draws, self._step = torch.Generator(drawn_on), None
+        self.texts = [one.to(drawn_on) for one in texts or ()]
         self.near = codebooks.near.to(drawn_on) if config.near_share else None
         self.shares = torch.tensor(config.level_shares, device=drawn_on) if config.level_shares else None
         self.average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
@@ -190,13 +194,60 @@ class Trainer:
 
     def _train_step(self, rows: np.ndarray) -> Tensor:
         """Take one optimizer step; return the loss sum and count of every level, float64 [n_levels, 2]."""
-        step, on_gpu = self.progress.step, self.held is not None
-        draws = torch.Generator(self.fabric.device if on_gpu else "cpu")
-        draws.manual_seed(derive_seed(self.config.seed, step))
+        step, recorded = self.progress.step, self._recorded(rows)
+        self.draws.manual_seed(derive_seed(self.config.seed, step))
         torch.manual_seed(derive_seed(self.config.seed, step, 1 + self.fabric.global_rank))  # of dropout
-        mask, codes, valid, classes = self._draw_batch(rows, draws)
+        if recorded is None:
+            totals = self._gradients(*self._batch(rows))
+        else:
+            totals, *gradients = recorded(self.held.places(rows))
+            for weight, gradient in zip(self.model.parameters(), gradients, strict=True):
+                weight.grad = gradient
+        self.optimizer.step()
+        self.schedule.step()
+        self.progress.step += 1
+        if self.average:
+            self.average.update(self.model, self.progress.step)
+        return totals
+
+    def _recorded(self, rows: np.ndarray) -> Recorded | None:
+        """Return what does the next step in one call, or None where steps differ in shape.
+
+        Held clips that are all equally long, whole batches in one piece and one process, and blocks not compiled.
+        """
+        config, held = self.config, self.held
+        if held is None or config.compile or len(self._pieces(len(rows))) > 1 or self.fabric.world_size > 1:
+            return None
+        if len(rows) < config.batch_size or not held.even(slice(None)):
+            return None
+        if self._step is None:
+            longest = int(held.lengths[0])
+
+            def step(places: Tensor) -> list[Tensor]:
+                codes, _, classes = held.chosen(places, longest)
+                totals = self._gradients(codes, None, classes)
+                return [totals, *(weight.grad for weight in self.model.parameters())]
+
+            self._step = Recorded(step, [held.places(rows)], [self.draws])
+        return self._step
+
+    def _batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return codes, valid frames and classes of some training clips.
+
+        No valid frames (None) where the clips are held and equally long.
+        """
+        if self.held is None:
+            return self.learnt.batch(rows, self.model.mask_token)
+        codes, valid, classes = self.held.batch(rows)
+        return codes, None if self.held.even(rows) else valid, classes
+
+    def _gradients(self, codes: Tensor, valid: Tensor | None, classes: Tensor) -> Tensor:
+        """Leave the gradients of a batch in the weights, clipped; return its loss sums and counts as `_totals`."""
+        on_gpu = self.held is not None
+        self.optimizer.zero_grad(set_to_none=True)
+        mask, codes, classes = self._masked(codes, valid, classes)
         n_masked = mask.targets.sum() if on_gpu else int(mask.targets.sum())
-        pieces = self._pieces(len(rows))
+        pieces = self._pieces(len(codes))
         summed = torch.zeros(self._n_levels, device=self.fabric.device)
         for number, piece in enumerate(pieces):
             with self.fabric.no_backward_sync(self.objective, enabled=number < len(pieces) - 1):
@@ -206,32 +257,22 @@ class Trainer:
             summed += sums.detach()
         clip = self.config.grad_clip
         self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=clip, error_if_nonfinite=not on_gpu)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.step()
-        self.progress.step += 1
-        if self.average:
-            self.average.update(self.model, self.progress.step)
         return self._totals(summed, mask)
 
-    def _draw_batch(
-        self, rows: np.ndarray, draws: torch.Generator
-    ) -> tuple[TrainingMask, Tensor, Tensor | None, Tensor]:
-        """Return mask, codes, valid frames and classes of some training clips, on the device of `draws`.
-
-        No valid frames (None) where the clips are held and equally long.
-        """
-        config, held, token = self.config, self.held, self.model.mask_token
-        codes, valid, classes = self.train_set.batch(rows, token) if held is None else held.batch(rows)
-        dropped = torch.rand(len(rows), generator=draws, device=draws.device) < config.class_dropout
-        classes = self.texts[0].drawn(rows, draws) if self.texts else classes
+    def _masked(self, codes: Tensor, valid: Tensor | None, classes: Tensor) -> tuple[TrainingMask, Tensor, Tensor]:
+        """Return a draw of masks, the codes they hide, and the classes that are told, on the device of `draws`."""
+        config, draws, token = self.config, self.draws, self.model.mask_token
+        if valid is None:
+            valid = torch.ones(len(codes), codes.shape[2], dtype=torch.bool, device=codes.device)
+        dropped = torch.rand(len(codes), generator=draws, device=draws.device) < config.class_dropout
+        classes = self.texts[0].drawn(classes, draws) if self.texts else classes
         classes = classes.masked_fill(dropped[:, None] if self.texts else dropped, self.model.no_class)
         codes = rolled(codes, valid, draws) if config.roll else codes.long()
-        levels = None if self.shares is None else draw_levels(len(rows), self.shares, draws)
+        levels = None if self.shares is None else draw_levels(len(codes), self.shares, draws)
         mask = draw_training_mask(codes, valid, token, draws, config.prompt_chance, levels)
         if self.near is not None:
             mask = with_near_codes(mask, self.near, config.near_share, draws)
-        return mask, codes, None if held is not None and held.even(rows) else valid, classes
+        return mask, codes, classes
 
     def _pieces(self, n_rows: int) -> list[slice]:
         """Return the rows of a batch that this process computes, in `accumulate` pieces; one may be empty."""
@@ -308,7 +349,7 @@ class Trainer:
             "initial": sha256_file(self.config.initial_checkpoint) if self.config.initial_checkpoint else "",
             "precision": self.precision,
             "codebooks": self.codebooks.digest() if self.codebooks else "",
-            "texts": [one.digest() for one in self.texts or ()],
+            "texts": [one.digest() for one in self.texts],
         }
 
     def _save_model(self, name: str) -> None:

@@ -16,6 +16,7 @@ from scipy.fft import dct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from envsound.base.device import sent
 from envsound.base.errors import InputError
 from envsound.base.torchaudio_import import import_encodec
 from envsound.codec.mel import mel_bank
@@ -166,7 +167,7 @@ def kl_nats(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def draw_latents(mean: Tensor, log_variance: Tensor, draws: torch.Generator) -> Tensor:
     """Return latents drawn from their distributions: mean + standard deviation * noise."""
-    return mean + torch.exp(0.5 * log_variance) * torch.randn(mean.shape, generator=draws).to(mean.device)
+    return mean + torch.exp(0.5 * log_variance) * sent(torch.randn(mean.shape, generator=draws), mean.device)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from envsound.base.device import sent
+
 LOWEST_HZ = 20.0  # middle of the lowest band
 BESIDE = 4  # frames that shape noise beyond either end of a clip, so that its ends are as loud as the rest
 
@@ -28,7 +30,7 @@ def filter_noise(magnitudes: Tensor, hop: int, draws: torch.Generator) -> Tensor
     window = torch.hann_window(size, device=magnitudes.device)
     taps = torch.fft.irfft(magnitudes, n=size).roll(size // 2, -1) * window
     length, rim = magnitudes.shape[1] * hop, (size - hop) // 2
-    noise = torch.randn(batch, length, generator=draws).to(magnitudes.device)
+    noise = sent(torch.randn(batch, length, generator=draws), magnitudes.device)
     frames = F.pad(noise, (rim, rim)).unfold(1, size, hop) * window * (2 * hop / size)
     filtered = torch.fft.irfft(torch.fft.rfft(frames, 2 * size) * torch.fft.rfft(taps, 2 * size), n=2 * size)
     total = (magnitudes.shape[1] - 1) * hop + 2 * size

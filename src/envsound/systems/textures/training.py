@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from envsound.base.device import describe_device
+from envsound.base.device import describe_device, sent
 from envsound.base.errors import InputError
 from envsound.base.files import write_csv
 from envsound.base.tensors import load_state, save_state
@@ -39,6 +39,7 @@ WINDOWS, MELS = (2048, 1024, 512, 256, 128), ((2048, 128), (512, 64))  # samples
 WEIGHTS = {"spectral": 1.0, "waveform": 0.1, "adversarial": 3.0, "feature": 3.0}  # as published, of VAE-EnCodec
 KL_FROM, KL_FULL = 0.1, 0.6  # shares of the steps before and after which the weight of the prior is 0 and whole
 KEEP_EVERY = 60.0  # s between two savings
+TOLD = ("distance", "kl", "all")
 HELD_CROPS = 32  # watched clips, of which the middle is measured
 STATE, TABLE = "checkpoints/training_state.pt", "training.csv"
 
@@ -108,7 +109,7 @@ class TextureTrainer:
         self.modules = modules
         self.optimizers = [torch.optim.Adam(module.parameters(), lr=training.lr) for module in modules]
         self.balancer = Balancer(WEIGHTS, reference="spectral")
-        self.step, self.seconds, self.history, self.sums = 0, 0.0, [], []
+        self.step, self.seconds, self.history, self.sums, self.trained_on = 0, 0.0, [], [], ""
         self.identity = [asdict(options), asdict(training), learnt.digest(), watched.digest(), module_hash(__name__)]
         self._resume()
 
@@ -125,12 +126,21 @@ class TextureTrainer:
                 now = time.perf_counter()
                 self.seconds = before + now - epoch_started
                 if done or (self.step % self.per_epoch == 0 and epoch % self.training.watch_every == 0):
-                    self._tell(epoch, pd.DataFrame(self.sums).mean().to_dict())
+                    self._tell(epoch, self._means())
                     before, epoch_started, self.sums, self.seconds = 0.0, time.perf_counter(), [], 0.0
                 if done or now - saved > KEEP_EVERY:
+                    if self.sums:
+                        self._means()  # nothing that went wrong is kept
                     self._save()
                     saved = time.perf_counter()
         return pd.DataFrame(self.history)
+
+    def _means(self) -> dict[str, float]:
+        """Return the means of what steps told since the last time. Raises InputError when one is not finite."""
+        means = dict(zip(TOLD, torch.stack(self.sums).mean(0).tolist(), strict=True))
+        if not all(map(math.isfinite, means.values())):
+            raise InputError(f"texture training: {means} by step {self.step}; try a lower lr")
+        return means
 
     def facts(self) -> dict[str, Any]:
         """Return what the record of a training keeps."""
@@ -141,20 +151,19 @@ class TextureTrainer:
             "steps": self.step, "training_seconds": sum({r["epoch"]: r["seconds"] for r in self.history}.values()),
             "kl_nats_an_atom": last["kl"], "last_validation_loss": last["all"],
             "latents_per_second": self.options.n_latents * self.learnt.sample_rate / self.model.hop,
-            "device_used": describe_device(self.device),
+            "device_used": self.trained_on or describe_device(self.device),
         }  # fmt: skip
 
-    def _train_step(self) -> dict[str, float]:
-        draws = self._draws(self.step)
-        real = self._crops(draws, self.training.batch_size).to(self.device)
+    def _train_step(self) -> Tensor:
+        """Take one step; return what it tells, TOLD, on the device."""
+        draws, self.trained_on = self._draws(self.step), describe_device(self.device)
+        real = sent(self._crops(draws, self.training.batch_size), self.device)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.training.lr * 0.5 * (1 + math.cos(math.pi * self.step / self.n_steps))
         fake, kl, losses = self._losses(real, draws)
         prior = self._kl_weight() * kl / self.options.n_latents
-        told = {"distance": losses["spectral"].item(), "kl": kl.item(), "all": (losses["spectral"] + prior).item()}
-        if not all(map(math.isfinite, told.values())):
-            raise InputError(f"texture training: {told} at step {self.step}; try a lower lr")
+        told = torch.stack([losses["spectral"], kl, losses["spectral"] + prior]).detach()
         self.model.zero_grad(set_to_none=True)
         if self.options.synth == "encodec":
             gradients = {name: torch.autograd.grad(losses[name], fake, retain_graph=True)[0] for name in losses}
@@ -210,7 +219,7 @@ class TextureTrainer:
             whole = losses["spectral"] + self.options.kl_weight * kl / self.options.n_latents
             totals.append([losses["spectral"].item(), kl.item(), whole.item()])
         self.model.train()
-        watched = dict(zip(("distance", "kl", "all"), np.mean(totals, 0).tolist(), strict=True))
+        watched = dict(zip(TOLD, np.mean(totals, 0).tolist(), strict=True))
         for split, found in (("train", means), ("validation", watched)):
             shared = {"epoch": epoch, "split": split, "seconds": self.seconds, "step": self.step}
             self.history += [shared | {"level": name, "loss": loss} for name, loss in found.items()]
@@ -238,7 +247,7 @@ class TextureTrainer:
 
     def _save(self) -> None:
         state = {"identity": self.identity, "step": self.step, "seconds": self.seconds, "history": self.history,
-                 "sums": self.sums,
+                 "sums": self.sums, "trained_on": self.trained_on,
                  "modules": [module.state_dict() for module in self.modules], "balancer": self.balancer.norms,
                  "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}  # fmt: skip
         save_state(self.folder / STATE, state)
@@ -249,7 +258,7 @@ class TextureTrainer:
         if state is None or state["identity"] != self.identity:  # other parameters, sounds or code: start anew
             return
         self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
-        self.sums, self.balancer.norms = state["sums"], state["balancer"]
+        self.sums, self.balancer.norms, self.trained_on = state["sums"], state["balancer"], state["trained_on"]
         for module, weights in zip(self.modules, state["modules"], strict=True):
             module.load_state_dict(weights)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
