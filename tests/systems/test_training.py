@@ -297,7 +297,7 @@ def test_code_frequencies_are_measured_on_the_codes_that_the_model_is_asked_for(
 
     one.model.logits = frequencies
     totals = np.zeros((3, 2))
-    for mask, codes, valid, classes in one._validation_batches():
+    for mask, codes, valid, classes, _ in one._validation_batches():
         for row in range(len(codes)):
             one.asked = classes[row : row + 1]
             part = mask.rows(np.array([row]))

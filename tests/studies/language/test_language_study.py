@@ -139,14 +139,14 @@ def made(tmp_path_factory):
     shared = {"dataset": "esc50", "data_dir": str(folder / "data"), "categories": [], "n_samples": 6, "dim": 32}
     shared |= {"clip_seconds": 1.0, "augment_copies": 0, "n_layers": 1, "n_heads": 2, "num_epochs": 1, "n_heard": 0}
     shared |= {"watch_every": 1, "start_from_codes": False}
-    runs = {"masked": "language-masked", "language": "tiny-language", "text": "tiny-language-text"}
+    runs = {"masked": "language-masked-text", "language": "tiny-language", "text": "tiny-language-text"}
     for name, preset in runs.items():
         given = {"run_dir": str(folder / name), "preset": preset, "settings": shared}
         for step in ("01_encode_clips", "02_train_model", "03_sample_clips"):
             more = {"replace": True} if step == "03_sample_clips" else {}
             run_cells(ROOT / "notebooks" / f"{step}.ipynb", given | more)
     runs = {name: str(folder / name) for name in runs}
-    given = {"compared": runs, "told": {name: runs[name] for name in ("text", "language")}, "taught": runs["language"]}
+    given = {"compared": runs, "told": runs, "taught": runs["language"]}
     given |= {"package": str(make_package(folder / "judge")), "run_dir": str(folder / "report"), "n_steps": 3}
     given |= {"listener_epochs": 1, "n_seeds": 2, "n_timed": 1, "device": "cpu"}
     run_cells(ROOT / "notebooks" / "studies" / "21_language_models.ipynb", given)
@@ -159,6 +159,8 @@ def test_the_report_sets_models_side_by_side_with_their_cost(made):
     models = compared.loc[[*made.runs]]
     assert models["n_candidates"].eq(1).all() and models["passes"].tolist() == [72, 44, 44]
     assert models[["n_parameters", "n_steps", "loss", "heard", "probe", "kad", "largest_ks"]].notna().all(axis=None)
+    followed = read_csv(made.report / "followed.csv").groupby("system")["kind"].agg(set)
+    assert followed["language"] == {"class"} and followed["masked"] == followed["text"] >= {NAMED, "category"}
     assert compared.loc["real", "diversity"] == 1 and compared.loc["codec", ["passes", "n_steps"]].isna().all()
     learnt = read_csv(made.report / "learnt.csv")
     assert set(learnt["model"]) == {"language", "text"} and learnt["level"].tolist() == ["0", "1", "2", "3", "all"] * 2
@@ -201,7 +203,7 @@ def test_the_report_is_published_and_fills_its_page(made, tmp_path):
     text = {path.stem: path.read_text() for path in (tmp_path / "book" / "executed" / "language").glob("*.txt")}
     assert "figure" in text["compared"] and "masked" in text["compared"] and "figure" in text["leak"]
     assert text["sounds"].count("<audio") == 9 and "someone" not in text["sounds"]
-    assert "“rain on roof”" in text["told"] and text["told"].count("<audio") == 3
+    assert "“rain on roof”" in text["told"] and text["told"].count("<audio") == 6
     for name in ("learnt", "followed", "chroma", "optimizers"):
         assert "csv" in text[name], name
     assert "23 of 34 (51% to 81%)" in text["matches"] and "first sound s" in text["latency"]

@@ -17,11 +17,11 @@ from tqdm.auto import tqdm
 
 from envsound.base.errors import InputError
 from envsound.data.folds import split_folds
-from envsound.systems.soundstorm.batches import CodeSet, load_code_set
+from envsound.systems.soundstorm.batches import CodeSet, derive_seed, load_code_set
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
 from envsound.systems.soundstorm.masking import TrainingMask, draw_training_mask
 from envsound.systems.soundstorm.objective import level_scores
-from envsound.systems.soundstorm.plan import TrainingConfig, derive_seed
+from envsound.systems.soundstorm.plan import TrainingConfig
 from envsound.systems.soundstorm.training import Trainer
 
 PUBLISHED_FRAMES, PUBLISHED_LENGTH = 375, 1024  # of a published clip, before and after padding

@@ -23,7 +23,7 @@ from envsound.codec.codes import load_codes
 from envsound.data.folds import recorded
 from envsound.data.listing import recording_of
 from envsound.metrics.resampling import two_way_bootstrap
-from envsound.systems.soundstorm.plan import derive_seed
+from envsound.systems.soundstorm.batches import derive_seed
 
 RUN_COLUMNS = [
     "kind", "split", "inputs", "fold", "seed", "n_train", "n_test", "shared_sources",

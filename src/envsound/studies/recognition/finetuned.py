@@ -30,9 +30,8 @@ from envsound.studies.recognition.conformer import (
     weighted_statistics,
 )
 from envsound.studies.recognition.rounds import Clips, Fold, code_of
-from envsound.systems.soundstorm.batches import CodeSet, epoch_batches
+from envsound.systems.soundstorm.batches import CodeSet, derive_seed, epoch_batches
 from envsound.systems.soundstorm.conformer import MaskedConformer
-from envsound.systems.soundstorm.plan import derive_seed
 
 STATE, KEPT = "training_state.pt", ("identity", "epoch", "history", "best", "best_weights")
 HISTORY = ("epoch", "loss", "accuracy", "cross_entropy")

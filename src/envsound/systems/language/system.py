@@ -4,17 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from envsound.base.files import read_csv, sha256_file
+from envsound.base.files import sha256_file
 from envsound.codec import Codec
-from envsound.data.folds import training_sets
 from envsound.data.recordings import Recordings
-from envsound.run.identity import digest, module_hash
+from envsound.run.identity import module_hash
 from envsound.systems.base import Request, Trained, preset_codec, read_options
 from envsound.systems.language.decoding import Writer, WritingConfig, write
 from envsound.systems.language.training import LanguagePlan, LanguageTrainer, Texts
@@ -22,9 +21,7 @@ from envsound.systems.language.transformer import LanguageConfig, Text, load_lan
 from envsound.systems.soundstorm.checkpoints import chosen_checkpoint
 from envsound.systems.soundstorm.plan import TrainingConfig
 from envsound.systems.soundstorm.system import SoundStorm, SoundStormRecipe, decoding_config, training_facts
-
-if TYPE_CHECKING:
-    from envsound.systems.language.text import TextEncoder
+from envsound.systems.soundstorm.told import encoder_of, texts_of
 
 MASKED = SoundStormRecipe()  # whose codec, codes and folds are the language model's, too
 
@@ -46,33 +43,12 @@ class LanguageOptions:
 
 @dataclass(frozen=True)
 class Language(SoundStorm):
-    """A trained language model with its codec; clips are written `batch_size` at a time.
-
-    encoder: of the text that it is told, if any. A model that is told text and no class takes a request without text by
-    the name of its class.
-    """
-
-    encoder: "TextEncoder | None" = None
+    """A trained language model with its codec; clips are written `batch_size` at a time."""
 
     name = "language"
 
-    @property
-    def categories(self) -> list[str]:
-        return self.checkpoint.categories if self._told_class or self.encoder else []
-
-    @property
-    def conditions(self) -> frozenset[str]:
-        return frozenset({"audio"} | ({"class"} if self.categories else set()) | ({"text"} if self.encoder else set()))
-
-    @property
-    def content_hash(self) -> str:
-        settings = {key: str(value) for key, value in asdict(self.decoding).items()}
-        encoder = self.encoder.content_hash if self.encoder else ""
-        return digest([str(settings), self.checkpoint_sha256, self.codec.content_hash, encoder, _code()])
-
-    @property
-    def _told_class(self) -> bool:
-        return self.checkpoint.model.config.n_classes > 0
+    def _code(self) -> str:
+        return _code()
 
     def describe(self, request: Request) -> dict[str, Any]:
         """Return frames, seconds, order, every setting of drawing, the text as followed, and the hashes of both."""
@@ -84,21 +60,6 @@ class Language(SoundStorm):
         facts |= {"like": Path(request.like).name, "share": request.share} if request.like else {}
         facts |= {"text": self.words(request)} if self.encoder else {}
         return facts | {"codec_hash": self.codec.content_hash, "checkpoint_sha256": self.checkpoint_sha256}
-
-    def words(self, request: Request) -> str:
-        """Return the text of a request as the model can follow it; "" where it is told none.
-
-        Raises InputError for a text of which the encoder knows no word.
-        """
-        if request.text:
-            return self.encoder.understood(request.text)
-        return "" if self._told_class else request.category.replace("_", " ")
-
-    def told(self, text: str) -> tuple[str, str]:
-        """Return a text as the model can follow it, and what to say of it; see `sampling.ReadsText`."""
-        from envsound.systems.language.text import told
-
-        return told(self.encoder, text)
 
     def _decode(self, batch: Sequence[Request]) -> Iterator[Tensor]:
         """Yield codes, int64 [n_levels, n_frames], for each request of a batch."""
@@ -146,10 +107,6 @@ steps are kept, so a step costs one pass of a single column; guidance takes two.
 
     def prepare(self, recordings: Recordings, settings: Mapping[str, Any], run: Path) -> pd.DataFrame:
         """Return codes.csv, as SoundStorm's; with text, captions.csv of the recordings is left in the run."""
-        if read_options(LanguageOptions, settings).text:
-            from envsound.systems.language.captions import write_captions
-
-            write_captions(run, recordings)
         return MASKED.prepare(recordings, settings, run)
 
     def train(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> Trained:
@@ -162,7 +119,8 @@ steps are kept, so a step costs one pass of a single column; guidance takes two.
         """Return the trainer of a run."""
         options = read_options(LanguageOptions, settings)
         train, watched, codec_hash = MASKED.code_sets(settings, run)
-        text, told = self._texts(options.text, settings, run) if options.text else (None, {})
+        texts, told = texts_of(settings, run)
+        text = tuple(Texts(*one) for one in texts) or None
         shape = {name: settings[name] for name in ("dim", "n_layers", "n_heads", "ff_mult", "dropout", "codebook_size")}
         config = LanguageConfig(
             train.codes[0].shape[0],
@@ -178,31 +136,14 @@ steps are kept, so a step costs one pass of a single column; guidance takes two.
         plan = LanguagePlan(shared, **own)
         return LanguageTrainer(train, watched, config, plan, run, device, codec_hash, codebooks, text, told)
 
-    def _texts(
-        self, name: str, settings: Mapping[str, Any], run: Path
-    ) -> tuple[tuple[Texts, Texts], dict[str, object]]:
-        """Return the texts of the codes to learn and of those to watch, and what `load` makes their encoder of."""
-        from envsound.systems.language.captions import read_captions
-        from envsound.systems.language.text import encode_choices, load_encoder
-
-        folds = settings["fold"], settings["train_folds"], settings["validation_fold"]
-        sides = [read_captions(run, side["clip_id"]) for side in training_sets(read_csv(run / "codes.csv"), *folds)]
-        told = {"text": name, "captions": sides[0].words()}
-        encoder = load_encoder(name, told["captions"])
-        return tuple(Texts(*encode_choices(encoder, one.choices(settings["seed"]))) for one in sides), told
-
     def load(self, settings: Mapping[str, Any], run: Path, device: torch.device) -> Language:
         """Return a run's model, the best by its validation fold or else the last, or the file `checkpoint`."""
         codec = self.codec(settings)
         file = settings["checkpoint"] or chosen_checkpoint(run)
         checkpoint, drawn = load_language(file, device, codec.content_hash), decoding_config(settings, device)
         config = WritingConfig(**{field.name: getattr(drawn, field.name) for field in fields(WritingConfig)})
-        encoder = None
-        if "text" in checkpoint.facts:
-            from envsound.systems.language.text import load_encoder
-
-            encoder = load_encoder(checkpoint.facts["text"], checkpoint.facts["captions"])
-        return Language(checkpoint, codec, config, sha256_file(file), settings["sample_batch_size"], encoder)
+        made = checkpoint, codec, config, sha256_file(file), settings["sample_batch_size"]
+        return Language(*made, encoder_of(checkpoint.facts))
 
 
 @cache

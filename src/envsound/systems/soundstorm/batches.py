@@ -93,3 +93,8 @@ def epoch_batches(n_clips: int, batch_size: int, seed: int, epoch: int) -> Itera
     order = np.random.default_rng([seed, epoch]).permutation(n_clips)
     for start in range(0, n_clips, batch_size):
         yield order[start : start + batch_size]
+
+
+def derive_seed(seed: int, *numbers: int) -> int:
+    """Return a seed for one step (or for -1, the validation), that shares nothing with its neighbours'."""
+    return int(np.random.SeedSequence([seed, *(number + 1 for number in numbers)]).generate_state(1)[0])

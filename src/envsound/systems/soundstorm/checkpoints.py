@@ -29,8 +29,8 @@ class Checkpoint:
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint as safetensors, atomically."""
     shape = asdict(checkpoint.model.config)
-    if not shape["tied"]:  # as in the files of models that could not be
-        shape.pop("tied")
+    for name in ("tied", "text_dim"):  # as in the files of models that could not be
+        shape = {key: value for key, value in shape.items() if key != name or value}
     header = {
         "model_config": shape,
         "categories": checkpoint.categories,

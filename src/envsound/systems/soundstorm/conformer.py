@@ -18,8 +18,9 @@ from envsound.run.limits import check_together, check_values
 class ModelConfig:
     """The shape of a MaskedConformer; the defaults are the published study's.
 
-    n_classes = 0: unconditional. tied: the heads have no weights but those of the embeddings (Press & Wolf 2017), which
-    are multiplied by sqrt(dim) on their way in (Vaswani et al. 2017, sec. 3.4), so that heads learn as fast as others.
+    n_classes = 0: it is told no class. text_dim: of the vector of a text that it is told in its place; 0: none. tied:
+    the heads have no weights but those of the embeddings (Press & Wolf 2017), which are multiplied by sqrt(dim) on
+    their way in (Vaswani et al. 2017, sec. 3.4), so that heads learn as fast as others.
     """
 
     n_levels: int = 8
@@ -32,6 +33,7 @@ class ModelConfig:
     dropout: float = 0.1
     n_classes: int = 0
     tied: bool = False
+    text_dim: int = 0
 
     def __post_init__(self) -> None:
         check_values(vars(self))
@@ -149,7 +151,8 @@ class ConformerBlock(nn.Module):
 class MaskedConformer(nn.Module):
     """Predicts the codes of one level from all visible codes.
 
-    `mask_token` is `codebook_size`; `no_class` is `n_classes`, the class of an item whose class is not given.
+    `mask_token` is `codebook_size`; `no_class` is `n_classes`, the class of an item whose class is not given. What is
+    told a text takes zeros for none, of which the projection's bias makes a learned one.
     """
 
     def __init__(self, config: ModelConfig):
@@ -160,6 +163,7 @@ class MaskedConformer(nn.Module):
             nn.Embedding(config.codebook_size + 1, config.dim) for _ in range(config.n_levels)
         )
         self.class_embedding = nn.Embedding(config.n_classes + 1, config.dim) if config.n_classes else None
+        self.text_projection = nn.Linear(config.text_dim, config.dim) if config.text_dim else None
         self.blocks = nn.ModuleList(ConformerBlock(config) for _ in range(config.n_layers))
         n_heads = 0 if config.tied else config.n_levels
         self.heads = nn.ModuleList(nn.Linear(config.dim, config.codebook_size) for _ in range(n_heads))
@@ -176,7 +180,8 @@ class MaskedConformer(nn.Module):
         """Return the states [batch, n_frames, dim] of codes int64 [batch, n_levels, n_frames] in 0..mask_token.
 
         valid: bool [batch, n_frames], False on padded frames, whose states mean nothing and touch no other frame.
-        classes: int64 [batch] in 0..n_classes; None is `no_class` for every item.
+        classes: int64 [batch] in 0..n_classes; None is `no_class` for every item. Of a model that is told texts, the
+        mean of each text's tokens, float32 [batch, text_dim].
         """
         x = torch.stack([embed(level) for embed, level in zip(self.embeddings, codes.unbind(1), strict=True)]).sum(0)
         if self.config.tied:
@@ -185,6 +190,9 @@ class MaskedConformer(nn.Module):
             if classes is None:
                 classes = codes.new_full((len(codes),), self.no_class)
             x = x + self.class_embedding(classes)[:, None]
+        if self.text_projection is not None:
+            told = x.new_zeros(len(codes), self.config.text_dim) if classes is None else classes
+            x = x + self.text_projection(told)[:, None]
         for states in self.through_blocks(x, valid):
             x = states
         return x

@@ -71,14 +71,15 @@ def decode(
     n_frames: Sequence[int],
     seeds: Sequence[int],
     config: DecodingConfig,
-    classes: Sequence[int] | None = None,
+    classes: Sequence[int] | Tensor | None = None,
     known: Tensor | None = None,
     on_step: Callable[[int, int, Tensor], None] | None = None,
 ) -> Tensor:
     """Decode a batch from masks.
 
     n_frames: the length of each item in frames. seeds: one for each item; an item's noise depends on its own seed
-    alone. classes: the class of each item (a conditional model only). known: codes int64
+    alone. classes: the class of each item, or the vector of its text, float32 [batch, text_dim] (of a model that is
+    told the one or the other). known: codes int64
     [batch, n_levels, longest] that are kept, with the mask token where a code is asked for; None asks for all.
     on_step(level, step, codes) is called after every step with the codes so far.
     Returns int64 [batch, n_levels, longest]; frames after an item's own last one hold the mask token.
@@ -87,9 +88,11 @@ def decode(
     _check_request(model, n_frames, seeds, config, classes, known)
     device, lengths = next(model.parameters()).device, list(n_frames)
     model.eval()
-    conditions = None if classes is None else torch.tensor(list(classes), device=device)
+    told = classes if classes is None or isinstance(classes, Tensor) else torch.tensor(list(classes))
+    conditions = None if told is None else told.to(device)
     even = len(set(lengths)) == 1
-    if device.type == GPU and even and on_step is None and known is None and _steps_are_known(config):
+    plain = on_step is None and known is None and not isinstance(classes, Tensor)
+    if device.type == GPU and even and plain and _steps_are_known(config):
         recorded = _recorded(model, len(lengths), lengths[0], config, conditions is not None)
         return recorded(seeds, conditions)
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
@@ -248,7 +251,7 @@ def guided_scores(
 
     if classes is None or not config.guided:
         return scores(codes, valid, classes)
-    both = torch.cat([classes, torch.full_like(classes, model.no_class)])
+    both = torch.cat([classes, torch.full_like(classes, model.no_class)])  # of what is told texts that is 0, none
     told, free = scores(codes.repeat(2, 1, 1), None if valid is None else valid.repeat(2, 1), both).chunk(2)
     end = config.guidance_scale if config.guidance_end is None else config.guidance_end
     share = as_row(masked_shares, codes.device)[:, None, None]
@@ -291,7 +294,10 @@ def _check_request(model, n_frames, seeds, config, classes, known) -> None:
         raise InputError(
             f"steps_per_level={list(config.steps_per_level)}: expected {model.config.n_levels} numbers, one a level"
         )
-    if classes is not None and not all(0 <= c < model.config.n_classes for c in classes):
+    if isinstance(classes, Tensor):
+        if classes.shape[1:] != (model.config.text_dim,):
+            raise InputError(f"classes: of shape {tuple(classes.shape)}; expected [batch, {model.config.text_dim}]")
+    elif classes is not None and not all(0 <= c < model.config.n_classes for c in classes):
         raise InputError(f"classes={list(classes)}: expected 0 to {model.config.n_classes - 1}")
     if known is None:
         return

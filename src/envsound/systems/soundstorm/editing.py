@@ -17,15 +17,16 @@ from envsound.systems.soundstorm.decoding import DecodingConfig, decode
 
 @dataclass(frozen=True)
 class Editor:
-    """A model with the way it decodes, for one clip at a time. category: a class index, or None."""
+    """A model with the way it decodes, for one clip at a time. category: a class index, a text's vector, or None."""
 
     model: MaskedConformer
     config: DecodingConfig
-    category: int | None = None
+    category: int | Tensor | None = None
 
     def fill(self, known: Tensor, seed: int) -> Tensor:
         """Decode what is masked in known codes [n_levels, n_frames] and return all of them."""
         classes = None if self.category is None else [self.category]
+        classes = torch.stack(classes) if isinstance(self.category, Tensor) else classes
         return decode(self.model, [known.shape[1]], [seed], self.config, classes, known[None])[0].cpu()
 
     def continuation(self, codes: Tensor, n_new: int, seed: int) -> Tensor:

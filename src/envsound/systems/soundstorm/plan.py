@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
+from envsound.base.errors import InputError
 from envsound.run.limits import check_together, check_values
+from envsound.systems.soundstorm.conformer import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class Progress:
     best_epoch: int = 0
 
 
-def derive_seed(seed: int, *numbers: int) -> int:
-    """Return a seed for one step (or for -1, the validation), that shares nothing with its neighbours'."""
-    return int(np.random.SeedSequence([seed, *(number + 1 for number in numbers)]).generate_state(1)[0])
+def check_fit(config: TrainingConfig, shape: ModelConfig, has_vectors: bool, has_texts: bool) -> None:
+    """Raise InputError where a training asks for levels, code vectors or texts that its model or its caller lacks."""
+    if config.level_shares and len(config.level_shares) != shape.n_levels:
+        raise InputError(f"level_shares={list(config.level_shares)}: expected {shape.n_levels} shares, one a level")
+    if config.asks_code_vectors and not has_vectors:
+        raise InputError("start_from_codes, near_share: need the code vectors of the codec")
+    if bool(shape.text_dim) != has_texts or (has_texts and shape.n_classes):
+        raise InputError(f"text_dim={shape.text_dim}: expected texts of that many numbers and no class, or neither")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -37,20 +37,29 @@ from envsound.systems.soundstorm.conformer import ModelConfig
 from envsound.systems.soundstorm.counting import beside_counting
 from envsound.systems.soundstorm.decoding import DecodingConfig, decode
 from envsound.systems.soundstorm.editing import Editor
+from envsound.systems.soundstorm.told import Described, encoder_of, mean_tokens, text_of, texts_of
 from envsound.systems.soundstorm.training import Trainer, TrainingConfig
+
+if TYPE_CHECKING:
+    from envsound.systems.language.text import TextEncoder
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class SoundStorm:
-    """A trained masked model with its codec; clips are decoded `batch_size` at a time."""
+    """A trained masked model with its codec; clips are decoded `batch_size` at a time.
+
+    encoder: of the texts that it is told in place of a class, if any; a request without text is then one by the name of
+    its class.
+    """
 
     checkpoint: Checkpoint
     codec: Codec
     decoding: DecodingConfig
     checkpoint_sha256: str = ""
     batch_size: int = 8
+    encoder: "TextEncoder | None" = None
 
     name = "soundstorm"
 
@@ -68,16 +77,39 @@ class SoundStorm:
 
     @property
     def categories(self) -> list[str]:
-        return self.checkpoint.categories if self.checkpoint.model.config.n_classes else []
+        return self.checkpoint.categories if self._told_class or self.encoder else []
 
     @property
     def conditions(self) -> frozenset[str]:
-        return frozenset({"audio", "class"} if self.categories else {"audio"})
+        return frozenset({"audio"} | ({"class"} if self.categories else set()) | ({"text"} if self.encoder else set()))
 
     @property
     def content_hash(self) -> str:
         settings = {key: str(value) for key, value in asdict(self.decoding).items()}
-        return digest([str(settings), self.checkpoint_sha256, self.codec.content_hash, _code()])
+        encoder = [self.encoder.content_hash] if self.encoder else []
+        return digest([str(settings), self.checkpoint_sha256, self.codec.content_hash, *encoder, self._code()])
+
+    def _code(self) -> str:
+        return _code()
+
+    @property
+    def _told_class(self) -> bool:
+        return self.checkpoint.model.config.n_classes > 0
+
+    def words(self, request: Request) -> str:
+        """Return the text of a request as the model can follow it; "" where it is told none.
+
+        Raises InputError for a text of which the encoder knows no word.
+        """
+        if request.text:
+            return self.encoder.understood(request.text)
+        return "" if self._told_class else request.category.replace("_", " ")
+
+    def told(self, text: str) -> tuple[str, str]:
+        """Return a text as the model can follow it, and what to say of it; see `sampling.ReadsText`."""
+        from envsound.systems.language.text import told
+
+        return told(self.encoder, text)
 
     @property
     def window(self) -> int:
@@ -117,6 +149,7 @@ class SoundStorm:
         settings["precision"] = str(config.precision).removeprefix("torch.")
         settings["guidance_end"] = config.guidance_scale if config.guidance_end is None else config.guidance_end
         settings |= {"like": Path(request.like).name, "share": request.share} if request.like else {}
+        settings |= {"text": self.words(request)} if self.encoder else {}
         hashes = {"codec_hash": self.codec.content_hash, "checkpoint_sha256": self.checkpoint_sha256}
         return {"n_frames": n_frames, "seconds": n_frames / self.codec.frame_rate} | settings | hashes
 
@@ -140,9 +173,8 @@ class SoundStorm:
 
     def _decode(self, batch: Sequence[Request]) -> Iterator[Tensor]:
         """Yield codes, int64 [n_levels, n_frames], for each request of a batch."""
-        told = [self.categories.index(request.category) for request in batch] if self.categories else None
-        lengths = [self._n_new(request) for request in batch]
-        codes = decode(self.checkpoint.model, lengths, [request.seed for request in batch], self.decoding, told)
+        lengths, seeds = [self._n_new(request) for request in batch], [request.seed for request in batch]
+        codes = decode(self.checkpoint.model, lengths, seeds, self.decoding, self._given(batch))
         for item, length in zip(codes, lengths, strict=True):
             yield item[:, :length]
 
@@ -158,8 +190,16 @@ class SoundStorm:
         return editor.long_clip(self.n_frames(request), request.seed, window, max(1, window // 2), start=known)
 
     def _editor(self, request: Request) -> Editor:
-        category = self.categories.index(request.category) if self.categories else None
-        return Editor(self.checkpoint.model, self.decoding, category)
+        given = self._given([request])
+        return Editor(self.checkpoint.model, self.decoding, None if given is None else given[0])
+
+    def _given(self, batch: Sequence[Request]) -> list[int] | Tensor | None:
+        """Return what the model is told of some requests: classes, or the mean of their texts' tokens, or nothing."""
+        if self.encoder is None:
+            return [self.categories.index(request.category) for request in batch] if self.categories else None
+        words = [self.words(request) for request in batch]
+        described = torch.tensor([bool(one) for one in words])
+        return mean_tokens(*self.encoder.encode(words)) * described[:, None]
 
 
 class SoundStormRecipe:
@@ -183,8 +223,14 @@ best guesses stay; the number still hidden follows a cosine. Level 0 takes sever
     def prepare(self, recordings: Recordings, settings: Mapping[str, Any], run: Path) -> pd.DataFrame:
         """Return codes.csv: every clip, and every augmented copy of a training clip, through the codec.
 
+        Of a model that is told texts (`text_of`) captions.csv of the recordings is left in the run.
+
         Codes are kept in data/cache/codes. Raises InputError for an unknown change or folds that are not there.
         """
+        if text_of(settings):
+            from envsound.systems.language.captions import write_captions
+
+            write_captions(run, recordings)
         names = ("fold", "train_folds", "validation_fold", "augment_copies", "augment", "augment_seed")
         copies = plan_copies(recordings, **{name: settings[name] for name in names})
         return encode_recordings(recordings, self.codec(settings), copies=copies)
@@ -193,7 +239,7 @@ best guesses stay; the number still hidden follows a cosine. Level 0 takes sever
         """Train on the run's codes; see `Trainer`. With `every_level`, counting.csv sets the model beside counting."""
         trainer = self.trainer(settings, run, device)
         history = trainer.fit()
-        if trainer.config.every_level:
+        if trainer.config.every_level and not trainer.texts:
             sides = trainer.train_set, trainer.validation_set
             table = beside_counting(trainer.used_model, *sides, trainer.config.seed, trainer.codebooks)
             write_csv(Path(run) / "counting.csv", table)
@@ -203,7 +249,10 @@ best guesses stay; the number still hidden follows a cosine. Level 0 takes sever
         """Return the trainer of a run; with several devices it has trained to the end."""
         train, watched, codec_hash = self.code_sets(settings, run)
         config = TrainingConfig(**{field.name: settings[field.name] for field in fields(TrainingConfig)})
-        plan = {"train": train, "validation": watched, "model_config": model_config(train, settings)}
+        texts, told = texts_of(settings, run)
+        described = tuple(Described(mean_tokens(*tokens), choices) for *tokens, choices in texts) or None
+        shape = model_config(train, settings, described[0].vectors.shape[1] if described else 0)
+        plan = {"train": train, "validation": watched, "model_config": shape, "texts": described, "told": told}
         plan |= {"config": config, "run_dir": run, "device": device, "codec_hash": codec_hash}
         plan["codebooks"] = self._codebooks(settings, codec_hash) if config.asks_code_vectors else None
         return trainer_on(settings["devices"], **plan)
@@ -231,7 +280,8 @@ best guesses stay; the number still hidden follows a cosine. Level 0 takes sever
         file = settings["checkpoint"] or chosen_checkpoint(run)
         checkpoint = load_checkpoint(file, device, codec.content_hash)
         decoding = decoding_config(settings, device)
-        return SoundStorm(checkpoint, codec, decoding, sha256_file(file), settings["sample_batch_size"])
+        made = checkpoint, codec, decoding, sha256_file(file), settings["sample_batch_size"]
+        return SoundStorm(*made, encoder_of(checkpoint.facts))
 
 
 def trainer_on(n_devices: int, **plan: Any) -> Trainer:
@@ -264,12 +314,13 @@ def _learnt(run: Path) -> pd.DataFrame:
     return recorded(training_sets(read_table(run, "recordings"), *folds)[0])
 
 
-def model_config(train: CodeSet, settings: Mapping[str, Any]) -> ModelConfig:
-    """Return the shape of the model that fits some codes, from a preset's values."""
+def model_config(train: CodeSet, settings: Mapping[str, Any], text_dim: int = 0) -> ModelConfig:
+    """Return the shape of the model that fits some codes, from a preset's values, told texts of a width or none."""
     names = ("dim", "n_layers", "n_heads", "conv_kernel", "ff_mult", "dropout", "codebook_size")
     n_classes = len(train.categories) if settings["class_conditional"] else 0
     shape = {name: settings[name] for name in names}
-    return ModelConfig(train.codes[0].shape[0], n_classes=n_classes, tied=settings["tied_embeddings"], **shape)
+    shape |= {"tied": settings["tied_embeddings"], "text_dim": text_dim}
+    return ModelConfig(train.codes[0].shape[0], n_classes=n_classes, **shape)
 
 
 def decoding_config(settings: Mapping[str, Any], device: torch.device) -> DecodingConfig:

@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from envsound.base.files import sha256_file, write_csv
 from envsound.base.recorded import Recorded
 from envsound.base.tensors import load_state, save_state
 from envsound.run.identity import module_hash
-from envsound.systems.soundstorm.batches import CodeSet, HeldCodes, epoch_batches
+from envsound.systems.soundstorm.batches import CodeSet, HeldCodes, derive_seed, epoch_batches
 from envsound.systems.soundstorm.checkpoints import Checkpoint, save_checkpoint, start_from
 from envsound.systems.soundstorm.codebooks import Codebooks, start_from_codebooks, start_heads
 from envsound.systems.soundstorm.conformer import MaskedConformer, ModelConfig
@@ -34,7 +35,8 @@ from envsound.systems.soundstorm.objective import (
     unigram_losses,
 )
 from envsound.systems.soundstorm.optimizing import WeightAverage, make_optimizer, make_schedule
-from envsound.systems.soundstorm.plan import Progress, TrainingConfig, derive_seed
+from envsound.systems.soundstorm.plan import Progress, TrainingConfig, check_fit
+from envsound.systems.soundstorm.told import Described
 
 SAVE_SECONDS = 300.0  # s between two savings of the state within an epoch
 
@@ -59,22 +61,23 @@ class Trainer:
         codec_hash: str = "",
         n_processes: int = 1,
         codebooks: Codebooks | None = None,
+        texts: tuple[Described, Described] | None = None,
+        told: Mapping[str, Any] | None = None,
     ):
         """n_processes above 1: this process is one of those that `system.trainer_on` has started.
 
-        codebooks: the codec's code vectors, for a config that asks for them.
+        codebooks: the codec's code vectors, for a config that asks for them. texts: of both sets, for a model that is
+        told texts; told: facts that its file keeps, such as which encoder they are from.
         """
         self.train_set, self.validation_set = train, validation
         self.config, self.codec_hash, self.codebooks = config, codec_hash, codebooks
-        _check_fit(config, model_config, codebooks)
+        check_fit(config, model_config, codebooks is not None, texts is not None)
         self.folder, self.table = Path(run_dir) / "checkpoints", Path(run_dir) / "training.csv"
         self.precision = choose_precision(config.precision, device)
         strategy = "ddp" if n_processes > 1 else "auto"
-        # Within a job of SLURM, Fabric would take its one task for the whole world.
-        self.fabric = Fabric(
-            accelerator=device.type, strategy=strategy, devices=n_processes, precision=self.precision,
-            plugins=LightningEnvironment(),
-        )  # fmt: skip
+        given = {"devices": n_processes, "precision": self.precision}
+        given["plugins"] = LightningEnvironment()  # within a job of SLURM, Fabric would take its one task for all
+        self.fabric = Fabric(accelerator=device.type, strategy=strategy, **given)
         self.fabric.launch()
         torch.manual_seed(config.seed)
         model = _first_model(model_config, config, codec_hash, codebooks, train.categories).to(self.fabric.device)
@@ -82,9 +85,12 @@ class Trainer:
         objective = MaskedObjective(model, config.label_smoothing, dense=on_gpu)
         self.objective, self.optimizer = self.fabric.setup(objective, optimizer)
         self.model = model
-        self.held = HeldCodes(train, self.fabric.device, model.mask_token) if on_gpu else None
+        self.told = dict(told or {})
+        self.learnt = replace(train, classes=np.arange(len(train))) if texts else train  # numbers, whose texts are told
+        self.held = HeldCodes(self.learnt, self.fabric.device, model.mask_token) if on_gpu else None
         drawn_on = self.fabric.device if on_gpu else torch.device("cpu")
         self.draws, self._step = torch.Generator(drawn_on), None
+        self.texts = [one.to(drawn_on) for one in texts or ()]
         self.near = codebooks.near.to(drawn_on) if config.near_share else None
         self.shares = torch.tensor(config.level_shares, device=drawn_on) if config.level_shares else None
         self.average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
@@ -99,7 +105,7 @@ class Trainer:
 
     @property
     def used_model(self) -> MaskedConformer:
-        """The model that is validated and saved: the moving average, where there is one."""
+        """The model that is validated and saved: the moving average, if there is one."""
         return self.average.model if self.average else self.model
 
     @property
@@ -220,7 +226,7 @@ class Trainer:
         No valid frames (None) where the clips are held and equally long.
         """
         if self.held is None:
-            return self.train_set.batch(rows, self.model.mask_token)
+            return self.learnt.batch(rows, self.model.mask_token)
         codes, valid, classes = self.held.batch(rows)
         return codes, None if self.held.even(rows) else valid, classes
 
@@ -248,7 +254,8 @@ class Trainer:
         if valid is None:
             valid = torch.ones(len(codes), codes.shape[2], dtype=torch.bool, device=codes.device)
         dropped = torch.rand(len(codes), generator=draws, device=draws.device) < config.class_dropout
-        classes = classes.masked_fill(dropped, self.model.no_class)
+        classes = self.texts[0].drawn(classes, draws) if self.texts else classes
+        classes = classes.masked_fill(dropped[:, None] if self.texts else dropped, self.model.no_class)
         codes = rolled(codes, valid, draws) if config.roll else codes.long()
         levels = None if self.shares is None else draw_levels(len(codes), self.shares, draws)
         mask = draw_training_mask(codes, valid, token, draws, config.prompt_chance, levels)
@@ -268,9 +275,8 @@ class Trainer:
     ) -> tuple[TrainingMask, Tensor, Tensor | None, Tensor | None]:
         """Return what the objective takes for some rows of a batch, on the device."""
         place = self.fabric.device
-        given = classes[rows].to(place) if self.model.config.n_classes else None
-        frames = None if valid is None else valid[rows].to(place)
-        return mask.rows(rows).to(place), codes[rows].to(place), frames, given
+        told = classes[rows].to(place) if self.texts or self.model.config.n_classes else None
+        return mask.rows(rows).to(place), codes[rows].to(place), valid if valid is None else valid[rows].to(place), told
 
     def _totals(self, summed: Tensor, mask: TrainingMask) -> Tensor:
         """Return loss sum and count of every level over all processes, [n_levels, 2]; `mask` is the whole batch's."""
@@ -283,10 +289,11 @@ class Trainer:
         """Return loss sum and count per level on the validation clips, float [n_levels, 2].
 
         Clip i is asked for level i mod n_levels or, with `every_level`, for all of them, with masks drawn from the seed
-        alone: the same task every epoch.
+        alone: the same task every epoch. It is described by its first text.
         """
         model, totals = self.used_model.eval(), torch.zeros(self._n_levels, 2, dtype=torch.float64)
-        for mask, *given in self._validation_batches():
+        for mask, codes, valid, classes, rows in self._validation_batches():
+            given = codes, valid, self.texts[1].first(rows) if self.texts else classes
             with self.fabric.autocast():
                 parts = (self._piece(mask, *given, piece) for piece in self._pieces(len(mask.levels)))
                 summed = torch.stack([masked_loss(model, *part) for part in parts]).sum(0)
@@ -294,8 +301,8 @@ class Trainer:
         self._check_finite(totals)
         return totals.numpy()
 
-    def _validation_batches(self) -> Iterator[tuple[TrainingMask, Tensor, Tensor, Tensor]]:
-        """Yield mask, codes, valid frames and classes of each batch of validation clips."""
+    def _validation_batches(self) -> Iterator[tuple[TrainingMask, Tensor, Tensor, Tensor, np.ndarray]]:
+        """Yield mask, codes, valid frames, classes and rows of each batch of validation clips."""
         draws = torch.Generator().manual_seed(derive_seed(self.config.seed, -1))
         for start in range(0, len(self.validation_set), self.config.batch_size):
             rows = np.arange(start, min(start + self.config.batch_size, len(self.validation_set)))
@@ -303,14 +310,14 @@ class Trainer:
             chance, token = self.config.prompt_chance, self.model.mask_token
             asked = [torch.full((len(rows),), level) for level in range(self._n_levels)]
             for levels in asked if self.config.every_level else [torch.from_numpy(rows % self._n_levels)]:
-                yield draw_training_mask(codes, valid, token, draws, chance, levels), codes, valid, classes
+                yield draw_training_mask(codes, valid, token, draws, chance, levels), codes, valid, classes, rows
 
     def _baseline(self) -> dict[str, float]:
         """Return the loss (nat) of code frequencies on the very codes that `validate` asks for, by level and "all"."""
         shape = self.model.config
         losses = torch.from_numpy(unigram_losses(self.train_set, shape.codebook_size, shape.n_classes > 0))
         totals = torch.zeros(shape.n_levels, 2, dtype=torch.float64)
-        for mask, codes, _, classes in self._validation_batches():
+        for mask, codes, _, classes, _ in self._validation_batches():
             for level, targets, item, label in zip(mask.levels, mask.targets, codes, classes, strict=True):
                 cost = losses[label, level][item[level][targets]]
                 totals[level] += torch.tensor([cost.sum(), cost.numel()])
@@ -331,13 +338,14 @@ class Trainer:
             "initial": sha256_file(self.config.initial_checkpoint) if self.config.initial_checkpoint else "",
             "precision": self.precision,
             "codebooks": self.codebooks.digest() if self.codebooks else "",
+            "texts": [one.digest() for one in self.texts],
         }
 
     def _save_model(self, name: str) -> None:
         if self.fabric.is_global_zero:
             facts = {"epoch": self.progress.epoch, "step": self.progress.step, "codec_hash": self.codec_hash}
             facts["window"] = max(codes.shape[1] for codes in self.train_set.codes)
-            checkpoint = Checkpoint(self.used_model, self.train_set.categories, facts)
+            checkpoint = Checkpoint(self.used_model, self.train_set.categories, facts | self.told)
             save_checkpoint(self.folder / f"{name}.safetensors", checkpoint)
 
     def _save_state(self) -> None:
@@ -372,13 +380,6 @@ class Trainer:
         if self.progress.batch == 0:  # a kill may have come between the files of one save
             self._save_model("last")
             self._save_state()
-
-
-def _check_fit(config: TrainingConfig, shape: ModelConfig, codebooks: Codebooks | None) -> None:
-    if config.level_shares and len(config.level_shares) != shape.n_levels:
-        raise InputError(f"level_shares={list(config.level_shares)}: expected {shape.n_levels} shares, one a level")
-    if config.asks_code_vectors and codebooks is None:
-        raise InputError("start_from_codes, near_share: need the code vectors of the codec")
 
 
 def _first_model(
