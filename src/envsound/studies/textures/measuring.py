@@ -36,7 +36,7 @@ from envsound.systems.textures.training import linear_mstft
 
 FRAME, HOP, SMOOTH = 512, 128, (9, 5)  # samples, and frames and bins over which the oracle's spectrum is a mean
 SILENCE, ANOTHER, ORACLE, CODEC = "silence", "another recording", "oracle noise", "codec"
-FLOOR = "recordings learnt"
+FLOOR, OWN_CEILING = "recordings learnt", ": what it keeps"
 STEP_SECONDS, N_STEPS, N_RENDERINGS = 0.05, 20, 8  # of centroid curves: s, steps in a second, and noises they average
 STEP_TRAIN = "02_train_model"
 
@@ -180,13 +180,14 @@ def centroids(clip: np.ndarray, sample_rate: int) -> np.ndarray:
 
 def generation_table(
     systems: Mapping[str, System], rows: pd.DataFrame, learnt: Sounds, held_out: Sounds, codec: Codec,
-    cache_dir: Path, n_clips: int = 40, seed: int = 0,
+    cache_dir: Path, n_clips: int = 40, seed: int = 0, ceilings: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Return a row for each system, for recordings of training folds (floor) and for held-out ones through the codec.
 
     And a table of what is heard by class: system, category, n, heard.
 
-    rows: codes.csv of the run that all share. Every system is asked for the same classes, lengths and seeds.
+    rows: codes.csv of the run that all share; ceilings: systems through which held-out recordings go, too: what their
+    representation keeps, the ceiling of any prior. Every system is asked for the same classes, lengths and seeds.
     heard: share that the classifier that ships, which may refuse, hears as what was asked for; kad, precision, recall:
     from held-out recordings, in statistics of log-mel; n_apart and largest_ks: acoustic metrics told apart (Holm), of
     n_metrics, and the largest distance; share_median, run_p90 (columns), n_copies: of codes equal to one training clip
@@ -205,6 +206,9 @@ def generation_table(
         started = time.perf_counter()
         sides[name] = ([*system.generate(asked)], [one.category for one in asked])
         pace[name] = (time.perf_counter() - started) / (n_clips * seconds)
+    for name in ceilings:
+        kept = [systems[name].reconstruct(clip) for clip in held_out.clips]
+        sides[f"{name}{OWN_CEILING}"] = kept, held_out.categories
     sources = {name: _sources(*side, rate) for name, side in sides.items()}
     reference = embed_clips(_sources(learnt.clips, learnt.categories, rate), StatisticsEmbedding(), rate, "train")
     reduced = Reduced(StatisticsEmbedding(), reference.vectors)

@@ -69,7 +69,9 @@ def make_report(
         systems[f"{first}, {prior}"] = replace(textures[first], options=asked, sounds=learnt)
     codec, rows = load_codec("patches", device=device), read_csv(Path(runs[first]) / "codes.csv")
     between, curves = interpolation_table(held_out, textures, n_pairs)
-    generated, by_class = generation_table(systems, rows, learnt, held_out, codec, cache_dir, n_clips, seed)
+    generated, by_class = generation_table(
+        systems, rows, learnt, held_out, codec, cache_dir, n_clips, seed, [*textures]
+    )
     tables = {
         "kept": reconstruction_table(held_out, learnt, textures, codec, seed),
         "leak": leak_table(learnt, held_out, seed=seed),
