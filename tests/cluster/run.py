@@ -61,17 +61,22 @@ def finish(process: subprocess.Popen, folder: Path, minutes: float) -> None:
         process.wait(60 * minutes)
     if process.returncode != 0:
         stop(process)
-        logs = [path.read_text()[-2000:] for path in sorted(folder.glob(".snakemake/slurm_logs/**/*.log"))[:2]]
-        sys.exit("\n".join([(folder / "cluster.log").read_text()[-4000:], *logs]))
+        sys.exit(ends_of_logs(folder))
 
 
-def wait_for(happens: Callable[[], object], process: subprocess.Popen, what: str) -> object:
-    """Return what a function returns once that is true. Exits when the run ends before."""
+def ends_of_logs(folder: Path) -> str:
+    """Return how the log of a run ends, and those of two of its jobs."""
+    logs = [path.read_text()[-2000:] for path in sorted(folder.glob(".snakemake/slurm_logs/**/*.log"))[:2]]
+    return "\n".join([(folder / "cluster.log").read_text()[-4000:], *logs])
+
+
+def wait_for(happens: Callable[[], object], process: subprocess.Popen, folder: Path, what: str) -> object:
+    """Return what a function returns once that is true. Exits with the ends of the logs when the run ends before."""
     while process.poll() is None:
         if found := happens():
             return found
         time.sleep(0.2)
-    sys.exit(f"the run ended before {what}")
+    sys.exit(f"the run ended before {what}; its logs end with:\n{ends_of_logs(folder)}")
 
 
 def in_state(state: str, rule: str = "") -> list[str]:
@@ -81,29 +86,29 @@ def in_state(state: str, rule: str = "") -> list[str]:
 
 def kill_a_training(folder: Path, process: subprocess.Popen) -> None:
     """Kill every process of the first job that has saved the state of its training."""
-    saved = wait_for(lambda: list(folder.glob(f"{RUNS}/*/checkpoints/*")), process, "a training began")
+    saved = wait_for(lambda: list(folder.glob(f"{RUNS}/*/checkpoints/*")), process, folder, "a training began")
     fold, seed = re.findall(r"\d+", saved[0].parents[1].name)
     victim = in_state("RUNNING", f"train_model_wildcards_tiny_{fold}_{seed}")[0]
     ask("scancel", "--full", "--signal=KILL", victim)
-    wait_for(lambda: jobs()[victim][0] not in ("RUNNING", "COMPLETING"), process, "its job had gone")
+    wait_for(lambda: jobs()[victim][0] not in ("RUNNING", "COMPLETING"), process, folder, "its job had gone")
     state, comment = jobs()[victim]
     say(f"job {victim} ({comment}) killed: {state}")
     if state == "COMPLETED":
         sys.exit(f"job {victim} was over when it was killed")
 
 
-def drain_and_resume(node: str, process: subprocess.Popen) -> None:
+def drain_and_resume(node: str, folder: Path, process: subprocess.Popen) -> None:
     """Take the node out of service, wait until nothing runs and something waits, and put it back."""
-    wait_for(lambda: in_state("RUNNING"), process, "a job ran")
+    wait_for(lambda: in_state("RUNNING"), process, folder, "a job ran")
     ask("scontrol", "update", f"nodename={node}", "state=drain", "reason=maintenance")
-    wait_for(lambda: not in_state("RUNNING") and in_state("PENDING"), process, "the node was empty")
+    wait_for(lambda: not in_state("RUNNING") and in_state("PENDING"), process, folder, "the node was empty")
     time.sleep(5)
     waiting, running = in_state("PENDING"), in_state("RUNNING")
     say(f"node drained: {', '.join(ask('sinfo', '--noheader', '--format=%N %T'))}; {len(waiting)} waiting")
     if running:
         sys.exit(f"jobs {running} began on a drained node")
     ask("scontrol", "update", f"nodename={node}", "state=resume")
-    wait_for(lambda: in_state("RUNNING"), process, "a job ran again")
+    wait_for(lambda: in_state("RUNNING"), process, folder, "a job ran again")
     say("node resumed")
 
 
@@ -115,7 +120,7 @@ def on_slurm(folder: Path, n_folds: int, n_seeds: int, minutes: float) -> None:
         process = start(folder, ON_SLURM, n_folds, n_seeds)
         try:
             kill_a_training(folder, process)
-            drain_and_resume(node, process)
+            drain_and_resume(node, folder, process)
             finish(process, folder, minutes)
         finally:
             stop(process)
