@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from envsound.base.errors import InputError
-from envsound.base.files import write_csv, write_wav
+from envsound.base.files import read_csv, write_csv, write_wav
 from envsound.run.publish import (
     LARGEST_OPTIONAL,
     TABLES,
@@ -69,6 +69,16 @@ def test_what_the_evaluation_found_goes_along_where_it_has_run(run_dir, tmp_path
     assert (folder / "evaluation.csv").exists() and (folder / "copies.csv").exists()
     assert not (folder / "diversity.csv").exists()
     assert not (folder / "evaluation_clips.csv").exists()  # it holds paths
+
+
+def test_of_a_large_table_six_digits_stay_and_nothing_else_changes(run_dir, tmp_path, monkeypatch):
+    values = {"mean": [1 / 3, float("nan")], "high": [123456.789, 2e-9]}
+    table = pd.DataFrame({"metric": ["rms", "zcr"], "n": [8, 9]} | values)
+    write_csv(run_dir / "metrics.csv", table)
+    monkeypatch.setattr("envsound.run.publish.LARGEST_EXACT", 50)
+    kept = read_csv(publish(run_dir, tmp_path / "published") / "metrics.csv")
+    assert kept["mean"].tolist()[0] == 0.333333 and kept["high"].tolist() == [123457.0, 2e-9]
+    assert kept[["metric", "n"]].equals(table[["metric", "n"]]) and kept["mean"].isna().tolist() == [False, True]
 
 
 def test_no_recording_and_no_path_of_this_machine_is_published(run_dir, tmp_path):

@@ -30,6 +30,8 @@ LISTENERS += ("memorisation.csv", "nearest.csv", "listener_seeds.csv")  # of not
 COUNTED = ("counting.csv",)  # of a training that asked for every level
 COPIES = ("copies.csv", "copies_by_clip.csv")  # of notebook 17, too, where the codec has patches
 LARGEST_OPTIONAL = 500_000  # bytes; a larger table that a report can do without stays behind
+LARGEST_EXACT = 500_000  # bytes; of a run's larger table numbers keep DIGITS significant digits
+DIGITS = 6
 WRITTEN = {(".", ".csv"), (".", ".json"), ("figures", ".png"), ("figures", ".pdf"), ("clips", ".ogg")}
 CLIP_COLUMNS = ["filename", "category", "seed", "n_frames", "seconds", "steps_per_level", "entropy_budget"]
 CLIP_COLUMNS += ["temperature", "fine_temperature", "top_k", "top_p", "order", "order_noise", "guidance_scale"]
@@ -47,7 +49,7 @@ def publish(run_dir: str | Path, folder: str | Path, clips_per_category: int = 2
         optional = (*COUNTED, *EVALUATION, *LISTENERS, *COPIES)
         found = [name for name in optional if (run_dir / name).is_file()]
         for name in (*TABLES, *found):
-            shutil.copyfile(run_dir / name, fresh / name)
+            _copy_table(run_dir / name, fresh / name)
         shutil.copytree(run_dir / "figures", fresh / "figures", ignore=shutil.ignore_patterns(".*", "*.pdf"))
         write_csv(fresh / "clips.csv", _publish_clips(run_dir, fresh / "clips", clips_per_category))
     return folder
@@ -119,6 +121,16 @@ def _place_of(run_dir: Path, kind: ReportKind | None) -> Path:
 
 def _is_small(path: Path) -> bool:
     return path.is_file() and path.stat().st_size <= LARGEST_OPTIONAL
+
+
+def _copy_table(source: Path, target: Path) -> None:
+    """Copy a table; of one above LARGEST_EXACT bytes with numbers of DIGITS significant digits."""
+    if source.stat().st_size <= LARGEST_EXACT:
+        shutil.copyfile(source, target)
+        return
+    table = read_csv(source)
+    floats = table.select_dtypes("float").map(lambda value: float(f"{value:.{DIGITS}g}"))
+    write_csv(target, table.assign(**{name: floats[name] for name in floats}))
 
 
 def _copy_figures(run_dir: Path, fresh: Path) -> None:
