@@ -183,14 +183,27 @@ def test_steps_teach(tmp_path):
 def test_a_chain_has_the_means_spreads_and_memory_of_what_it_was_fitted_to():
     mixing = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
     step = mixing @ np.diag([0.95, 0.7, 0.2]) @ mixing.T
-    true = LatentChain(np.array([1.0, -2.0, 0.5]), step, np.eye(3), np.diag([0.3, 0.5, 0.7]))
+    still, moves = np.zeros((3, 3)), (step, np.eye(3), np.diag([0.3, 0.5, 0.7]))
+    true = LatentChain(np.array([1.0, -2.0, 0.5]), still, *moves)
     found = fit_chain([true.draw(20_000, np.random.default_rng(seed)) for seed in range(3)])
     assert np.abs(found.mean - true.mean).max() < 0.15 and np.abs(found.step - step).max() < 0.02
     assert np.abs(found.noise @ found.noise.T - np.diag([0.09, 0.25, 0.49])).max() < 0.02
     drawn = found.draw(50_000, np.random.default_rng(9)).astype(float)
     assert np.abs(np.cov(drawn) - found.start @ found.start.T).max() < 0.4
-    still = fit_chain([np.ones((2, 50))])  # what never moves is drawn as it is
-    assert np.abs(still.draw(20, np.random.default_rng(0)) - 1).max() < 0.1
+    fixed = fit_chain([np.ones((2, 50))])  # what never moves is drawn as it is
+    assert np.abs(fixed.draw(20, np.random.default_rng(0)) - 1).max() < 0.1
+
+
+def test_what_differs_between_clips_is_drawn_once_for_each_clip():
+    """Clips that lie far apart and hardly move: so do those that are drawn, and no path goes from one to another."""
+    rng = np.random.default_rng(0)
+    middles = rng.normal(0, [[3.0], [1.0]], (2, 200)).T
+    clips = [middle[:, None] + 0.1 * rng.standard_normal((2, 400)) for middle in middles]
+    chain = fit_chain(clips)
+    drawn = [chain.draw(400, np.random.default_rng(seed)) for seed in range(300)]
+    found = np.array([clip.mean(1) for clip in drawn])
+    assert np.abs(found.std(0) / [3.0, 1.0] - 1).max() < 0.15
+    assert np.abs(np.mean([clip.std(1) for clip in drawn], 0) / 0.1 - 1).max() < 0.1
 
 
 @pytest.fixture(scope="module")

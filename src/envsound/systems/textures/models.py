@@ -172,41 +172,48 @@ def draw_latents(mean: Tensor, log_variance: Tensor, draws: torch.Generator) -> 
 
 @dataclass(frozen=True)
 class LatentChain:
-    """A vector autoregression of first order: z[t + 1] - mean = step (z[t] - mean) + noise, float64.
+    """A middle for each clip, and a vector autoregression of first order around it, float64.
 
-    mean: [n_latents]; step: [n_latents, n_latents]; start and noise: matrices whose products with white noise have the
-    covariance of latents, and of what a step leaves open.
+    z[t + 1] - middle = step (z[t] - middle) + noise. mean: of the middles, [n_latents]; step: [n_latents, n_latents];
+    spread, start and noise: matrices whose products with white noise have the covariance of the middles, of latents
+    around theirs, and of what a step leaves open.
     """
 
     mean: np.ndarray
+    spread: np.ndarray
     step: np.ndarray
     start: np.ndarray
     noise: np.ndarray
 
     def draw(self, n_frames: int, rng: np.random.Generator) -> np.ndarray:
         """Return latents float32 [n_latents, n_frames] that begin anywhere in the stationary distribution."""
+        middle = self.mean + self.spread @ rng.standard_normal(len(self.mean))
         white = rng.standard_normal((n_frames, len(self.mean)))
         path = white @ self.noise.T
         path[0] = self.start @ white[0]
         for frame in range(1, n_frames):
             path[frame] += self.step @ path[frame - 1]
-        return (path + self.mean).T.astype(np.float32)
+        return (path + middle).T.astype(np.float32)
 
 
 def fit_chain(latents: Sequence[np.ndarray | Tensor]) -> LatentChain:
     """Return the chain of some clips' latents, [n_latents, n_frames] each, in closed form (Yule and Walker).
 
-    Covariances of latents and of latents one frame apart are pooled over clips around one mean, so that what differs
-    between recordings is part of what the chain wanders through, slowly.
+    Covariances of latents and of latents one frame apart are pooled over clips, each around its own mean: around one
+    mean of all, the chain would wander within a second through what differs from recording to recording.
     """
     clips = [np.asarray(clip, dtype=np.float64) for clip in latents]
-    mean = np.concatenate(clips, 1).mean(1)
-    before = np.concatenate([clip[:, :-1] for clip in clips], 1) - mean[:, None]
-    after = np.concatenate([clip[:, 1:] for clip in clips], 1) - mean[:, None]
-    now = (before @ before.T + after @ after.T) / (2 * before.shape[1]) + RIDGE * np.eye(len(mean))
+    middles = np.stack([clip.mean(1) for clip in clips], 1)
+    around = [clip - middle[:, None] for clip, middle in zip(clips, middles.T, strict=True)]
+    before = np.concatenate([clip[:, :-1] for clip in around], 1)
+    after = np.concatenate([clip[:, 1:] for clip in around], 1)
+    ridge, mean = RIDGE * np.eye(len(middles)), middles.mean(1)
+    now = (before @ before.T + after @ after.T) / (2 * before.shape[1]) + ridge
     step = np.linalg.solve(now, before @ after.T / before.shape[1]).T
     step *= min(1.0, FASTEST / max(np.abs(np.linalg.eigvals(step)).max(), 1e-12))
-    return LatentChain(mean, step, _root(now), _root(now - step @ now @ step.T))
+    away = middles - mean[:, None]
+    spread = _root(away @ away.T / len(clips))
+    return LatentChain(mean, spread, step, _root(now), _root(now - step @ now @ step.T))
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:

@@ -111,8 +111,9 @@ normal distribution: `kl` in nats an atom says how much of a sound they hold. Fo
 study's energy distance, which is least where the noise of the model is distributed like that of the recording; `loss:
 linear` is the published one, of linear magnitudes, which is least for noise that is 2 dB too quiet.
 
-The published study has no sampling. Here a class has a vector autoregression of first order, fitted in closed form to
-the latents of its training clips (`prior: chain`); beside it stand independent draws from the standard normal
+The published study has no sampling. Here a clip of a class has a middle, drawn as those of its training clips are
+spread, and a vector autoregression of first order around it, fitted in closed form to their latents (`prior: chain`);
+beside it stand independent draws from the standard normal
 distribution (`normal`), and the path of a training clip with new noise (`trajectory`), which is a copy and must be
 found out as one."""
 
