@@ -172,6 +172,17 @@ def test_a_large_table_of_clips_and_stray_files_stay_behind(report, tmp_path):
     assert {path.name for path in (folder / "figures").iterdir()} == {"x.pdf", "x.png"}
 
 
+@pytest.mark.parametrize("folder", ["sounds", "heard"])
+def test_the_sounds_of_a_report_are_the_new_ones(report, folder, tmp_path):
+    kind = ReportKind(("clips_summary.csv",), "a report", sounds=folder)
+    write_csv(report / "clips_summary.csv", pd.DataFrame({"value": [1.0]}))
+    (report / folder).mkdir(exist_ok=True)
+    for words in (b"old", b"new"):
+        (report / folder / "rain.ogg").write_bytes(words)
+        target = publish_report(report, tmp_path / "published", kind)
+    assert (target / folder / "rain.ogg").read_bytes() == b"new"
+
+
 @pytest.mark.parametrize(
     ("tables", "folder"),
     [(("bench.json", "table.csv"), "bench"), (("growth.csv",), "speed"), (("rounds.csv",), "rounds/first")],

@@ -33,6 +33,7 @@ LARGEST_OPTIONAL = 500_000  # bytes; a larger table that a report can do without
 LARGEST_EXACT = 500_000  # bytes; of a run's larger table numbers keep DIGITS significant digits
 DIGITS = 6
 WRITTEN = {(".", ".csv"), (".", ".json"), ("figures", ".png"), ("figures", ".pdf"), ("clips", ".ogg")}
+WRITTEN |= {("sounds", ".ogg")}
 CLIP_COLUMNS = ["filename", "category", "seed", "n_frames", "seconds", "steps_per_level", "entropy_budget"]
 CLIP_COLUMNS += ["temperature", "fine_temperature", "top_k", "top_p", "order", "order_noise", "guidance_scale"]
 CLIP_COLUMNS += ["n_candidates", "score", "system", "prior"]
@@ -162,7 +163,7 @@ def _replacing(run_dir: Path, folder: Path, needed: Sequence[str], expected: str
     try:
         write_json(fresh / "provenance.json", without_paths(read_json(run_dir / "provenance.json")))
         yield fresh
-        for path in _of_others(folder):
+        for path in (path for path in _of_others(folder) if not (fresh / path).exists()):
             (fresh / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(folder / path, fresh / path, follow_symlinks=False)
         shutil.rmtree(folder, ignore_errors=True)
