@@ -82,9 +82,16 @@ def passes(samples: pd.DataFrame, n_levels: int) -> int:
 
 
 def keep_sounds(runs: Mapping[str, str | Path], folder: Path) -> pd.DataFrame:
-    """Write the beginning of runs' first clips of a few classes, as Ogg: file, category, words (the run), no text."""
-    rows = []
+    """Write the beginning of runs' first clips of a few classes, as Ogg: file, category, words (the run), no text.
+
+    Of the runs of one preset the first is heard.
+    """
+    rows, heard = [], set()
     for name, run in runs.items():
+        preset = read_settings(run).preset
+        if preset in heard:
+            continue
+        heard.add(preset)
         samples = samples_of(run)
         classes = sorted(samples["category"].unique())
         chosen = classes[:: -(-len(classes) // MOST_HEARD)]
