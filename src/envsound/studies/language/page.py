@@ -61,11 +61,11 @@ def stage(book: Staging) -> None:
 
 
 def facts(published: Path) -> Mapping[str, Any]:
-    """Return `language`: its tables by KEYS, numbers written out, and `printed`: what the other study's tables say."""
+    """Return `language`: its tables by KEYS, with two decimals, and `printed`: what the other study's tables say."""
     folder, found = published / REPORT, Facts()
     for name, keys in KEYS.items():
         if (folder / f"{name}.csv").is_file():
-            found[name] = keyed(read_csv(folder / f"{name}.csv"), keys)
+            found[name] = keyed(read_csv(folder / f"{name}.csv").round(2), keys)
     if (published / SIBLINGS).is_file():
         found["printed"] = _printed(read_csv(published / SIBLINGS))
     return {"language": found}

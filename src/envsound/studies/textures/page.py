@@ -9,7 +9,7 @@ import pandas as pd
 from envsound.base.files import read_csv
 from envsound.base.text import NO_NUMBER
 from envsound.report.cards import Heard
-from envsound.report.facts import Facts, step_record
+from envsound.report.facts import Facts, keyed, step_record
 from envsound.report.fragments import Staging, field_list, not_published, sound_row, with_interval
 from envsound.run.publish import ReportKind
 
@@ -46,11 +46,16 @@ def stage(book: Staging) -> None:
         words = FIGURES.get(name)
         picture = book.figure(folder / "figures" / f"{name}.png", words, PAGE, REPORT) if words else []
         book.write(f"textures/{name}.txt", [*picture, *book.table(shown, folder / f"{name}.csv", PAGE, "names")])
+    book.write("textures/sounds.txt", _sounds(book, folder))
+
+
+def _sounds(book: Staging, folder: Path) -> list[str]:
+    """Return the Markdown lines of the sounds of a report."""
     heard = [
         Heard(folder / "sounds" / row["file"], row["category"], row["words"], words=f"{_class(row)}; {MADE}")
-        for row in found["sounds"].to_dict("records")
+        for row in read_csv(folder / "sounds.csv").to_dict("records")
     ]
-    book.write("textures/sounds.txt", sound_row(book, heard, PAGE))
+    return sound_row(book, heard, PAGE)
 
 
 def _table(book: Staging, path: Path, rows: Callable[[pd.DataFrame], list[dict[str, str]]]) -> list[str]:
@@ -60,11 +65,15 @@ def _table(book: Staging, path: Path, rows: Callable[[pd.DataFrame], list[dict[s
 def _ten(book: Staging, folder: Path) -> list[str]:
     """Return the Markdown lines of a report on ten classes: what is made, class by class, and its trainings."""
     parts = (("generated", generated_rows), ("by_class", class_rows), ("models", model_rows))
-    return [line for name, rows in parts for line in _table(book, folder / f"{name}.csv", rows)]
+    tables = [line for name, rows in parts for line in _table(book, folder / f"{name}.csv", rows)]
+    return [*_sounds(book, folder), *tables]
 
 
 def facts(published: Path) -> Mapping[str, Any]:
-    """Return `textures`: kept[class][side], between[system], made[system] and leak[split], numbers written out."""
+    """Return `textures`: kept[class][side], between[system], made[system] and leak[split], numbers written out.
+
+    And, of the report on ten classes, ten[system] and ten_heard[system][class].
+    """
     folder, found = published / REPORT, Facts()
     if not (folder / TABLES[0]).is_file():
         return {"textures": found}
@@ -82,6 +91,10 @@ def facts(published: Path) -> Mapping[str, Any]:
     generated = read_csv(folder / "generated.csv").set_index("system")
     numbers = ["heard", "kad", "n_apart", "n_copies", "run_p90", "diversity", "real_time_factor"]
     found["made"] = Facts({str(name): _two(row) for name, row in generated[numbers].iterrows()})
+    if (published / TEN).is_dir():
+        ten, by_class = (read_csv(published / TEN / f"{name}.csv") for name in ("generated", "by_class"))
+        found["ten"] = keyed(ten[["system", "n", "heard", "kad"]].round(2), ("system",))
+        found["ten_heard"] = keyed(by_class.round(2), ("system", "category"))
     return {"textures": found}
 
 
