@@ -9,14 +9,16 @@ from envsound.book import substitutions
 
 
 class StudyRole(ReferenceRole):
-    """A link to a study's page: {study}`words <speed#anchor>`; plain words where there is no such study."""
+    """A link to a study or system: {study}`words <speed#anchor>`; plain words where there is no such page."""
 
     def run(self):
         """Return the link, relative to the page it stands on."""
         name, _, anchor = self.target.partition("#")
-        if not (Path(self.env.srcdir) / "studies" / f"{name}.md").is_file():
+        places = (f"{folder}/{name}" for folder in ("studies", "systems"))
+        page = next((place for place in places if (Path(self.env.srcdir) / f"{place}.md").is_file()), None)
+        if page is None:
             return [nodes.inline(self.rawtext, self.title)], []
-        uri = self.env.app.builder.get_relative_uri(self.env.docname, f"studies/{name}")
+        uri = self.env.app.builder.get_relative_uri(self.env.docname, page)
         uri += f"#{anchor}" if anchor else ""
         return [nodes.reference(self.rawtext, self.title, refuri=uri, internal=True)], []
 
