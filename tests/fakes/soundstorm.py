@@ -1,6 +1,7 @@
 """A masked model and a codec so small that a clip takes milliseconds, and a training that tests start, kill, resume."""
 
 import numpy as np
+import pytest
 import torch
 
 from envsound.codec.fourier import FourierCodec, FourierConfig
@@ -49,3 +50,17 @@ def plan(folder, shape=TINY, **changes):
 
 def trainer(folder, shape=TINY, **changes):
     return Trainer(**plan(folder, shape, **changes))
+
+
+def killed_at(victim: Trainer, step: int) -> None:
+    """Begin a training, of a masked or a language model, and end it before a step as Ctrl-C does."""
+    take_step = victim._train_step
+
+    def dying_step(rows):
+        if victim.progress.step == step:
+            raise KeyboardInterrupt
+        return take_step(rows)
+
+    victim._train_step = dying_step
+    with pytest.raises(KeyboardInterrupt):
+        victim.fit()

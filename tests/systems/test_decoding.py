@@ -199,4 +199,5 @@ def test_a_recorded_decoding_looks_at_no_value(order):
     generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
     config = replace(RECORDED, order=order)
     with torch.no_grad(), NoLooking():
-        decoding._decoded(MODEL, [14, 14], generators, config, torch.tensor([0, 1]))
+        found = decoding._decoded(MODEL, [14, 14], generators, config, torch.tensor([0, 1]))
+    assert torch.equal(found, decode(MODEL, [14, 14], [0, 1], config, [0, 1]))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fakes.soundstorm import CPU, code_set
+from fakes.soundstorm import CPU, code_set, killed_at
 from fakes.waiting import NoLooking
 from torch.nn import functional as F
 
@@ -282,17 +282,7 @@ def whole(tmp_path_factory) -> LanguageTrainer:
 def test_a_killed_training_ends_with_the_same_weights(whole, tmp_path, monkeypatch, saved_every, dies_at, resumes_at):
     monkeypatch.setattr("envsound.systems.soundstorm.training.SAVE_SECONDS", saved_every)
     given = (tmp_path, replace(SHAPE, text_dim=8), {"ema_every": 2})
-    victim = trainer(*given, ema_decay=0.9)
-    take_step = victim._train_step
-
-    def dying_step(rows):
-        if victim.progress.step == dies_at:
-            raise KeyboardInterrupt
-        return take_step(rows)
-
-    victim._train_step = dying_step
-    with pytest.raises(KeyboardInterrupt):
-        victim.fit()
+    killed_at(trainer(*given, ema_decay=0.9), dies_at)
     survivor = trainer(*given, ema_decay=0.9)
     assert survivor.progress.step == resumes_at
     pd.testing.assert_frame_equal(*(one.fit().drop(columns="seconds") for one in (survivor, whole)))

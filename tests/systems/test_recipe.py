@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from fakes.soundstorm import CPU, TINY, code_set, trainer
+from fakes.soundstorm import CPU, TINY, code_set, killed_at, trainer
 from fakes.waiting import NoLooking
 
 from envsound.base.errors import InputError
@@ -163,17 +163,7 @@ def test_the_recipe_is_resumed_exactly_and_watches_every_second_epoch(tmp_path, 
     watched = expected[(expected["split"] == "validation") & (expected["level"] != "all")]
     assert (watched["n_masked"] > 0).all() and expected["loss"].notna().all()
     monkeypatch.setattr("envsound.systems.soundstorm.training.SAVE_SECONDS", 0.0)
-    victim = recipe(tmp_path / "killed")
-    take_step = victim._train_step
-
-    def dying_step(rows):
-        if victim.progress.step == 5:  # in epoch 2
-            raise KeyboardInterrupt
-        return take_step(rows)
-
-    victim._train_step = dying_step
-    with pytest.raises(KeyboardInterrupt):
-        victim.fit()
+    killed_at(recipe(tmp_path / "killed"), 5)  # in epoch 2
     history = recipe(tmp_path / "killed").fit()
     assert history.drop(columns="seconds").equals(expected.drop(columns="seconds"))
 
@@ -224,7 +214,17 @@ def test_a_recorded_step_looks_at_no_value(tmp_path):
     one = held_trainer(tmp_path)
     one._train_step(np.arange(4))
     with NoLooking():
-        one._step(torch.tensor([5, 2, 9, 0]))
+        totals, *gradients = one._step(torch.tensor([5, 2, 9, 0]))
+    assert totals[:, 1].sum() > 0 and all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
+LOOKS = (torch.Tensor.item, torch.Tensor.nonzero, lambda x: x[x > 1], lambda x: bool((x > 0).all()))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_what_would_make_a_gpu_wait_is_found(look):
+    with pytest.raises(AssertionError, match="looks at values"), NoLooking():
+        look(torch.ones(1))
 
 
 def test_other_code_vectors_start_anew(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fakes.soundstorm import CPU, TINY, code_set, plan, trainer
+from fakes.soundstorm import CPU, TINY, code_set, killed_at, plan, trainer
 
 from envsound.base.device import choose_precision
 from envsound.base.errors import InputError
@@ -65,17 +65,7 @@ def assert_alike(one: Trainer, other: Trainer) -> None:
 def test_a_killed_run_ends_like_an_uninterrupted_one(whole, tmp_path, monkeypatch, saved_every, dies_at, resumes_at):
     """It goes on with the very next step after the last that was saved, within an epoch or at its end."""
     monkeypatch.setattr(training, "SAVE_SECONDS", saved_every)
-    victim = trainer(tmp_path, **WHOLE)
-    take_step = victim._train_step
-
-    def dying_step(rows):
-        if victim.progress.step == dies_at:
-            raise KeyboardInterrupt
-        return take_step(rows)
-
-    victim._train_step = dying_step
-    with pytest.raises(KeyboardInterrupt):
-        victim.fit()
+    killed_at(trainer(tmp_path, **WHOLE), dies_at)
     survivor = trainer(tmp_path, **WHOLE)
     assert survivor.progress.step == resumes_at
     pd.testing.assert_frame_equal(*(one.fit().drop(columns="seconds") for one in (survivor, whole)))

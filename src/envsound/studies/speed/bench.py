@@ -247,7 +247,7 @@ def memory_apart(device: torch.device, peer_folder: str, work: Work) -> Memory:
     On a GPU, where torch counts what it allocates, no process of its own is needed.
     """
 
-    def peak(side: str, task: str, precision: str) -> float | None:
+    def _peak(side: str, task: str, precision: str) -> float | None:
         place = {"device": str(device), "peer_folder": peer_folder, "work": asdict(work)}
         if device.type == "cuda":
             return peak_mib(side=side, task=task, precision=precision, **place)
@@ -258,7 +258,7 @@ def memory_apart(device: torch.device, peer_folder: str, work: Work) -> Memory:
                 return None
             raise
 
-    return peak
+    return _peak
 
 
 def peak_mib(side: str, task: str, precision: str, device: str, peer_folder: str, work: dict[str, Any]) -> float:

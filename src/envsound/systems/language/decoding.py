@@ -14,6 +14,7 @@ from envsound.base.recorded import Recorded
 from envsound.run.limits import check_values
 from envsound.systems.language.patterns import NONE
 from envsound.systems.language.transformer import Cache, LanguageModel, Text
+from envsound.systems.soundstorm.decoding import check_items, check_known
 from envsound.systems.soundstorm.drawing import draw, restrict
 from envsound.systems.soundstorm.editing import Editor
 
@@ -199,16 +200,7 @@ class Writer(Editor):
 
 
 def _check_request(model: LanguageModel, n_frames, seeds, classes, known) -> None:
-    if len(n_frames) == 0 or any(n < 1 for n in n_frames):
-        raise InputError(f"n_frames={list(n_frames)}: expected at least one frame for each item")
-    if len(seeds) != len(n_frames) or (classes is not None and len(classes) != len(n_frames)):
-        raise InputError(f"seeds, classes: expected one for each of the {len(n_frames)} items")
+    check_items(n_frames, seeds, classes)
     if classes is not None and not all(0 <= c <= model.no_class for c in classes):
         raise InputError(f"classes={list(classes)}: expected 0 to {model.no_class}, the last for none")
-    if known is None:
-        return
-    shape = (len(n_frames), model.config.n_levels, max(n_frames))
-    if tuple(known.shape) != shape or known.is_floating_point():
-        raise InputError(f"known: {known.dtype} of shape {tuple(known.shape)}; expected integers of shape {shape}")
-    if int(known.min()) < 0 or int(known.max()) > model.mask_token:
-        raise InputError(f"known: values {int(known.min())} to {int(known.max())}; expected 0 to {model.mask_token}")
+    check_known(known, (len(n_frames), model.config.n_levels, max(n_frames)), model.mask_token)

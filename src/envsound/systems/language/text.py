@@ -14,6 +14,7 @@ MusicGen's, or T5-large, AudioGen's. Both are frozen, read safetensors from disk
 import os
 import re
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -59,7 +60,7 @@ class TextEncoder(Protocol):
         ...
 
 
-class _Encoder:
+class _Encoder(ABC):
     """What the encoders share: the words of the captions, and batches of texts that are each encoded alone, once."""
 
     name: str
@@ -82,9 +83,9 @@ class _Encoder:
     def understood(self, text: str) -> str:
         return text
 
+    @abstractmethod
     def _tokens(self, text: str) -> Tensor:
         """Return float32 [n_tokens, dim] of one text, at least one token."""
-        raise NotImplementedError
 
 
 class ByteEncoder(_Encoder):

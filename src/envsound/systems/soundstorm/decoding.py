@@ -93,8 +93,7 @@ def decode(
     even = len(set(lengths)) == 1
     plain = on_step is None and known is None and not isinstance(classes, Tensor)
     if device.type == GPU and even and plain and _steps_are_known(config):
-        recorded = _recorded(model, len(lengths), lengths[0], config, conditions is not None)
-        return recorded(seeds, conditions)
+        return _recorded(model, len(lengths), lengths[0], config, conditions is not None)(seeds, conditions)
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
     return _decoded(model, lengths, generators, config, conditions, known, on_step)
 
@@ -286,10 +285,7 @@ def accept(
 
 
 def _check_request(model, n_frames, seeds, config, classes, known) -> None:
-    if len(n_frames) == 0 or any(n < 1 for n in n_frames):
-        raise InputError(f"n_frames={list(n_frames)}: expected at least one frame for each item")
-    if len(seeds) != len(n_frames) or (classes is not None and len(classes) != len(n_frames)):
-        raise InputError(f"seeds, classes: expected one for each of the {len(n_frames)} items")
+    check_items(n_frames, seeds, classes)
     if len(config.steps_per_level) != model.config.n_levels:
         raise InputError(
             f"steps_per_level={list(config.steps_per_level)}: expected {model.config.n_levels} numbers, one a level"
@@ -299,10 +295,22 @@ def _check_request(model, n_frames, seeds, config, classes, known) -> None:
             raise InputError(f"classes: of shape {tuple(classes.shape)}; expected [batch, {model.config.text_dim}]")
     elif classes is not None and not all(0 <= c < model.config.n_classes for c in classes):
         raise InputError(f"classes={list(classes)}: expected 0 to {model.config.n_classes - 1}")
+    check_known(known, (len(n_frames), model.config.n_levels, max(n_frames)), model.mask_token)
+
+
+def check_items(n_frames: Sequence[int], seeds: Sequence[int], classes: Sequence[int] | Tensor | None) -> None:
+    """Raise InputError where there is no item, one without a frame, or one without a seed or class of its own."""
+    if len(n_frames) == 0 or any(n < 1 for n in n_frames):
+        raise InputError(f"n_frames={list(n_frames)}: expected at least one frame for each item")
+    if len(seeds) != len(n_frames) or (classes is not None and len(classes) != len(n_frames)):
+        raise InputError(f"seeds, classes: expected one for each of the {len(n_frames)} items")
+
+
+def check_known(known: Tensor | None, shape: tuple[int, int, int], mask_token: int) -> None:
+    """Raise InputError where known codes are not integers of a shape, from 0 to the mask token."""
     if known is None:
         return
-    shape = (len(n_frames), model.config.n_levels, max(n_frames))
     if tuple(known.shape) != shape or known.is_floating_point():
         raise InputError(f"known: {known.dtype} of shape {tuple(known.shape)}; expected integers of shape {shape}")
-    if int(known.min()) < 0 or int(known.max()) > model.mask_token:
-        raise InputError(f"known: values {int(known.min())} to {int(known.max())}; expected 0 to {model.mask_token}")
+    if int(known.min()) < 0 or int(known.max()) > mask_token:
+        raise InputError(f"known: values {int(known.min())} to {int(known.max())}; expected 0 to {mask_token}")
