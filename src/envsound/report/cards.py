@@ -52,7 +52,7 @@ def band_levels(clip: np.ndarray) -> np.ndarray:
     low = np.minimum(edges.astype(int), len(summed) - 2)
     at_edges = summed[low] + (edges - low)[:, None] * (summed[low + 1] - summed[low])
     power = np.diff(at_edges, axis=0) / np.diff(edges)[:, None]
-    return np.maximum(10 * np.log10(np.maximum(power, 1e-12) / max(power.max(), 1e-12)), FLOOR_DB)
+    return np.maximum(10 * np.log10(np.maximum(power, 1e-30) / max(power.max(), 1e-12)), FLOOR_DB)
 
 
 def draw_spectrogram(sound: str | Path, picture: str | Path) -> None:

@@ -20,7 +20,9 @@ from envsound.run.record import read_settings
 from envsound.systems.language.patterns import Pattern
 
 CONTROLS = ("codec", "bigram", "unigram")  # of `evaluation.controls`
-FACTS = ["n_parameters", "n_steps", "training_seconds", "loss", "n_candidates", "passes", "seconds_a_clip", "device"]
+FACTS = ["n_parameters", "n_steps", "training_seconds", "loss", "n_candidates", "passes", "seconds_a_clip", "n_silent"]
+FACTS += ["device"]
+SILENT = 1e-3  # of full scale, which no sample of a clip reaches
 HEARD_SECONDS, MOST_HEARD = 2.5, 4  # of a clip that is published, and how many classes of a run
 
 
@@ -61,13 +63,15 @@ def run_facts(run: str | Path, codec: Codec) -> dict[str, Any]:
     """Return FACTS of a finished run: what its model is, and what training and a clip cost.
 
     loss: of watched clips in the last epoch, nat a code; it is one of hidden codes for a masked model. passes: of the
-    whole model for a clip, twice as many with guidance; seconds_a_clip: of step 03, with all it does.
+    whole model for a clip, twice as many with guidance; seconds_a_clip: of step 03, with all it does; n_silent: clips
+    that are silence.
     """
     steps, samples = read_json(Path(run) / "provenance.json")["steps"], read_csv(Path(run) / "samples.csv")
     trained, sampled = steps["02_train_model"], steps["03_sample_clips"]
     learnt = trained["facts"]
     found = {"n_steps": learnt["steps"], "loss": learnt["last_validation_loss"], "device": learnt["device_used"]}
     found |= {"n_candidates": samples["n_candidates"].iloc[0], "passes": passes(samples, codec.n_levels)}
+    found["n_silent"] = sum(abs(read_clip(path, codec.sample_rate)).max() < SILENT for path in samples_of(run)["path"])
     return {name: (learnt | found | {"seconds_a_clip": sampled["seconds"] / len(samples)})[name] for name in FACTS}
 
 
@@ -86,12 +90,10 @@ def keep_sounds(runs: Mapping[str, str | Path], folder: Path) -> pd.DataFrame:
 
     Of the runs of one preset the first is heard.
     """
-    rows, heard = [], set()
+    rows, first = [], {}
     for name, run in runs.items():
-        preset = read_settings(run).preset
-        if preset in heard:
-            continue
-        heard.add(preset)
+        first.setdefault(read_settings(run).preset, (name, run))
+    for name, run in first.values():
         samples = samples_of(run)
         classes = sorted(samples["category"].unique())
         chosen = classes[:: -(-len(classes) // MOST_HEARD)]

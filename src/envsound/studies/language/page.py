@@ -109,7 +109,7 @@ def compared_rows(table: pd.DataFrame) -> list[dict[str, str]]:
          "kernel distance": with_interval(row, "kad", "{:.1f}"),
          "metrics told apart": f"{_whole(row['n_apart'])} of {_whole(row['n_metrics'])}",
          "largest KS": cell(row["largest_ks"], 2),
-         "copied run": cell(row["run_p90"]), "spread": cell(row["diversity"], 2),
+         "silent": _whole(row["n_silent"]), "copied run": cell(row["run_p90"]), "spread": cell(row["diversity"], 2),
          "envelope correlation": cell(row["evolution"], 2), "modulation": cell(row["smoothing"], 2),
          "passes": _whole(row["passes"]), "seconds a clip": cell(row["seconds_a_clip"], 2)}
         for row in table.to_dict("records")
