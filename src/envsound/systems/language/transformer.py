@@ -20,7 +20,7 @@ from envsound.base.tensors import read_tensors, write_tensors
 from envsound.run.limits import check_together, check_values
 from envsound.systems.language.patterns import Pattern
 from envsound.systems.soundstorm.checkpoints import Checkpoint
-from envsound.systems.soundstorm.conformer import Dropout
+from envsound.systems.soundstorm.conformer import Dropout, attend
 
 LONGEST_WAVE = 10_000.0  # steps, over 2 pi, of the slowest sinusoid of positions
 KIND = "language"
@@ -111,7 +111,7 @@ class Attention(nn.Module):
 
     def forward(self, h: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         """Return what normed states h [batch, n, dim] find; mask: bool [batch, 1, 1, n_keys], causal: see only back."""
-        found = F.scaled_dot_product_attention(self._heads(self.queries(h)), keys, values, mask, is_causal=causal)
+        found = attend(self._heads(self.queries(h)), keys, values, mask, causal)
         return self.out(found.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
