@@ -164,6 +164,9 @@ def test_the_report_sets_models_side_by_side_with_their_cost(made):
     assert compared.loc["real", "diversity"] == 1 and compared.loc["codec", ["passes", "n_steps"]].isna().all()
     learnt = read_csv(made.report / "learnt.csv")
     assert set(learnt["model"]) == {"language", "text"} and learnt["level"].tolist() == ["0", "1", "2", "3", "all"] * 2
+    tried = read_csv(made.report / "settings.csv")  # of the first of each kind that is told no text
+    assert tried["side"].tolist() == ["language"] * 6 and tried["n"].eq(6).all() and tried["kad"].notna().all()
+    assert not tried.duplicated(["top_p", "guidance_scale"]).any() and tried["n_silent"].between(0, 6).all()
     latency = read_csv(made.report / "latency.csv").set_index(["system", "batch"])
     assert latency.loc[("language", 1), "passes"] == 22 and set(latency.index.levels[0]) == {*made.runs}
     assert np.allclose(learnt["perplexity"], np.exp(learnt["loss"]))

@@ -1,9 +1,15 @@
-"""The masked model and the language model on the same codes: what judges hear, distances, copies, time, and cost."""
+"""The masked model and the language model on the same codes: what judges hear, distances, copies, time, and cost.
+
+And how clips are drawn: the same few settings tried for both.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from envsound.base.files import read_csv, read_json, write_ogg
@@ -14,15 +20,21 @@ from envsound.data.folds import recorded, training_sets
 from envsound.evaluation.controls import draw_like, make_controls
 from envsound.evaluation.judges import CNN, TRAINING, B, teach_judges
 from envsound.evaluation.listeners.training import ListenerTraining
-from envsound.evaluation.overview import COLUMNS, measure, said
-from envsound.evaluation.sides import recordings_of, samples_of
+from envsound.evaluation.overview import COLUMNS, DISTANCES, measure, said
+from envsound.evaluation.sides import REAL, Source, from_rows, recordings_of, samples_of
+from envsound.evaluation.spaces.distances import measure_distances
+from envsound.evaluation.spaces.embeddings import KeptEmbedding, Reduced, StatisticsEmbedding, embed_clips
 from envsound.run.record import read_settings
+from envsound.systems.base import Request
 from envsound.systems.language.patterns import Pattern
+from envsound.systems.sampling import load_trained
 
 CONTROLS = ("codec", "bigram", "unigram")  # of `evaluation.controls`
 FACTS = ["n_parameters", "n_steps", "training_seconds", "loss", "n_candidates", "passes", "seconds_a_clip", "n_silent"]
 FACTS += ["device"]
 SILENT = 1e-3  # of full scale, which no sample of a clip reaches
+TOP_P, GUIDANCE = (0.9, 0.97, 1.0), (2.0, 3.0)  # the share of codes that are drawn among, and guidance's scale
+SETTINGS = ["side", "top_p", "guidance_scale", "used", "n", "n_silent", *DISTANCES]
 HEARD_SECONDS, MOST_HEARD = 2.5, 4  # of a clip that is published, and how many classes of a run
 
 
@@ -85,6 +97,34 @@ def passes(samples: pd.DataFrame, n_levels: int) -> int:
     return n_passes * (2 if row["guidance_scale"] > 1 else 1)
 
 
+def settings_table(runs: Mapping[str, str | Path], device: str, seed: int = 0) -> pd.DataFrame:
+    """Return SETTINGS, for each of some runs of the same recordings a row for each of TOP_P and GUIDANCE.
+
+    Asked for are the clips of the run's samples.csv, with other seeds. used: whether samples.csv was drawn so;
+    n_silent: clips that are silence; distances: of `evaluation.spaces.distances`, in the statistics of log-mel spectra.
+    """
+    teaching, _ = watched(next(iter(runs.values())))
+    statistics, real, rows = KeptEmbedding(StatisticsEmbedding()), from_rows(teaching), []
+    for name, run in runs.items():
+        system, samples = load_trained(run, device), read_csv(Path(run) / "samples.csv")
+        rate, first = system.sample_rate, samples.iloc[0]
+        reduced = Reduced(statistics, embed_clips(real, statistics, rate, "train").vectors)
+        asked = [
+            Request("", row["category"], row["seconds"], (int(row["seed"]) + seed + 1) % 2**32)
+            for row in samples.to_dict("records")
+        ]
+        for top_p, scale in product(TOP_P, GUIDANCE):
+            drawn = replace(system, decoding=replace(system.decoding, top_p=top_p, guidance_scale=scale))
+            clips = [np.asarray(clip, np.float32) for clip in drawn.generate(asked)]
+            made = [_source(clip, one) for clip, one in zip(clips, asked, strict=True)]
+            found = measure_distances({REAL: real, name: made}, [reduced], rate, seed, by_class=False)
+            row: dict[str, Any] = {"side": name, "top_p": top_p, "guidance_scale": scale, "n": len(clips)}
+            row["used"] = top_p == first["top_p"] and scale == first["guidance_scale"]
+            row["n_silent"] = sum(np.abs(clip).max() < SILENT for clip in clips)
+            rows.append(row | found.set_index("side").loc[name, DISTANCES].to_dict())
+    return pd.DataFrame(rows, columns=SETTINGS)
+
+
 def keep_sounds(runs: Mapping[str, str | Path], folder: Path) -> pd.DataFrame:
     """Write the beginning of runs' first clips of a few classes, as Ogg: file, category, words (the run), no text.
 
@@ -108,3 +148,7 @@ def watched(run: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the recordings that a run learnt from, and those of the fold that it held out."""
     settings = read_settings(run)
     return training_sets(recordings_of(run), settings.fold, list(settings.train_folds))
+
+
+def _source(clip: np.ndarray, asked: Request) -> Source:
+    return Source(f"{asked.category} {asked.seed}", lambda rate: clip, category=asked.category)

@@ -17,12 +17,14 @@ from envsound.run.publish import ReportKind
 
 REPORT, STEP, PAGE = "language", "21_language_models", "systems/language.md"
 NEEDED = ("compared.csv", "learnt.csv", "sounds.csv")
-OPTIONAL = ("followed.csv", "words.csv", "chroma.csv", "leak.csv", "leak_curves.csv", "optimizers.csv", "latency.csv")
+OPTIONAL = ("settings.csv", "latency.csv", "leak.csv", "leak_curves.csv", "optimizers.csv")
+OPTIONAL += ("followed.csv", "words.csv", "chroma.csv")
 REPORTS = (ReportKind(NEEDED, "a finished report of notebook 21", OPTIONAL, folder=REPORT, sounds="sounds"),)
 SIBLINGS = "siblings/published_siblings.csv"  # what the study that trained such models on descriptions printed
 MADE = "made by a model; no rights claimed"
 KEYS = {  # of the facts: the columns that name a row of a table
     "compared": ("side",),
+    "settings": ("side", "top_p", "guidance_scale"),
     "learnt": ("model", "level"),
     "followed": ("system", "kind"),
     "chroma": ("side",),
@@ -90,6 +92,7 @@ def match_rows(table: pd.DataFrame) -> list[dict[str, str]]:
 def _shown() -> dict[str, Callable[[pd.DataFrame], list[dict[str, str]]]]:
     return {
         "compared": compared_rows,
+        "settings": settings_rows,
         "learnt": learnt_rows,
         "followed": followed_rows,
         "words": word_rows,
@@ -112,6 +115,16 @@ def compared_rows(table: pd.DataFrame) -> list[dict[str, str]]:
          "silent": _whole(row["n_silent"]), "copied run": cell(row["run_p90"]), "spread": cell(row["diversity"], 2),
          "envelope correlation": cell(row["evolution"], 2), "modulation": cell(row["smoothing"], 2),
          "passes": _whole(row["passes"]), "seconds a clip": cell(row["seconds_a_clip"], 2)}
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+
+
+def settings_rows(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return a row for each system and setting."""
+    return [
+        {"system": row["side"], "drawn among": f"{row['top_p']:.0%}", "guidance": cell(row["guidance_scale"]),
+         "silent": f"{row['n_silent']} of {row['n']}", "kernel distance": with_interval(row, "kad", "{:.1f}"),
+         "precision": f"{row['precision']:.0%}", "recall": f"{row['recall']:.0%}", "used": "yes" if row["used"] else ""}
         for row in table.to_dict("records")
     ]  # fmt: skip
 

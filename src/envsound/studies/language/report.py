@@ -15,7 +15,7 @@ from envsound.evaluation.judges import TRAINING
 from envsound.evaluation.listeners.training import ListenerTraining
 from envsound.run.record import read_settings
 from envsound.studies.language.chroma import chroma_table
-from envsound.studies.language.comparing import comparison_table, keep_sounds, watched
+from envsound.studies.language.comparing import comparison_table, keep_sounds, settings_table, watched
 from envsound.studies.language.following import followed_table, keep_told, word_table
 from envsound.studies.language.latency import latency_table
 from envsound.studies.language.learning import leak_tables, learnt_table, optimizer_table
@@ -24,7 +24,8 @@ from envsound.systems.language.captions import FILE as CAPTIONS
 from envsound.systems.language.captions import read_captions
 from envsound.systems.sampling import load_trained, trained_settings
 
-TABLES = ("compared", "latency", "learnt", "leak", "leak_curves", "optimizers", "followed", "words", "chroma")
+TABLES = ("compared", "settings", "latency", "learnt", "leak", "leak_curves", "optimizers")
+TABLES += ("followed", "words", "chroma")
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class Inputs:
 def make_report(given: Inputs, folder: Path, device: torch.device) -> dict[str, Any]:
     """Write the tables of a report, and its sounds, into a folder; return what the record keeps.
 
-    compared.csv, latency.csv, learnt.csv and sounds.csv of `compared`; followed.csv, words.csv and chroma.csv of
-    `told`, which adds to the sounds; leak.csv, leak_curves.csv and optimizers.csv of `taught`.
+    compared.csv, settings.csv, latency.csv, learnt.csv and sounds.csv of `compared`; followed.csv, words.csv and
+    chroma.csv of `told`, which adds to the sounds; leak.csv, leak_curves.csv and optimizers.csv of `taught`.
     """
     facts: dict[str, Any] = {"seed": given.seed}
     if given.compared:
@@ -63,6 +64,7 @@ def make_report(given: Inputs, folder: Path, device: torch.device) -> dict[str, 
         runs = {name: run for name, run in given.compared.items() if trained_settings(run)["system"] == "language"}
         tables = {"compared": table, "learnt": learnt_table(runs)}
         tables["sounds"] = keep_sounds(given.compared, folder / "sounds")
+        tables["settings"] = settings_table(_tried(given.compared), device.type, given.seed)
         first = read_settings(next(iter(given.compared.values())))
         timed = {name: run for name, run in given.compared.items() if read_settings(run).seed == first.seed}
         systems = {name: load_trained(run, device.type) for name, run in timed.items()}
@@ -121,6 +123,16 @@ def told_tables(given: Inputs, sounds: Path, device: torch.device) -> dict[str, 
 def _known(system: Any, title: str) -> bool:
     """Say whether a system knows a word of a title; without, its recording is asked for by the class."""
     return len(system.encoder.unknown(title)) < len(title.split())
+
+
+def _tried(runs: Mapping[str, str]) -> dict[str, str]:
+    """Return the first run of each kind of system, of those that are told no text."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, run in runs.items():
+        settings = trained_settings(run)
+        if not settings["options"].get("text"):
+            found.setdefault(settings["system"], (name, run))
+    return dict(found.values())
 
 
 def _write(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
