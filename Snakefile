@@ -76,9 +76,11 @@ rule all:
         "book/_build/html/index.html",
 
 
+# Papermill writes a notebook cell by cell, so that it says nothing of the step's end; of the others' end later steps ask.
 rule runs:
     input:
         expand("{run}/notebooks/{step}.ipynb", run=REQUEST.run_dirs(), step=STEPS),
+        expand("{run}/figures/.done", run=REQUEST.run_dirs()),
 
 
 rule encode_clips:

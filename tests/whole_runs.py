@@ -31,14 +31,14 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def results(folder: Path) -> dict[str, object]:
-    """Return what a run left, by file: tables without times, sounds and weights as bytes."""
+    """Return what a run left, by file: tables without times, sounds, weights and figures as bytes."""
     found: dict[str, object] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if path.suffix == ".csv":
             table = pd.read_csv(path)
             found[name] = table.drop(columns=[one for one in TIMED if "epoch" in table]).to_csv(index=False)
-        elif path.suffix in (".wav", ".safetensors"):
+        elif path.suffix in (".wav", ".safetensors", ".png"):
             found[name] = path.read_bytes()
     return found
 

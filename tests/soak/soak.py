@@ -91,6 +91,8 @@ def soak(n_kills: int, n_interrupts: int, minutes: float, seed: int) -> int:
             wrong += not same or bool(stayed)
             words = "equal" if same else "NOT EQUAL"
             print(f"{kind}: {len(blows)} blows, {words}, {len(stayed)} leftovers, {len(left)} to go", flush=True)
+            for path in stayed:
+                print(f"  left over: {path.relative_to(folder)}")
     return wrong
 
 
