@@ -108,7 +108,7 @@ def test_the_masked_model_beside_it_has_as_many_within_a_twentieth():
     ours, other = load_preset("language"), load_preset("language-masked")
     alike = ("num_epochs", "batch_size", "lr", "warmup_steps", "optimizer", "weight_decay", "schedule", "ema_decay",
              "augment_copies", "tied_embeddings", "start_from_codes", "dropout", "class_dropout", "roll",
-             "label_smoothing", "n_samples", "temperature", "fine_temperature", "top_p", "guidance_scale")  # fmt: skip
+             "label_smoothing", "n_samples", "temperature", "fine_temperature", "guidance_scale")  # fmt: skip
     assert {name: ours[name] for name in alike} == {name: other[name] for name in alike}
 
 
