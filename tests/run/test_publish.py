@@ -177,9 +177,17 @@ def test_the_sounds_of_a_report_are_the_new_ones(report, folder, tmp_path):
     kind = ReportKind(("clips_summary.csv",), "a report", sounds=folder)
     write_csv(report / "clips_summary.csv", pd.DataFrame({"value": [1.0]}))
     (report / folder).mkdir(exist_ok=True)
-    for words in (b"old", b"new"):
-        (report / folder / "rain.ogg").write_bytes(words)
+    for words, names in ((b"old", ["rain.ogg", "dog.ogg"]), (b"new", ["rain.ogg"])):
+        write_csv(report / f"{folder}.csv", pd.DataFrame({"file": names}))
+        for name in names:
+            (report / folder / name).write_bytes(words)
         target = publish_report(report, tmp_path / "published", kind)
+    assert (target / folder / "rain.ogg").read_bytes() == b"new"
+    # Of an earlier report; in a published folder of another name than `sounds` it may be anybody's.
+    assert (target / folder / "dog.ogg").exists() == (folder != "sounds")
+    write_csv(report / f"{folder}.csv", pd.DataFrame({"file": ["../clips_summary.csv"]}))
+    with pytest.raises(InputError, match="leads outside"):
+        publish_report(report, tmp_path / "published", kind)
     assert (target / folder / "rain.ogg").read_bytes() == b"new"
 
 

@@ -83,6 +83,14 @@ def from_file(path: str | Path, name: str = "", category: str = "", fold: int = 
     )
 
 
+def from_clips(clips: Sequence[np.ndarray], categories: Sequence[str], rate: int) -> list[Source]:
+    """Return clips in memory, float32 [n_samples] at `rate` Hz, as sources that must be asked for at that rate."""
+    return [
+        Source(f"{place:03d}", lambda _, clip=clip: clip, rate, category)
+        for place, (clip, category) in enumerate(zip(clips, categories, strict=True))
+    ]
+
+
 def from_folder(folder: str | Path, max_seconds: float = 0) -> list[Source]:
     """Return every audio file below a folder, sorted by name; its category is its subfolder ("" at the top).
 

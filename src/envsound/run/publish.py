@@ -62,8 +62,8 @@ class ReportKind:
 
     `folder` in data/published takes it; "" takes the name of the folder the report lies in. keeps_name: there may be
     several of this kind, and each keeps its own name below that folder. frozen: files that no run makes any more; they
-    stay when the rest is replaced. sounds: a folder of generated sounds, as Ogg, that goes along. then: called with the
-    folder that was written.
+    stay when the rest is replaced. sounds: a folder of generated sounds, of which those go along that the table of its
+    name has in its column `file`. then: called with the folder that was written.
     """
 
     needed: tuple[str, ...]
@@ -105,8 +105,10 @@ def publish_report(run_dir: str | Path, folder: str | Path, kind: ReportKind) ->
         for name in (*kind.needed, *small):
             shutil.copyfile(run_dir / name, fresh / name)
         _copy_figures(run_dir, fresh)
-        if kind.sounds and (run_dir / kind.sounds).is_dir():
-            shutil.copytree(run_dir / kind.sounds, fresh / kind.sounds, ignore=_all_but_ogg)
+        if kind.sounds:
+            (fresh / kind.sounds).mkdir(parents=True)
+            for name in read_csv(run_dir / f"{kind.sounds}.csv")["file"]:
+                shutil.copyfile(inside(run_dir / kind.sounds, name), inside(fresh / kind.sounds, name))
         for name in filter(lambda name: (folder / name).is_file(), kind.frozen):
             shutil.copyfile(folder / name, fresh / name)
     if kind.then:
@@ -139,10 +141,6 @@ def _copy_figures(run_dir: Path, fresh: Path) -> None:
     for path in visible(run_dir / "figures", "*"):
         if path.suffix in (".pdf", ".png"):
             shutil.copyfile(path, fresh / "figures" / path.name)
-
-
-def _all_but_ogg(folder: str, names: list[str]) -> set[str]:
-    return {name for name in names if Path(name).suffix != ".ogg"}
 
 
 @contextmanager

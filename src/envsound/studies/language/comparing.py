@@ -9,7 +9,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from envsound.base.files import read_csv, read_json, write_ogg
@@ -21,7 +20,7 @@ from envsound.evaluation.controls import draw_like, make_controls
 from envsound.evaluation.judges import CNN, TRAINING, B, teach_judges
 from envsound.evaluation.listeners.training import ListenerTraining
 from envsound.evaluation.overview import COLUMNS, DISTANCES, measure, said
-from envsound.evaluation.sides import REAL, Source, from_rows, recordings_of, samples_of
+from envsound.evaluation.sides import REAL, from_clips, from_rows, recordings_of, samples_of
 from envsound.evaluation.spaces.distances import measure_distances
 from envsound.evaluation.spaces.embeddings import KeptEmbedding, Reduced, StatisticsEmbedding, embed_clips
 from envsound.run.record import read_settings
@@ -107,20 +106,17 @@ def settings_table(runs: Mapping[str, str | Path], device: str, seed: int = 0) -
     statistics, real, rows = KeptEmbedding(StatisticsEmbedding()), from_rows(teaching), []
     for name, run in runs.items():
         system, samples = load_trained(run, device), read_csv(Path(run) / "samples.csv")
-        rate, first = system.sample_rate, samples.iloc[0]
-        reduced = Reduced(statistics, embed_clips(real, statistics, rate, "train").vectors)
-        asked = [
-            Request("", row["category"], row["seconds"], (int(row["seed"]) + seed + 1) % 2**32)
-            for row in samples.to_dict("records")
-        ]
+        seeds = (samples["seed"].astype("int64") + seed + 1) % 2**32
+        asked = [*map(Request, [""] * len(samples), samples["category"], samples["seconds"], seeds)]
+        vectors = embed_clips(real, statistics, system.sample_rate, "train").vectors
         for top_p, scale in product(TOP_P, GUIDANCE):
-            drawn = replace(system, decoding=replace(system.decoding, top_p=top_p, guidance_scale=scale))
-            clips = [np.asarray(clip, np.float32) for clip in drawn.generate(asked)]
-            made = [_source(clip, one) for clip, one in zip(clips, asked, strict=True)]
-            found = measure_distances({REAL: real, name: made}, [reduced], rate, seed, by_class=False)
-            row: dict[str, Any] = {"side": name, "top_p": top_p, "guidance_scale": scale, "n": len(clips)}
-            row["used"] = top_p == first["top_p"] and scale == first["guidance_scale"]
-            row["n_silent"] = sum(np.abs(clip).max() < SILENT for clip in clips)
+            drawn = {"top_p": top_p, "guidance_scale": scale}
+            other = replace(system, decoding=replace(system.decoding, **drawn))
+            clips = [*other.generate(asked)]
+            sides = {REAL: real, name: from_clips(clips, samples["category"], system.sample_rate)}
+            found = measure_distances(sides, [Reduced(statistics, vectors)], system.sample_rate, seed, by_class=False)
+            row = {"side": name, "used": all(samples[key].iloc[0] == value for key, value in drawn.items())} | drawn
+            row |= {"n": len(clips), "n_silent": sum(abs(clip).max() < SILENT for clip in clips)}
             rows.append(row | found.set_index("side").loc[name, DISTANCES].to_dict())
     return pd.DataFrame(rows, columns=SETTINGS)
 
@@ -148,7 +144,3 @@ def watched(run: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the recordings that a run learnt from, and those of the fold that it held out."""
     settings = read_settings(run)
     return training_sets(recordings_of(run), settings.fold, list(settings.train_folds))
-
-
-def _source(clip: np.ndarray, asked: Request) -> Source:
-    return Source(f"{asked.category} {asked.seed}", lambda rate: clip, category=asked.category)

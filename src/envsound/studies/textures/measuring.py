@@ -24,7 +24,7 @@ from envsound.evaluation.copies import Coded, codings, copies_beside_chains
 from envsound.evaluation.diversity import MEAN, diversity_table
 from envsound.evaluation.listeners.shipped import load_shipped, mean_probabilities
 from envsound.evaluation.memorisation import LOG_MEL, level_distances, level_map, memorisation_table, neighbour_table
-from envsound.evaluation.sides import MODEL, REAL, Source
+from envsound.evaluation.sides import MODEL, REAL, from_clips
 from envsound.evaluation.spaces.distances import frechet_distance, measure_distances
 from envsound.evaluation.spaces.embeddings import Reduced, StatisticsEmbedding, embed_clips
 from envsound.metrics.acoustic import ACOUSTIC
@@ -98,12 +98,12 @@ def reconstruction_table(
 
 def _space(clips: Sequence[np.ndarray], category: str, rate: int) -> Reduced:
     seconds = np.concatenate([in_seconds(clip, rate) for clip in clips])
-    sources = _sources(seconds, [category] * len(seconds), rate)
+    sources = from_clips(seconds, [category] * len(seconds), rate)
     return Reduced(StatisticsEmbedding(), embed_clips(sources, StatisticsEmbedding(), rate, "train").vectors)
 
 
 def _embedded(seconds: np.ndarray, category: str, space: Reduced, rate: int) -> np.ndarray:
-    return embed_clips(_sources(seconds, [category] * len(seconds), rate), space, rate, category).vectors
+    return embed_clips(from_clips(seconds, [category] * len(seconds), rate), space, rate, category).vectors
 
 
 def leak_table(sounds: Sounds, held_out: Sounds, share: float = 0.1, seed: int = 0) -> pd.DataFrame:
@@ -209,8 +209,8 @@ def generation_table(
     for name in ceilings:
         kept = [systems[name].reconstruct(clip) for clip in held_out.clips]
         sides[f"{name}{OWN_CEILING}"] = kept, held_out.categories
-    sources = {name: _sources(*side, rate) for name, side in sides.items()}
-    reference = embed_clips(_sources(learnt.clips, learnt.categories, rate), StatisticsEmbedding(), rate, "train")
+    sources = {name: from_clips(*side, rate) for name, side in sides.items()}
+    reference = embed_clips(from_clips(learnt.clips, learnt.categories, rate), StatisticsEmbedding(), rate, "train")
     reduced = Reduced(StatisticsEmbedding(), reference.vectors)
     found = measure_distances(sources, [reduced], rate, seed, by_class=False).set_index("side")
     measured = {name: measure_side(some, name, rate) for name, some in sources.items()}
@@ -230,13 +230,6 @@ def generation_table(
         row |= copied.set_index("side").loc[MODEL, ["share_median", "run_p90", "n_copies"]].to_dict()
         table.append(row | {"logmel_copies": _found_in_log_mel(clips, classes, learnt, held_out)})
     return pd.DataFrame(table), pd.concat(by_class, ignore_index=True)[["system", "category", "n", "heard"]]
-
-
-def _sources(clips: Sequence[np.ndarray], categories: Sequence[str], rate: int) -> list[Source]:
-    return [
-        Source(f"{place:03d}", lambda _, clip=clip: clip, rate, category)
-        for place, (clip, category) in enumerate(zip(clips, categories, strict=True))
-    ]
 
 
 def _folds(rows: pd.DataFrame, held_out: Sounds) -> tuple[int, list[int]]:
