@@ -62,8 +62,8 @@ class ReportKind:
 
     `folder` in data/published takes it; "" takes the name of the folder the report lies in. keeps_name: there may be
     several of this kind, and each keeps its own name below that folder. frozen: files that no run makes any more; they
-    stay when the rest is replaced. sounds: a folder of generated sounds, of which those go along that the table of its
-    name has in its column `file`. then: called with the folder that was written.
+    stay when the rest is replaced. sounds: a folder of generated sounds, as Ogg; where a table of its name has a column
+    `file`, only those in it go along. then: called with the folder that was written.
     """
 
     needed: tuple[str, ...]
@@ -107,7 +107,7 @@ def publish_report(run_dir: str | Path, folder: str | Path, kind: ReportKind) ->
         _copy_figures(run_dir, fresh)
         if kind.sounds:
             (fresh / kind.sounds).mkdir(parents=True)
-            for name in read_csv(run_dir / f"{kind.sounds}.csv")["file"]:
+            for name in _sounds_in(run_dir, kind.sounds):
                 shutil.copyfile(inside(run_dir / kind.sounds, name), inside(fresh / kind.sounds, name))
         for name in filter(lambda name: (folder / name).is_file(), kind.frozen):
             shutil.copyfile(folder / name, fresh / name)
@@ -120,6 +120,11 @@ def _place_of(run_dir: Path, kind: ReportKind | None) -> Path:
     """Return where a run or a report goes, relative to data/published."""
     place = Path((kind.folder if kind else "") or run_dir.parent.name)
     return place / run_dir.name if kind and kind.keeps_name else place
+
+
+def _sounds_in(run_dir: Path, sounds: str) -> list[str]:
+    table = run_dir / f"{sounds}.csv"
+    return [*read_csv(table)["file"]] if table.is_file() else [path.name for path in visible(run_dir / sounds, "*.ogg")]
 
 
 def _is_small(path: Path) -> bool:
