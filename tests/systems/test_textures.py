@@ -277,6 +277,20 @@ def test_ones_own_recordings_make_a_model(tmp_path):
     assert again.categories == ["fan", "rain"] and again.name == "noiseband"
 
 
+def test_discriminators_join_when_they_are_told_to(tmp_path):
+    weights = {}
+    for share in (0.0, 0.5, 1.0):
+        one = trainer("encodec", tmp_path / str(share), judged_from=share)
+        before = [weight.detach().clone() for weight in one.modules[1].parameters()]
+        one.fit()
+        learnt = any(not torch.equal(*pair) for pair in zip(before, one.modules[1].parameters(), strict=True))
+        assert learnt == (share < 1) and ("adversarial" in one.balancer.norms) == learnt
+        weights[share] = torch.cat([weight.flatten() for weight in one.model.parameters()])
+    assert not torch.equal(weights[0.0], weights[1.0]) and not torch.equal(weights[0.5], weights[1.0])
+    with pytest.raises(InputError, match="judged_from from 0 to 1"):
+        TextureOptions("encodec", judged_from=2.0)
+
+
 def test_what_cannot_be_is_told(run, tmp_path):
     with pytest.raises(InputError, match="synth='fm': expected one of ddsp, noiseband, encodec"):
         TextureOptions("fm")

@@ -42,6 +42,7 @@ class TextureOptions:
     n_blocks: int = 512  # of HOP samples, after which the noise of noiseband goes round
     n_filters: int = 8  # of encodec; 32 is the published width
     judge_channels: int = 8  # of encodec's discriminators
+    judged_from: float = 0.0  # share of encodec's steps before its discriminators join; as published, none
     atom_seconds: float = 1.0  # s of sound that one item of a batch is
     loss: str = "energy"  # energy (the study's) | linear (as published)
     kl_weight: float = 0.3
@@ -52,8 +53,9 @@ class TextureOptions:
             if getattr(self, name) not in known:
                 raise InputError(f"options: {name}={getattr(self, name)!r}: expected one of {', '.join(known)}")
         sizes = self.n_latents, self.width, self.n_bands // 2, self.n_filters, self.judge_channels
-        if min(sizes) < 1 or self.n_blocks * HOP < 4 * self.n_bands or self.kl_weight < 0 or self.atom_seconds < 0.2:
-            expected = "sizes from 1, a loop of 4 samples a band or more, atoms of 0.2 s or more"
+        shares_fit = self.kl_weight >= 0 and 0 <= self.judged_from <= 1
+        if min(sizes) < 1 or self.n_blocks * HOP < 4 * self.n_bands or not shares_fit or self.atom_seconds < 0.2:
+            expected = "sizes from 1, a loop of 4 samples a band or more, atoms of 0.2 s or more, judged_from from 0 to 1"
             raise InputError(f"options: {asdict(self)}: expected {expected}")
 
 

@@ -159,7 +159,7 @@ def load_texture(path: Path, asked: TextureOptions, run: Path, device: torch.dev
     try:
         tensors, header = read_tensors(path, KIND)
         made_with = TextureOptions(**header["options"])
-        differs = [name for name, value in asdict(asked).items() if value != header["options"][name]]
+        differs = [name for name, value in asdict(asked).items() if value != getattr(made_with, name)]
         if set(differs) - set(OF_SAMPLING):
             raise InputError(f"checkpoint {path}: made with {made_with}; expected {asked}")
         model = make_model(made_with, header["sample_rate"])

@@ -167,7 +167,8 @@ class TextureTrainer:
         self.model.zero_grad(set_to_none=True)
         if self.options.synth == "encodec":
             gradients = {name: torch.autograd.grad(losses[name], fake, retain_graph=True)[0] for name in losses}
-            gradients |= self._judge(real, fake.detach())
+            if self.step >= self.options.judged_from * self.n_steps:
+                gradients |= self._judge(real, fake.detach())
             torch.autograd.backward([fake, prior], [self.balancer.combine(gradients), torch.ones_like(prior)])
         else:
             (losses["spectral"] + prior).backward()
