@@ -287,7 +287,7 @@ def test_discriminators_join_when_they_are_told_to(tmp_path):
         assert learnt == (share < 1) and ("adversarial" in one.balancer.norms) == learnt
         weights[share] = torch.cat([weight.flatten() for weight in one.model.parameters()])
     assert not torch.equal(weights[0.0], weights[1.0]) and not torch.equal(weights[0.5], weights[1.0])
-    with pytest.raises(InputError, match="judged_from from 0 to 1"):
+    with pytest.raises(InputError, match="judged_from 0 to 1"):
         TextureOptions("encodec", judged_from=2.0)
 
 

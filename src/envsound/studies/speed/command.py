@@ -17,18 +17,20 @@ PEER_FOLDER = ".bench"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is measured, each with its own options; without any the model is timed beside the peer."""
     parser.set_defaults(peer=PEER_FOLDER, device="auto", runs=3, compile=False, out=OUT)
-    kinds = parser.add_subparsers(dest="what", metavar="{model,growth,tokens,evaluation}")
+    kinds = parser.add_subparsers(dest="what", metavar="{model,growth,tokens,memory,evaluation}")
     model = kinds.add_parser("model", help="the model beside soundstorm-pytorch: bench.json (the default)")
     growth = kinds.add_parser("growth", help="time and memory by length, batch and depth: growth.csv, goes on")
-    tokens = kinds.add_parser("tokens", help="the shipped generator's tokens and memory: tokens.csv, memory.csv")
+    tokens = kinds.add_parser("tokens", help="the shipped generator's tokens, and a training of its shape: tokens.csv")
+    memory = kinds.add_parser("memory", help="memory over thousands of clips, half an hour: memory.csv")
     evaluation = kinds.add_parser("evaluation", help="the acoustic evaluation of notebook 14: evaluation_speed.json")
     model.add_argument("--peer", default=PEER_FOLDER, help='folder the peer was installed into; "" leaves it out')
     model.add_argument("--compile", action="store_true", help="time the model with torch.compile too")
     growth.add_argument("--max-seconds", type=float, default=60.0, help="the longest clip")
     growth.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
     for one in (model, growth, tokens):
-        one.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
         one.add_argument("--runs", type=int, default=3, help="timed runs of each task or point")
+    for one in (model, growth, tokens, memory):
+        one.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
         one.add_argument("--out", default=OUT, help="folder that takes the measurement")
     evaluation.add_argument("--clips", type=int, default=400, help="clips a side")
     evaluation.add_argument("--seconds", type=float, default=5.0, help="length of a clip")
@@ -39,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure what was asked for; returns the exit status."""
     options.out, options.peer = taken_to_root(options.out, options.peer)
-    kinds = {"model": _model, "growth": _growth, "tokens": _tokens, "evaluation": _evaluation}
+    kinds = {"model": _model, "growth": _growth, "tokens": _tokens, "memory": _memory, "evaluation": _evaluation}
     return exit_code(lambda: kinds[options.what or "model"](options), f"Written to {options.out}")
 
 
@@ -63,6 +65,12 @@ def _tokens(options: argparse.Namespace) -> None:
     from envsound.studies.speed.tokens import measure_tokens
 
     print(measure_tokens(options.out, options.device, options.runs).to_string(index=False))
+
+
+def _memory(options: argparse.Namespace) -> None:
+    from envsound.studies.speed.tokens import measure_memory
+
+    print(measure_memory(options.out, options.device).to_string(index=False))
 
 
 def _evaluation(options: argparse.Namespace) -> None:

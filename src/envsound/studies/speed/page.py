@@ -16,7 +16,7 @@ PAGE = "studies/speed.md"
 REPORTS = (
     ReportKind(("bench.json",), "finished measurements of speed", ("growth.csv", "tokens.csv", "memory.csv"), "speed"),
     ReportKind(("growth.csv",), "finished measurements of speed", (), "speed"),
-    ReportKind(("tokens.csv", "memory.csv"), "finished measurements of speed", (), "speed"),
+    ReportKind(("tokens.csv",), "finished measurements of speed", ("memory.csv",), "speed"),
     ReportKind(("evaluation_speed.json",), "a finished measurement of the evaluation", (), "evaluation_speed"),
 )
 TRAIN = "training step"  # a task of bench.json
@@ -121,13 +121,14 @@ def growth_table(rows: pd.DataFrame) -> list[str]:
 
 
 def tokens_section(folder: Path, book: Staging) -> list[str]:
-    """Return the Markdown lines of one machine's tokens.csv and memory.csv; none where there is no such file."""
+    """Return the Markdown lines of one machine's tokens.csv and memory.csv; none where there is no tokens.csv."""
     if not (folder / "tokens.csv").is_file():
         return []
-    rows, memory = read_csv(folder / "tokens.csv"), read_csv(folder / "memory.csv")
+    rows, shown = read_csv(folder / "tokens.csv"), {"tokens.csv": tokens_table, "memory.csv": memory_table}
     machine, commit = rows.iloc[0][["machine", "commit"]]
-    tables = [*wide(tokens_table(rows)), *wide(memory_table(memory))]
-    sources = book.downloads([folder / "tokens.csv", folder / "memory.csv"], PAGE)
+    files = [folder / name for name in shown if (folder / name).is_file()]
+    tables = [line for file in files for line in wide(shown[file.name](read_csv(file)))]
+    sources = book.downloads(files, PAGE)
     return [f"### {machine}: the study's own tokens", "", *field_list({"Commit": commit}), *tables, *sources]
 
 

@@ -4,7 +4,7 @@ The generator that ships, 4 levels of 94 columns for 5 s, and a training of its 
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,18 +33,15 @@ SECONDS, BATCHES, LEARNT = 5.0, (1, 16), 32  # of a clip; clips sampled at once;
 STEPS = 4  # of a timed epoch of training
 ENDLESS = {"tiny": 10_000, "shipped": 500}  # clips sampled while memory is watched, by model
 LOOKS = 10  # at resident memory, evenly over them
-TINY = {"dim": 32, "n_layers": 1, "n_heads": 2, "conv_kernel": 7}
-MAP = {"shipped": "the generator that ships", "tiny": "a tiny model of as many levels, codes alone"}
+TINY, TINY_SECONDS = {"dim": 32, "n_layers": 1, "n_heads": 2, "conv_kernel": 7}, 1.0
+MAP = {"shipped": "the generator that ships, 5 s", "tiny": "a tiny model of as many levels, codes of 1 s"}
 
 
-def measure_tokens(
-    out_dir: str | Path, device: str = "auto", n_runs: int = 3, endless: dict[str, int] | None = None
-) -> pd.DataFrame:
-    """Write tokens.csv and memory.csv into `out_dir`, and return the first.
+def measure_tokens(out_dir: str | Path, device: str = "auto", n_runs: int = 3) -> pd.DataFrame:
+    """Write tokens.csv into `out_dir`, and return it. On a machine that does nothing else.
 
-    tokens.csv: task, batch, seconds (median of n_runs, after one to warm up), clips_per_second, precision, machine,
-    commit. memory.csv: model, n_clips (sampled so far), resident_mib of the process, in a process of its own each.
-    endless: clips sampled while memory is watched, of ENDLESS. Raises InputError for n_runs below 1.
+    Columns: task, batch, seconds (median of n_runs, after one to warm up), clips_per_second, precision, machine,
+    commit. Raises InputError for n_runs below 1.
     """
     if n_runs < 1:
         raise InputError(f"n_runs={n_runs}: expected at least 1")
@@ -52,11 +49,20 @@ def measure_tokens(
     rows = [*_sampling(place, n_runs), _training(place, n_runs)]
     table = pd.DataFrame(rows).assign(n_runs=n_runs, machine=machine_name(place), commit=code)
     write_csv(Path(out_dir) / "tokens.csv", table)
-    asked = (endless or ENDLESS).items()
-    watched = [call_apart(watch_memory, model=model, n_clips=n, device=str(place)) for model, n in asked]
-    memory = pd.DataFrame([row for rows in watched for row in rows])
-    write_csv(Path(out_dir) / "memory.csv", memory)
-    write_record(out_dir, "tokens", {"n_runs": n_runs, "endless": dict(asked)}, place, code)
+    write_record(out_dir, "tokens", {"n_runs": n_runs}, place, code)
+    return table
+
+
+def measure_memory(out_dir: str | Path, device: str = "auto", endless: dict[str, int] | None = None) -> pd.DataFrame:
+    """Write memory.csv into `out_dir`, and return it: what `watch_memory` tells, a process for each model.
+
+    endless: clips sampled while memory is watched, of ENDLESS. Columns: model, n_clips (sampled so far), resident_mib.
+    """
+    place, code, asked = choose_device(device), commit(), endless or ENDLESS
+    watched = [call_apart(watch_memory, model=model, n_clips=n, device=str(place)) for model, n in asked.items()]
+    table = pd.DataFrame([row for rows in watched for row in rows])
+    write_csv(Path(out_dir) / "memory.csv", table)
+    write_record(out_dir, "memory", {"endless": asked}, place, code)
     return table
 
 
@@ -64,18 +70,14 @@ def _sampling(place: torch.device, n_runs: int) -> Iterator[dict[str, Any]]:
     system = load_generator(device=place.type).system
     for batch in BATCHES:
         at_once = replace(system, batch_size=batch)
-        [times] = turn_by_turn([lambda system=at_once, n=batch: _drain(system, _requests(system, n))], n_runs)
+        asked = _requests(system, batch, 0, SECONDS)
+        [times] = turn_by_turn([lambda system=at_once, asked=asked: list(system.generate(asked))], n_runs)
         yield _row("sample and decode", batch, times, str(system.decoding.precision).removeprefix("torch."))
 
 
-def _drain(system: SoundStorm, requests: Sequence[Request]) -> None:
-    for _ in system.generate(requests):
-        pass
-
-
-def _requests(system: SoundStorm, n: int, first: int = 0) -> list[Request]:
+def _requests(system: SoundStorm, n: int, first: int, length: float) -> list[Request]:
     names = system.categories
-    return [Request(f"{seed}.wav", names[seed % len(names)], SECONDS, seed) for seed in range(first, first + n)]
+    return [Request(f"{seed}.wav", names[seed % len(names)], length, seed) for seed in range(first, first + n)]
 
 
 def _training(place: torch.device, n_runs: int) -> dict[str, Any]:
@@ -106,12 +108,13 @@ def watch_memory(model: str, n_clips: int, device: str) -> list[dict[str, Any]]:
     memory; elsewhere it is None.
     """
     system, rows, done = load_generator(device=device).system, [], 0
-    make: Callable = system.generate
+    make, length = system.generate, SECONDS
     if model == "tiny":
         system = replace(system, checkpoint=_tiny(system))
-        make = system.codes
+        make, length = system.codes, TINY_SECONDS
     for part in np.array_split(np.arange(n_clips), LOOKS):
-        for _ in tqdm(make(_requests(system, len(part), done)), total=len(part), desc=f"{model}, {done}", leave=False):
+        asked = _requests(system, len(part), done, length)
+        for _ in tqdm(make(asked), total=len(part), desc=f"{model}, {done}", leave=False):
             pass
         done += len(part)
         resident = status_bytes("VmRSS")

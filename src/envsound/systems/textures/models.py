@@ -55,7 +55,7 @@ class TextureOptions:
         sizes = self.n_latents, self.width, self.n_bands // 2, self.n_filters, self.judge_channels
         shares_fit = self.kl_weight >= 0 and 0 <= self.judged_from <= 1
         if min(sizes) < 1 or self.n_blocks * HOP < 4 * self.n_bands or not shares_fit or self.atom_seconds < 0.2:
-            expected = "sizes from 1, a loop of 4 samples a band or more, atoms of 0.2 s or more, judged_from from 0 to 1"
+            expected = "sizes from 1, a loop of 4 samples a band or more, atoms of 0.2 s or more, judged_from 0 to 1"
             raise InputError(f"options: {asdict(self)}: expected {expected}")
 
 
