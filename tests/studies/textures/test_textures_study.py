@@ -10,7 +10,7 @@ from fakes.notebooks import run_cells
 from fakes.runs import staging
 
 from envsound.base.errors import InputError
-from envsound.base.files import read_csv
+from envsound.base.files import read_csv, write_csv
 from envsound.base.paths import find_root
 from envsound.run.presets import load_preset
 from envsound.run.publish import publish_any
@@ -104,6 +104,9 @@ def test_a_report_of_two_runs_is_published_and_shown(runs, tmp_path):
     assert kept["rain", "silence"] == 1 and 0.4 < kept["rain", "oracle noise"] < 0.6 < kept["rain", "DDSP"] + 0.2
     sounds = read_csv(made / "sounds.csv")
     assert set(sounds["category"]) == {"rain", "sea_waves"} and (made / "sounds" / sounds["file"][0]).stat().st_size > 0
+    source = {"split": "by recording", "scope": "combined", "side": "DDSP", "category": "rain"}
+    numbers = {"mstft": 0.02, "relative": 0.5, "level_db": -1.0, "fad": 3.0}
+    write_csv(made / "source.csv", pd.DataFrame([source | numbers]))
     publish_any(made, page.REPORTS, tmp_path / "data" / "published" / page.REPORT)
     book = staging(tmp_path)
     page.stage(book)
@@ -114,6 +117,7 @@ def test_a_report_of_two_runs_is_published_and_shown(runs, tmp_path):
     assert "tiny" not in text["models"] and "DDSP" in text["models"] and "<audio" in text["sounds"]
     told = page.facts(book.published)["textures"]
     assert told["kept"]["rain"]["silence"]["relative"] == "1.00" and "montage" in told["made"]
+    assert told["source"]["by recording"]["combined"]["DDSP"]["rain"]["relative"] == "0.5"
 
 
 def test_a_report_needs_a_texture_model_and_a_page_says_when_there_is_none(runs, tmp_path):

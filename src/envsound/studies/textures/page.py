@@ -72,7 +72,7 @@ def _ten(book: Staging, folder: Path) -> list[str]:
 def facts(published: Path) -> Mapping[str, Any]:
     """Return `textures`: kept[class][side], between[system], made[system] and leak[split], numbers written out.
 
-    And, of the report on ten classes, ten[system] and ten_heard[system][class].
+    And source[split][scope][side][class] of the source's tables; of ten classes ten[system], ten_heard[system][class].
     """
     folder, found = published / REPORT, Facts()
     if not (folder / TABLES[0]).is_file():
@@ -91,6 +91,9 @@ def facts(published: Path) -> Mapping[str, Any]:
     generated = read_csv(folder / "generated.csv").set_index("system")
     numbers = ["heard", "kad", "n_apart", "n_copies", "run_p90", "diversity", "real_time_factor"]
     found["made"] = Facts({str(name): _two(row) for name, row in generated[numbers].iterrows()})
+    if (folder / MORE[1]).is_file():
+        source = read_csv(folder / MORE[1])[["split", "scope", "side", "category", "relative", "level_db"]]
+        found["source"] = keyed(source.fillna({"scope": ""}).round(2), ("split", "scope", "side", "category"))
     if (published / TEN).is_dir():
         ten, by_class = (read_csv(published / TEN / f"{name}.csv") for name in ("generated", "by_class"))
         found["ten"] = keyed(ten[["system", "n", "heard", "kad"]].round(2), ("system",))

@@ -29,7 +29,7 @@ from envsound.systems.base import Request
 from envsound.systems.sampling import load_trained
 from envsound.systems.textures.system import Texture
 
-HEARD_SECONDS, MOST_BYTES = 1.5, 80_000  # of a sound that is published, and of all of them
+HEARD_SECONDS, MOST_BYTES = 1.5, 180_000  # of a sound that is published, and of all of them
 PRIORS = ("normal", "trajectory")  # of the first model, beside its chain
 
 
