@@ -277,6 +277,19 @@ def test_ones_own_recordings_make_a_model(tmp_path):
     assert again.categories == ["fan", "rain"] and again.name == "noiseband"
 
 
+def test_a_new_vae_encodec_tells_clips_apart():
+    clips = torch.from_numpy(np.stack([clip[:RATE] for clip in sounds().clips]))
+    model, spreads = make_model(SMALL["encodec"], RATE), []
+    with torch.no_grad():
+        spreads.append(model.encode(clips)[0].mean(-1).std(0).mean())
+        model.measure(clips)
+        mean, _ = model.encode(clips)
+        spreads.append(mean.mean(-1).std(0).mean())
+        last = model.decode(mean, torch.Generator())
+    assert spreads[1] > 5 * spreads[0] and float(mean.std()) == pytest.approx(1, abs=0.1)
+    assert float(last.mean()) == pytest.approx(0, abs=0.05) and float(last.std()) == pytest.approx(1, abs=0.1)
+
+
 def test_discriminators_join_when_they_are_told_to(tmp_path):
     weights = {}
     for share in (0.0, 0.5, 1.0):

@@ -114,6 +114,10 @@ class NoiseTexture(nn.Module):
         self.shape, self.last = mlp(width, width), nn.Linear(width, n_out)
         nn.init.constant_(self.last.bias, LEVEL_BIAS)
 
+    def measure(self, clips: Tensor) -> None:
+        """Take what coefficients are like from training clips [batch, n_samples]."""
+        self.mfcc.measure(clips)
+
     def encode(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [batch, n_samples] -> mean and log-variance of latents, [batch, n_latents, n_frames] each."""
         heard, _ = self.listen(self.mfcc(clips))
@@ -145,6 +149,18 @@ class SeanetTexture(nn.Module):
         self.encoder = modules.SEANetEncoder(dimension=2 * options.n_latents, causal=True, **rules)
         self.decoder = modules.SEANetDecoder(dimension=options.n_latents, causal=True, **rules)
 
+    def measure(self, clips: Tensor) -> None:
+        """Scale every convolution so that its output for clips [batch, n_samples] has mean 0 and variance 1.
+
+        The start that weight normalization was proposed with (Salimans and Kingma 2016, arXiv:1602.07868, sec. 3). From
+        torch's own start a clip loses its effect from layer to layer, so that latents and sounds are the same for all.
+        """
+        layers = [one for one in self.modules() if hasattr(one, "weight_g")]
+        hooks = [layer.register_forward_hook(_scaled) for layer in layers]
+        self.decoder(self.encode(clips)[0])
+        for hook in hooks:
+            hook.remove()
+
     def encode(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [batch, n_samples] -> mean and log-variance of latents, [batch, n_latents, n_frames] each."""
         return self.encoder(F.pad(clips, (0, -clips.shape[1] % self.hop))[:, None]).chunk(2, 1)
@@ -152,6 +168,18 @@ class SeanetTexture(nn.Module):
     def decode(self, latents: Tensor, draws: torch.Generator) -> Tensor:
         """Latents [batch, n_latents, n_frames] -> clips [batch, n_frames * hop]; nothing is drawn."""
         return self.decoder(latents)[:, 0]
+
+
+def _scaled(layer: nn.Module, _: tuple[Tensor, ...], made: Tensor) -> Tensor:
+    """Bring a convolution's output [batch, n_channels, n_frames] to mean 0 and variance 1 by its gains and biases."""
+    mean, deviation = made.mean((0, 2)), made.std((0, 2)).clamp(min=1e-5)
+    if isinstance(layer, nn.ConvTranspose1d):  # its gains are of inputs: one for all
+        deviation = deviation.mean().expand_as(mean)
+        layer.weight_g /= deviation[0]
+    else:
+        layer.weight_g /= deviation[:, None, None]
+    layer.bias.sub_(mean).div_(deviation)
+    return (made - mean[:, None]) / deviation[:, None]
 
 
 def make_model(options: TextureOptions, sample_rate: int, seed: int = 0) -> nn.Module:

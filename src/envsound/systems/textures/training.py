@@ -33,7 +33,7 @@ from envsound.codec.training.losses import (
 )
 from envsound.run.identity import module_hash
 from envsound.systems.kept import Sounds
-from envsound.systems.textures.models import NoiseTexture, TextureOptions, draw_latents, kl_nats, make_model
+from envsound.systems.textures.models import TextureOptions, draw_latents, kl_nats, make_model
 
 WINDOWS, MELS = (2048, 1024, 512, 256, 128), ((2048, 128), (512, 64))  # samples, and mel bands, of the published loss
 WEIGHTS = {"spectral": 1.0, "waveform": 0.1, "adversarial": 3.0, "feature": 3.0}  # as published, of VAE-EnCodec
@@ -41,6 +41,7 @@ KL_FROM, KL_FULL = 0.1, 0.6  # shares of the steps before and after which the we
 KEEP_EVERY = 60.0  # s between two savings
 TOLD = ("distance", "kl", "all")
 HELD_CROPS = 32  # watched clips, of which the middle is measured
+FIRST_CROPS = 128  # of training clips, by which a new model's layers are scaled
 STATE, TABLE = "checkpoints/training_state.pt", "training.csv"
 
 
@@ -98,9 +99,8 @@ class TextureTrainer:
         self.per_epoch = max(1, n_items // training.batch_size)
         self.n_steps = training.num_epochs * self.per_epoch
         self.n_steps = min(self.n_steps, training.max_steps) if training.max_steps else self.n_steps
-        if isinstance(self.model, NoiseTexture):
-            with torch.no_grad():
-                self.model.mfcc.measure(self._crops(self._draws(-1), 128).to(device))
+        with torch.no_grad():
+            self.model.measure(self._crops(self._draws(-1), FIRST_CROPS).to(device))
         modules = [self.model]
         if options.synth == "encodec":
             with torch.random.fork_rng(devices=[]):
