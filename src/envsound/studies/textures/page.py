@@ -92,8 +92,9 @@ def facts(published: Path) -> Mapping[str, Any]:
     numbers = ["heard", "kad", "n_apart", "n_copies", "run_p90", "diversity", "real_time_factor"]
     found["made"] = Facts({str(name): _two(row) for name, row in generated[numbers].iterrows()})
     if (folder / MORE[1]).is_file():
-        source = read_csv(folder / MORE[1])[["split", "scope", "side", "category", "relative", "level_db"]]
-        found["source"] = keyed(source.fillna({"scope": ""}).round(2), ("split", "scope", "side", "category"))
+        source = read_csv(folder / MORE[1])[["split", "scope", "side", "category", "relative", "fad"]]
+        source = source.fillna({"scope": ""}).round({"relative": 2, "fad": 0})
+        found["source"] = keyed(source, ("split", "scope", "side", "category"))
     if (published / TEN).is_dir():
         ten, by_class = (read_csv(published / TEN / f"{name}.csv") for name in ("generated", "by_class"))
         found["ten"] = keyed(ten[["system", "n", "heard", "kad"]].round(2), ("system",))
