@@ -94,7 +94,9 @@ def sound_row(book: Staging, sounds: Iterable[Heard], page: str) -> list[str]:
 
 def table_of(rows: Sequence[Mapping[str, str]], kind: str = "") -> list[str]:
     """Return a table from its rows, each by the headings of its columns; none for none. kind: see `wide`."""
-    return wide(markdown_table(list(rows[0]), [[*row.values()] for row in rows]), kind) if rows else []
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    body = [[row.get(name, NO_NUMBER) for name in names] for row in rows]
+    return wide(markdown_table(names, body), kind) if rows else []
 
 
 def with_interval(row: Mapping[str, Any], name: str, form: str) -> str:

@@ -12,6 +12,7 @@ from fakes.runs import staging
 from envsound.base.errors import InputError
 from envsound.base.files import read_csv, write_csv
 from envsound.base.paths import find_root
+from envsound.report.fragments import table_of
 from envsound.run.presets import load_preset
 from envsound.run.publish import publish_any
 from envsound.studies.textures import page
@@ -74,7 +75,10 @@ def test_seconds_are_split_by_recording_and_at_random_and_each_scope_has_its_mod
     assert rows.loc[BY_RECORDING, "surf"].index.tolist() == [("surf", "DDSP")]
     assert rows.loc[BY_RECORDING, COMBINED].index.tolist() == [("rain", "DDSP"), ("surf", "DDSP")]
     assert (rows["mstft"] > 0).all() and rows.loc[(RANDOM, "", "rain", "oracle noise"), "relative"] < 0.8
-    assert len(source_rows(found)) == 2 + 2 * 3
+    shown = source_rows(found)
+    assert len(shown) == 2 + 2 * 3
+    of_surf = next(line for line in table_of(shown) if "| surf |" in line)
+    assert of_surf.count(" – |") == 3 and "| surf | DDSP | – | – | – |" in of_surf  # nothing of rain
 
 
 @pytest.fixture(scope="module")
