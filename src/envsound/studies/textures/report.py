@@ -1,7 +1,7 @@
 """The report of the study of textures: which trainings it is of, its tables, and the sounds that go with it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,16 @@ from envsound.studies.textures.measuring import (
     reconstruction_table,
     run_sounds,
 )
-from envsound.studies.textures.source import source_tables, split_seconds
+from envsound.studies.textures.source import BY_RECORDING, COMBINED, RANDOM, source_tables, split_seconds
 from envsound.systems.base import Request
 from envsound.systems.sampling import load_trained
 from envsound.systems.textures.system import Texture
 
 HEARD_SECONDS, MOST_BYTES = 1.5, 180_000  # of a sound that is published, and of all of them
 PRIORS = ("normal", "trajectory")  # of the first model, beside its chain
+TEXTURES = ("rain", "sea_waves", "thunderstorm")  # of the source
+SOURCE_PRESETS = {"DDSP": "ddsp", "NoiseBand": "noiseband",
+                  "EnCodec 16, plain": "encodec16-plain", "EnCodec 128, plain": "encodec128-plain"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class SourceData:
     (see `source.source_tables`).
     """
 
-    data_dir: str
-    categories: Sequence[str]
-    sample_rate: int
-    presets: Mapping[str, str]
-    scopes: Mapping[str, Sequence[str]]
-    n_steps: int
+    data_dir: str = ""
+    categories: Sequence[str] = TEXTURES
+    sample_rate: int = 16_000
+    presets: Mapping[str, str] = field(default_factory=lambda: dict(SOURCE_PRESETS))
+    scopes: Mapping[str, Sequence[str]] = field(
+        default_factory=lambda: {BY_RECORDING: [COMBINED, *TEXTURES], RANDOM: [COMBINED]}
+    )
+    n_steps: int = 200
 
 
 def make_report(
