@@ -1,5 +1,6 @@
 """The study of language models: measures are what they say, and a report of three small runs fills its page."""
 
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from fakes.aisfx import make_package
 from fakes.notebooks import run_cells
 from fakes.runs import staging
 from fakes.sounds import sound
+from matplotlib.text import Text
 
 from envsound import cli
 from envsound.base.errors import InputError
@@ -19,6 +21,7 @@ from envsound.run.publish import publish_any
 from envsound.studies.language import page
 from envsound.studies.language.chroma import ANY, SAME_CLASS, chroma_table, chromagram, similarity
 from envsound.studies.language.comparing import passes
+from envsound.studies.language.figures import PANELS, compared_dots
 from envsound.studies.language.following import KINDS, NAMED, UNNAMED, followed_table, word_table
 from envsound.studies.language.learning import BY_SEGMENT, CLEAN, SAME_CLIPS, optimizer_table, segments
 from envsound.systems.language.captions import Caption
@@ -214,6 +217,14 @@ def test_the_report_is_published_and_fills_its_page(made, tmp_path):
     assert found["printed"]["mean_quality"] == "4.78" and found["printed"]["printed_quality"] == "4.93"
     assert found["printed"]["answers"] == "35" and found["leak"][CLEAN]["n_steps"] == "3"
     assert str(found["compared"]["masked"]["passes"]) == "72" and "one_hot" in found["chroma"]["codec"]
+
+
+def test_titles_of_panels_do_not_run_into_each_other():
+    fig = compared_dots(read_csv(ROOT / "data" / "published" / "language" / "compared.csv"))
+    fig.draw_without_rendering()
+    boxes = [one.get_window_extent() for one in fig.findobj(Text) if one.get_text() in PANELS.values()]
+    assert len(boxes) == len(PANELS) and max(box.x1 for box in boxes) <= fig.bbox.x1
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_without_a_report_the_page_says_so(tmp_path):

@@ -12,9 +12,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73")
 PANELS = {
     "heard": "heard as asked",
     "kad": "kernel distance",
-    "run_p90": "run of one clip (columns)",
-    "evolution": "envelope correlation, delta",
-    "smoothing": "modulation 8-16 Hz, delta",
+    "run_p90": "run of one clip\n(columns)",
+    "evolution": "envelope\ncorrelation, delta",
+    "smoothing": "modulation\n8-16 Hz, delta",
 }
 
 
